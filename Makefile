@@ -1,0 +1,73 @@
+# The words that people, hooks and CI use. `make demo` and `make test` need nothing but Python 3.11.
+
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+export DO_NOT_TRACK := 1
+export PREFECT_SERVER_ANALYTICS_ENABLED := false
+export MLFLOW_DISABLE_TELEMETRY := true
+
+# make glue GLUE_DIR=... CORPUS=... [GLOVE=...] [TASKS=...] [SYSTEMS=...]
+TASKS ?= sst2,mrpc,qnli,cola
+SYSTEMS ?= tinybert_mini,scratch_mini
+GLOVE ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo glue show ui test test-all check format clean
+
+help: ## List the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(VENV)/.installed: requirements.lock
+	@command -v $(PYTHON) >/dev/null || { echo "make: $(PYTHON) not found; install Python 3.11 or set PYTHON"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "make: Python 3.11 or newer is needed, got $$($(PYTHON) --version); set PYTHON"; exit 1; }
+	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	@touch $@
+
+install: $(VENV)/.installed ## Make .venv with every package of requirements.lock
+
+demo: install ## Run the embedded demo pipeline and print its table
+	@grep -q '^profile: demo' params.yaml || { echo "make demo: params.yaml selects another profile; \`git checkout params.yaml\` first"; exit 1; }
+	dvc repro
+	@python -m stages.report show
+
+glue: install ## Run real GLUE tasks: GLUE_DIR=folder CORPUS=folder [GLOVE=file] [TASKS=a,b] [SYSTEMS=a,b]
+	@test -n "$(GLUE_DIR)" || { echo "make glue: GLUE_DIR is missing; name the folder that holds CoLA, MRPC, ..."; exit 1; }
+	@test -d "$(GLUE_DIR)" || { echo "make glue: GLUE_DIR=$(GLUE_DIR): no such folder; name the one that holds CoLA, MRPC, ..."; exit 1; }
+	@test -n "$(CORPUS)" || { echo "make glue: CORPUS is missing; name a folder of .txt files, or one file"; exit 1; }
+	@test -e "$(CORPUS)" || { echo "make glue: CORPUS=$(CORPUS): no such file or folder; name a folder of .txt files"; exit 1; }
+	@test -z "$(GLOVE)" -o -e "$(GLOVE)" || { echo "make glue: GLOVE=$(GLOVE): no such file; name a GloVe text file"; exit 1; }
+	dvc exp run -S profile=glue-small -S 'tasks=[$(TASKS)]' -S 'systems=[$(SYSTEMS)]' \
+		-S sources.tasks=$(abspath $(GLUE_DIR)) -S sources.corpus=$(abspath $(CORPUS)) \
+		$(if $(GLOVE),-S sources.word_vectors=$(abspath $(GLOVE)) -S params/profiles/glue-small.yaml:word_vectors.source=file)
+	@python -m stages.report show
+
+show: install ## Print the table of the last run
+	@python -m stages.report show
+
+ui: install ## Open MLflow's pages on http://127.0.0.1:5000
+	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow server --workers 1 --host 127.0.0.1 --port 5000 \
+		--backend-store-uri sqlite:///mlflow.db
+
+test: install ## Run the tests that take seconds
+	python -m pytest
+
+test-all: install ## Run every test, the real `dvc repro` included
+	python -m pytest -m "slow or not slow"
+
+check: install ## Lint, format, types, params and dvc.yaml
+	ruff check .
+	ruff format --check .
+	mypy
+	python -m stages._check_params
+	dvc stage list > /dev/null
+
+format: install ## Put the code into the project's format
+	ruff check --fix .
+	ruff format .
+
+clean: ## Remove unfinished checkpoints and partial outputs
+	rm -rf checkpoints
+	find data models reports -name '*.partial' -prune -exec rm -rf {} + 2>/dev/null || true

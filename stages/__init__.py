@@ -1,0 +1,85 @@
+"""The stages of dvc.yaml, one file each, run as `python -m stages.<name> [SYSTEM] [TASK]`."""
+
+import importlib
+import inspect
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from tinybert.errors import InputError
+from tinybert.outputs import disk_space_guard
+
+NAMES = (
+    "fetch_teacher",
+    "prepare_corpus",
+    "word_vectors",
+    "prepare_task",
+    "finetune_teacher",
+    "general_distill",
+    "augment",
+    "intermediate_distill",
+    "prediction_distill",
+    "evaluate",
+    "benchmark_latency",
+    "report",
+    "track",
+)
+
+
+def run(main: Callable[..., str]) -> None:
+    """Run a stage's `main` on the command line's arguments; end with one line.
+
+    The line says what was made, where, and how long it took. Wrong input ends with exit code 1
+    and one line per problem; wrong code crashes.
+    """
+    started = time.monotonic()
+    name = Path(sys.argv[0]).stem
+    _die_with_parent()
+    _quieten_libraries()
+    try:
+        _require_arguments(main)
+        importlib.import_module("stages._check_params").check_params()
+        with disk_space_guard(Path.cwd()):
+            made = main(*sys.argv[1:])
+    except InputError as error:
+        for problem in error.problems:
+            print(f"{name}: {problem}", file=sys.stderr)
+        sys.exit(1)
+    print(f"{name}: {made}, {time.monotonic() - started:.0f} s", flush=True)
+
+
+def _require_arguments(main: Callable[..., str]) -> None:
+    given = sys.argv[1:]
+    wanted = inspect.signature(main)
+    try:
+        wanted.bind(*given)
+    except TypeError as error:
+        names = " ".join(wanted.parameters).upper() or "none"
+        raise InputError(
+            f"arguments: got {' '.join(given) or 'none'}; right are: {names}"
+        ) from error
+
+
+def _die_with_parent() -> None:
+    """Ask Linux to end this process when dvc dies, lest a second run starts beside it."""
+    if sys.platform == "linux":
+        import ctypes
+
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
+
+
+def _quieten_libraries() -> None:
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("DO_NOT_TRACK", "1")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    with suppress(ImportError):
+        from transformers.utils import logging
+
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()

@@ -1,0 +1,117 @@
+"""Check every params file that the selected profile, tasks and systems use, before anything slow.
+
+A misspelt key of the last stage is found by the first one, not after hours. Stages are imported
+by name here, so that no stage depends on another.
+"""
+
+import importlib
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from pydantic import Field
+
+from stages import NAMES
+from tinybert.distillation import Loss
+from tinybert.errors import InputError
+from tinybert.precision import Precision
+from tinybert.settings import PARAMS, Settings, named_file, parse, read_yaml
+from tinybert.systems import SystemFile
+from tinybert.tasks import TaskFile
+from tinybert.teacher_source import TeacherSource
+
+
+class LossSection(Loss):
+    """The section `loss`, with every key there."""
+
+    attn_weight: float = Field(ge=0)
+    hidden_weight: float = Field(ge=0)
+    embedding_weight: float = Field(ge=0)
+    prediction_weight: float = Field(ge=0)
+    temperature: float = Field(gt=0)
+
+
+class Sources(Settings):
+    """The section `sources`: folders that DVC watches."""
+
+    tasks: str
+    corpus: str
+    word_vectors: str
+    teacher: str
+
+
+class ParamsFile(Settings):
+    """params.yaml."""
+
+    profile: str
+    seed: int = Field(ge=0, lt=2**32)
+    precision: Precision
+    tasks: list[str] = Field(min_length=1)
+    systems: list[str] = Field(min_length=1)
+    loss: LossSection
+    sources: Sources
+
+
+def check_params() -> None:
+    """Check params.yaml and the profile, task and system files it selects.
+
+    Raises:
+        InputError: One line for each problem of each file.
+    """
+    params = parse(ParamsFile, read_yaml(PARAMS), str(PARAMS))
+    problems: list[str] = []
+    checks: list[Callable[[], None]] = [partial(_check_profile, params.profile)]
+    checks += [partial(_check_file, "tasks", name, TaskFile) for name in params.tasks]
+    checks += [partial(_check_file, "systems", name, SystemFile) for name in params.systems]
+    for names in (params.tasks, params.systems):
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            problems.append(f"{PARAMS}: named twice, got {', '.join(twice)}; name each once")
+    for check in checks:
+        try:
+            check()
+        except InputError as error:
+            problems.extend(error.problems)
+    if problems:
+        raise InputError(*problems)
+
+
+def _check_profile(profile: str) -> None:
+    file = named_file("profiles", profile)
+    sections = read_yaml(file)
+    schemas: dict[str, type[Settings]] = {"teacher": TeacherSource} | _stage_schemas()
+    problems = [
+        f"{file}: {name}: unknown section, got {name!r}; known: {', '.join(schemas)}"
+        for name in sections
+        if name not in schemas
+    ]
+    for name, schema in schemas.items():
+        if name not in sections:
+            problems.append(f"{file}: {name}: is missing, got nothing; add the section")
+            continue
+        try:
+            parse(schema, sections[name], f"{file}: {name}")
+        except InputError as error:
+            problems.extend(error.problems)
+    if problems:
+        raise InputError(*problems)
+
+
+def _stage_schemas() -> dict[str, type[Settings]]:
+    modules = {name: importlib.import_module(f"stages.{name}") for name in NAMES}
+    return {
+        name: module.SETTINGS for name, module in modules.items() if hasattr(module, "SETTINGS")
+    }
+
+
+def _check_file(folder: str, name: str, schema: type[Settings]) -> None:
+    file: Path = named_file(folder, name)
+    parse(schema, read_yaml(file), str(file))
+
+
+if __name__ == "__main__":
+    try:
+        check_params()
+    except InputError as error:
+        sys.exit(str(error))

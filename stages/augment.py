@@ -1,0 +1,160 @@
+"""Augment a task's training set: many copies of each row with words replaced.
+
+python -m stages.augment TASK
+"""
+
+import json
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from rich.progress import Progress
+
+from stages import run
+from tinybert.augmentation import Augmenter, load_masked_words
+from tinybert.errors import InputError
+from tinybert.outputs import replace_folder
+from tinybert.precision import Precision, autocast_dtype
+from tinybert.settings import Settings, read_param, read_section
+from tinybert.tasks import TRAIN, read_info, read_split
+from tinybert.word_vectors import load_vectors
+
+MODEL = Path("models/pretrained/masked_lm")
+VECTORS = Path("data/word_vectors")
+NUM_SAMPLES = 5  # rows shown in the report
+COPIES_SHOWN = 3
+
+
+class AugmentSettings(Settings):
+    """Section `augment` of a profile; letters of Algorithm 1 in brackets."""
+
+    replace_probability: float = Field(ge=0, le=1)  # of replacing a word [p_t]
+    num_copies: int = Field(ge=0)  # copies of each sentence before duplicates are dropped [N_a]
+    num_candidates: int = Field(ge=1)  # words that may replace one [K]
+    max_rows: int | None = Field(ge=1)  # rows that get copies, drawn by the seed; null: all
+    batch_tokens: int = Field(ge=8)  # word pieces in one batch of the masked language model
+
+
+SETTINGS = AugmentSettings
+
+
+def augment_task(
+    settings: AugmentSettings,
+    seed: int,
+    dtype: torch.dtype | None,
+    task_folder: Path,
+    model_folder: Path,
+    vectors_folder: Path,
+    output: Path,
+) -> dict[str, Any]:
+    """Write the augmented training set of a task and return its counts.
+
+    Writes `train.parquet`, the columns of the training set and `row` (int64, number of the
+    original row), and `augmentation.json`, the counts with a few samples.
+    """
+    task = read_info(task_folder)
+    train = read_split(task_folder, TRAIN)
+    if train.empty:
+        raise InputError(f"{task_folder}: no training rows, got 0; put rows in the task's train")
+    chosen = choose_rows(len(train), settings.max_rows, seed)
+    if not chosen.all():
+        print(f"{task.name}: {chosen.sum():,} of {len(train):,} rows get copies (augment.max_rows)")
+    masked = load_masked_words(
+        model_folder,
+        num_candidates=settings.num_candidates,
+        batch_tokens=settings.batch_tokens,
+        dtype=dtype,
+    )
+    augmenter = Augmenter(
+        masked,
+        load_vectors(vectors_folder),
+        replace_probability=settings.replace_probability,
+        num_copies=settings.num_copies,
+        seed=seed,
+    )
+    with replace_folder(output) as folder:
+        samples = _write_parts(folder / f"{TRAIN}.parquet", augmenter, train, chosen)
+        summary = summarise(augmenter)
+        text = json.dumps({**summary, "samples": samples}, indent=2, ensure_ascii=False)
+        (folder / "augmentation.json").write_text(text + "\n", encoding="utf-8")
+    return summary
+
+
+def choose_rows(num_rows: int, max_rows: int | None, seed: int) -> NDArray[np.bool_]:
+    """Mark the rows that get copies; a larger `max_rows` keeps those of a smaller one."""
+    chosen = np.zeros(num_rows, dtype=bool)
+    chosen[np.random.default_rng(seed).permutation(num_rows)[:max_rows]] = True
+    return chosen
+
+
+def _write_parts(
+    file: Path, augmenter: Augmenter, train: pd.DataFrame, chosen: NDArray[np.bool_]
+) -> list[dict[str, Any]]:
+    """Write part after part, so that memory does not grow with the set; return samples."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    samples: list[dict[str, Any]] = []
+    with Progress() as bar:
+        task = bar.add_task("Augmenting rows", total=len(train))
+        parts = augmenter.augment(train, chosen, lambda rows: bar.advance(task, rows))
+        first = next(parts)
+        schema = pa.Schema.from_pandas(first, preserve_index=False)
+        with pq.ParquetWriter(file, schema, compression="zstd") as writer:
+            for part in chain([first], parts):
+                writer.write_table(pa.Table.from_pandas(part, schema, preserve_index=False))
+                samples += _samples(part, NUM_SAMPLES - len(samples))
+    return samples
+
+
+def _samples(part: pd.DataFrame, wanted: int) -> list[dict[str, Any]]:
+    """Return the first rows that have copies, with a few of them."""
+    texts = [name for name in part if name not in ("label", "row")]
+    samples: list[dict[str, Any]] = []
+    for row, group in part[part.duplicated("row", keep=False)].groupby("row"):
+        if len(samples) == max(0, wanted):
+            break
+        original, *copies = group[texts].head(1 + COPIES_SHOWN).to_dict("records")
+        samples.append({"row": row, "original": original, "copies": copies})
+    return samples
+
+
+def summarise(augmenter: Augmenter) -> dict[str, Any]:
+    """Return what augmentation did, in numbers."""
+    counts = augmenter.counts
+    kinds = ("masked", "vectors", "no_vector", "kept")
+    asked = augmenter.masked.num_asked
+    return {
+        "rows_in": counts["rows_in"],
+        "rows_augmented": counts["rows_augmented"],
+        "rows_out": counts["rows_out"],
+        "duplicates_dropped": counts["duplicates_dropped"],
+        "words": {kind: counts[f"words_{kind}"] for kind in kinds},
+        "requests_asked": asked,
+        "requests_saved": counts["words_masked"] - asked,
+    }
+
+
+def main(task: str) -> str:
+    """Make data/augmented/<task>."""
+    output = Path("data/augmented") / task
+    precision: Precision = read_param("precision", Precision)
+    summary = augment_task(
+        read_section("augment", AugmentSettings),
+        read_param("seed", int),
+        autocast_dtype(precision),
+        Path("data/tasks") / task,
+        MODEL,
+        VECTORS,
+        output,
+    )
+    return f"made {summary['rows_out']:,} rows from {summary['rows_in']:,} in {output}"
+
+
+if __name__ == "__main__":
+    run(main)

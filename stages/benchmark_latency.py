@@ -1,0 +1,96 @@
+"""Measure a system's size, FLOPs and speed beside its teacher's.
+
+python -m stages.benchmark_latency SYSTEM
+"""
+
+import json
+from pathlib import Path
+
+from stages import run
+from tinybert.checkpoints import load_classifier
+from tinybert.errors import InputError
+from tinybert.latency import (
+    LatencyGrid,
+    choose_device,
+    describe,
+    describe_protocol,
+    measure_grid,
+    num_cells,
+)
+from tinybert.outputs import replace_file
+from tinybert.settings import read_param, read_section
+
+
+class BenchmarkLatencySettings(LatencyGrid):
+    """The section `benchmark_latency` of a profile."""
+
+
+SETTINGS = BenchmarkLatencySettings
+
+
+def benchmark_latency(
+    student: Path,
+    teacher: Path,
+    output: Path,
+    system: str,
+    settings: BenchmarkLatencySettings,
+    seed: int,
+) -> float:
+    """Measure student and teacher interleaved and write what was found.
+
+    Args:
+        student: Folder of a classifier.
+        teacher: Folder of the classifier it was distilled from.
+        output: The JSON file to write.
+        system: Name of the student's system.
+        settings: What is measured.
+        seed: Seed of the random tokens.
+
+    Returns:
+        The speed-up of the grid's first cell.
+    """
+    from rich.progress import Progress
+
+    models = {"student": load_classifier(student), "teacher": load_classifier(teacher)}
+    device = choose_device(settings.device)
+    found: dict[str, object] = {
+        "system": system,
+        "protocol": describe_protocol(settings, device),
+        "student": describe(models["student"], student),
+        "teacher": describe(models["teacher"], teacher),
+    }
+    with Progress(transient=True) as progress:
+        bar = progress.add_task(f"latency of {system}", total=num_cells(settings))
+        cells = measure_grid(
+            **models, grid=settings, device=device, seed=seed, advance=lambda: progress.advance(bar)
+        )
+    found["cells"] = cells
+    with replace_file(output) as file:
+        file.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    return cells[0]["speedup"]
+
+
+def main(system: str) -> str:
+    """Measure a system on the first of the tasks: the classifier's width does not show."""
+    settings = read_section("benchmark_latency", BenchmarkLatencySettings)
+    tasks = read_param("tasks", list[str])
+    if not tasks:
+        raise InputError("params.yaml: tasks: at least one is needed, got none; name a task")
+    output = Path("reports/latency") / f"{system}.json"
+    speedup = benchmark_latency(
+        Path("models/student") / system / tasks[0],
+        Path("models/teacher") / tasks[0],
+        output,
+        system,
+        settings,
+        read_param("seed", int),
+    )
+    grid = (settings.batch_sizes[0], settings.sequence_lengths[0], settings.precision)
+    return (
+        f"measured {system}, {speedup:.1f}x faster than its teacher at batch size {grid[0]}, "
+        f"{grid[1]} tokens, {grid[2]}, in {output}"
+    )
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,36 @@
+"""Score a student on its task, and write its predictions.
+
+python -m stages.evaluate SYSTEM TASK
+"""
+
+from pathlib import Path
+
+from stages import run
+from tinybert.checkpoints import load_classifier, load_tokenizer
+from tinybert.evaluation import evaluate_task, write_json
+from tinybert.outputs import replace_file, replace_folder
+from tinybert.settings import read_task
+from tinybert.tasks import TaskFile, read_info
+
+
+def main(system: str, task: str) -> str:
+    """Score one system on one task."""
+    student, task_folder = Path("models/student") / system / task, Path("data/tasks") / task
+    max_length = read_task(task, TaskFile).max_length
+    model, tokenizer, info = (
+        load_classifier(student),
+        load_tokenizer(student),
+        read_info(task_folder),
+    )
+    with replace_folder(Path("reports/predictions") / system / task) as partial:
+        result = evaluate_task(model, tokenizer, system, task_folder, info, max_length, partial)
+    file = Path(f"reports/metrics/{system}/{task}.json")
+    with replace_file(file) as partial_file:
+        write_json(result, partial_file)
+    dev = result["metrics"]["dev"]
+    shown = ", ".join(f"{name} {value:.3f}" for name, value in dev.items())
+    return f"made {file} (dev: {shown})"
+
+
+if __name__ == "__main__":
+    run(main)

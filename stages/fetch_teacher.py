@@ -1,0 +1,106 @@
+"""Fetch the pretrained teacher, and a masked-word model of it, its head trained if it has none.
+
+python -m stages.fetch_teacher
+"""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from transformers import AutoModelForMaskedLM
+
+from stages import run
+from tinybert.batching import Blocks
+from tinybert.checkpoints import load_encoder, load_masked_lm, load_tokenizer, missing_weights
+from tinybert.evaluation import write_json
+from tinybert.fingerprint import checkpoints_folder
+from tinybert.masked_lm import MaskedWords, masked_accuracy
+from tinybert.outputs import replace_file, replace_folder
+from tinybert.precision import Precision, autocast_dtype
+from tinybert.settings import read_param, read_section
+from tinybert.teacher_source import TeacherSource, locate_teacher
+from tinybert.training import Run, Schedule, empty_history, train
+
+CORPUS, PRETRAINED = Path("data/corpus"), Path("models/pretrained")
+HISTORY, METRICS = Path("reports/training/fetch_teacher/mlm.csv"), Path("reports/pretrained.json")
+MASKED_LM = "masked_lm"
+HELD_OUT_BLOCKS = 128
+
+
+class FetchTeacherSettings(Schedule):
+    """The profile's section `fetch_teacher`: masked-word training where the head is missing."""
+
+    freeze_encoder: bool  # true: only the head is trained, the teacher stays as published
+    train_always: bool  # true: also where the checkpoint has a head
+    teacher_encoder: Literal["published", "trained"]  # trained: the masked-word model's encoder
+    save_steps: int = Field(ge=1)
+
+
+SETTINGS = FetchTeacherSettings
+
+
+def fetch_teacher(
+    source: Path, corpus: Path, settings: FetchTeacherSettings, how: Run, folder: Path
+) -> dict[str, Any]:
+    """Write the teacher to `folder` and its masked-word model to `folder`/masked_lm.
+
+    Returns:
+        The masked-word model's measures.
+    """
+    tokenizer = load_tokenizer(source)
+    torch.manual_seed(how.seed)
+    model = load_masked_lm(source)
+    lacks_head = any(
+        not name.endswith("position_ids") for name in missing_weights(AutoModelForMaskedLM, source)
+    )
+    masked_words = MaskedWords(model, tokenizer, settings.freeze_encoder)
+    held_out = min(HELD_OUT_BLOCKS, len(Blocks(corpus)) // 10)
+    history = empty_history()
+    if lacks_head or settings.train_always:
+        rows = Blocks(corpus, start=held_out)
+        history, _ = train(masked_words, rows, tokenizer.pad_token_id, settings, how)
+    accuracy = masked_accuracy(
+        masked_words, Blocks(corpus, stop=held_out), tokenizer.pad_token_id, how.dtype, how.seed
+    )
+    published = settings.teacher_encoder == "published"
+    teacher = load_encoder(source) if published else model.base_model
+    with replace_folder(folder) as partial:
+        for each, place in ((teacher, partial), (model, partial / MASKED_LM)):
+            each.save_pretrained(place)
+            tokenizer.save_pretrained(place)
+    with replace_file(HISTORY) as file:
+        history.to_csv(file, index=False)
+    return {
+        "head_trained_here": lacks_head or settings.train_always,
+        "masked_token_accuracy": accuracy,
+        "held_out_blocks": held_out,
+    }
+
+
+def main() -> str:
+    """Read the settings and fetch the teacher."""
+    settings = read_section("fetch_teacher", FetchTeacherSettings)
+    teacher = read_section("teacher", TeacherSource)
+    source = locate_teacher(teacher, Path(read_param("sources.teacher", str)))
+    seed, precision = read_param("seed", int), read_param("precision", Precision)
+    read: dict[str, Any] = {"settings": settings.model_dump(), "seed": seed, "precision": precision}
+    how = Run(
+        phase="fetch_teacher",
+        checkpoints=checkpoints_folder("fetch_teacher", read, [source, CORPUS]),
+        seed=seed,
+        dtype=autocast_dtype(precision),
+        save_steps=settings.save_steps,
+    )
+    measures = fetch_teacher(source, CORPUS, settings, how, PRETRAINED)
+    with replace_file(METRICS) as file:
+        write_json(measures, file)
+    share = measures["masked_token_accuracy"]
+    return (
+        f"made the teacher in {PRETRAINED} and its masked-word model beside it "
+        f"(finds {share:.1%} of masked held-out tokens)"
+    )
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,107 @@
+"""Fine-tune the pretrained teacher on a task, or take one that already is.
+
+python -m stages.finetune_teacher TASK
+"""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from transformers import PreTrainedModel
+
+from stages import run
+from tinybert.checkpoints import from_hub, load_tokenizer
+from tinybert.classifier import best_of_grid, dev_scores, finetuned_classifier, new_classifier
+from tinybert.distillation import Distillation
+from tinybert.evaluation import encode_split, evaluate_task, write_json
+from tinybert.fingerprint import checkpoints_folder
+from tinybert.outputs import replace_file, replace_folder
+from tinybert.precision import Precision, autocast_dtype
+from tinybert.settings import read_param, read_section, read_task
+from tinybert.systems import Grid
+from tinybert.tasks import TRAIN, TaskFile, TaskInfo, read_info, read_split
+from tinybert.training import Run, empty_history
+
+PRETRAINED = Path("models/pretrained")
+
+
+class FinetuneTeacherSettings(Grid):
+    """The profile's section `finetune_teacher`: the usual grid, chosen on dev."""
+
+
+SETTINGS = FinetuneTeacherSettings
+
+
+def finetune_teacher(
+    pretrained: Path, task_folder: Path, settings: Grid, max_length: int, how: Run
+) -> tuple[PreTrainedModel, pd.DataFrame]:
+    """Return the classifier with the best dev score, and its history."""
+    info, tokenizer = read_info(task_folder), load_tokenizer(pretrained)
+
+    def make_model() -> Distillation:
+        model = new_classifier(pretrained, info, how.seed)
+        return Distillation(model, {"label": 1.0}, regression=info.kind == "regression")
+
+    model, history, _ = best_of_grid(
+        settings.schedules(),
+        make_model,
+        encode_split(read_split(task_folder, TRAIN), tokenizer, max_length),
+        lambda model: dev_scores(model, tokenizer, task_folder, info, max_length, how.dtype),
+        how,
+    )
+    return model, history
+
+
+def save_teacher(
+    model: PreTrainedModel,
+    tokenizer: Any,
+    history: pd.DataFrame,
+    task_folder: Path,
+    info: TaskInfo,
+    max_length: int,
+) -> dict[str, Any]:
+    """Write the teacher, its history, scores and predictions; return its scores."""
+    with replace_folder(Path("models/teacher") / info.name) as partial:
+        model.save_pretrained(partial)
+        tokenizer.save_pretrained(partial)
+    with replace_file(Path(f"reports/training/finetune_teacher/{info.name}.csv")) as file:
+        history.to_csv(file, index=False)
+    with replace_folder(Path("reports/predictions/teacher") / info.name) as partial:
+        result = evaluate_task(model, tokenizer, "teacher", task_folder, info, max_length, partial)
+    with replace_file(Path(f"reports/metrics/teacher/{info.name}.json")) as file:
+        write_json(result, file)
+    return result
+
+
+def main(task: str) -> str:
+    """Read the settings and fine-tune the teacher on a task."""
+    settings = read_section("finetune_teacher", FinetuneTeacherSettings)
+    task_file, task_folder = read_task(task, TaskFile), Path("data/tasks") / task
+    seed, precision = read_param("seed", int), read_param("precision", Precision)
+    info = read_info(task_folder)
+    if task_file.teacher is not None:
+        folder = Path(task_file.teacher)
+        folder = folder if folder.is_dir() else from_hub(task_file.teacher)
+        model, tokenizer = finetuned_classifier(folder, info), load_tokenizer(folder)
+        history = empty_history()
+    else:
+        read: dict[str, Any] = {"settings": settings.model_dump(), "task": task_file.model_dump()}
+        read |= {"seed": seed, "precision": precision}
+        how = Run(
+            phase=f"finetune_teacher {task}",
+            checkpoints=checkpoints_folder("finetune_teacher", read, [PRETRAINED, task_folder]),
+            seed=seed,
+            dtype=autocast_dtype(precision),
+        )
+        tokenizer = load_tokenizer(PRETRAINED)
+        model, history = finetune_teacher(
+            PRETRAINED, task_folder, settings, task_file.max_length, how
+        )
+    result = save_teacher(model, tokenizer, history, task_folder, info, task_file.max_length)
+    dev = result["metrics"]["dev"]
+    shown = ", ".join(f"{name} {value:.3f}" for name, value in dev.items())
+    return f"made the teacher in models/teacher/{task} (dev: {shown})"
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,136 @@
+"""Distil the fine-tuned teacher's layers into a student on the augmented task.
+
+python -m stages.intermediate_distill SYSTEM TASK
+"""
+
+import shutil
+from pathlib import Path
+
+import pandas as pd
+from pydantic import Field
+from transformers import PreTrainedModel
+
+from stages import run
+from tinybert.batching import EncodedRows
+from tinybert.checkpoints import (
+    load_classifier,
+    load_encoder,
+    load_tokenizer,
+    require_same_vocabulary,
+)
+from tinybert.distillation import Distillation, Loss, Projection, Teacher, Weights, phase_weights
+from tinybert.evaluation import encode_split
+from tinybert.fingerprint import checkpoints_folder
+from tinybert.layer_map import LayerMap, teacher_layers
+from tinybert.outputs import replace_file, replace_folder
+from tinybert.precision import Precision, autocast_dtype
+from tinybert.settings import read_param, read_section, read_system, read_task
+from tinybert.systems import LayerPhase
+from tinybert.tasks import TRAIN, TaskFile, read_split
+from tinybert.training import Run, Schedule, empty_history, train
+
+PROJECTIONS = "projections.safetensors"
+
+
+class IntermediateDistillSettings(Schedule):
+    """The profile's section `intermediate_distill`; a task's epochs_scale multiplies num_epochs."""
+
+    save_steps: int = Field(ge=1)  # steps between checkpoints
+
+
+SETTINGS = IntermediateDistillSettings
+
+
+def intermediate_distill(
+    student: PreTrainedModel,
+    teacher: PreTrainedModel,
+    rows: EncodedRows,
+    weights: Weights,
+    layers: list[int],
+    projection: Projection,
+    projections_file: Path,
+    schedule: Schedule,
+    how: Run,
+) -> pd.DataFrame:
+    """Train the student, in place, on the task's rows; return the history.
+
+    Args:
+        student: The general student, an encoder.
+        teacher: The fine-tuned teacher.
+        rows: The augmented training set.
+        weights: The phase's terms.
+        layers: [g(1), ..., g(M)].
+        projection: Kind of W_h.
+        projections_file: The general phase's projections; gone on from if they are there.
+        schedule: Length and speed.
+        how: Seed, precision, checkpoints.
+    """
+    model = Distillation(student, weights, Teacher(teacher, how.dtype), layers, projection)
+    if model.projections is not None:
+        model.projections.load(projections_file)
+    history, _ = train(model, rows, student.config.pad_token_id or 0, schedule, how)
+    return history
+
+
+def main(system: str, task: str) -> str:
+    """Read the settings and distil one system on one task."""
+    settings = read_section("intermediate_distill", IntermediateDistillSettings)
+    phase = read_system(system, "intermediate_distill", LayerPhase)
+    layer_map = read_system(system, "layer_map", LayerMap)
+    projection = read_system(system, "projection", Projection)
+    loss = Loss(
+        attn_weight=read_param("loss.attn_weight", float),
+        hidden_weight=read_param("loss.hidden_weight", float),
+        embedding_weight=read_param("loss.embedding_weight", float),
+    )
+    seed, precision = read_param("seed", int), read_param("precision", Precision)
+    task_file = read_task(task, TaskFile)
+    general, teacher_folder = Path("models/general") / system, Path("models/teacher") / task
+    augmented, folder = Path("data/augmented") / task, Path("models/intermediate") / system / task
+    history_file = Path(f"reports/training/intermediate_distill/{system}-{task}.csv")
+    weights = phase_weights(phase.terms, loss)
+    if not weights:
+        with replace_folder(folder) as partial:
+            shutil.copytree(general, partial, dirs_exist_ok=True)
+        with replace_file(history_file) as file:
+            empty_history().to_csv(file, index=False)
+        return f"passed the general student on to {folder}"
+    student, teacher = load_encoder(general), load_classifier(teacher_folder)
+    tokenizer = load_tokenizer(general)
+    require_same_vocabulary(tokenizer, load_tokenizer(teacher_folder), str(general))
+    layers = teacher_layers(
+        layer_map, student.config.num_hidden_layers, teacher.config.num_hidden_layers
+    )
+    schedule = settings.model_copy(
+        update={"num_epochs": settings.num_epochs * task_file.epochs_scale}
+    )
+    read = {"schedule": schedule.model_dump(), "layers": layers, "projection": projection}
+    read |= {"weights": weights, "seed": seed, "task": task_file.model_dump()}
+    how = Run(
+        phase=f"intermediate_distill {system} {task}",
+        checkpoints=checkpoints_folder(
+            "intermediate_distill",
+            {**read, "precision": precision},
+            [general, teacher_folder, augmented],
+        ),
+        seed=seed,
+        dtype=autocast_dtype(precision),
+        save_steps=settings.save_steps,
+    )
+    rows = encode_split(read_split(augmented, TRAIN), tokenizer, task_file.max_length)
+    history = intermediate_distill(
+        student, teacher, rows, weights, layers, projection, general / PROJECTIONS, schedule, how
+    )
+    with replace_folder(folder) as partial:
+        student.save_pretrained(partial)
+        tokenizer.save_pretrained(partial)
+    with replace_file(history_file) as file:
+        history.to_csv(file, index=False)
+    return (
+        f"made the student in {folder} from {len(rows):,} rows "
+        f"(loss {history['loss'].iloc[-1]:.3f})"
+    )
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,86 @@
+"""Turn text files, a hub data set or the embedded documentation into blocks of token ids.
+
+python -m stages.prepare_corpus
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from rich.progress import track
+
+from stages import run
+from tinybert.checkpoints import load_tokenizer
+from tinybert.corpus import Document, limit_words, read_hub, read_text_files, write_corpus
+from tinybert.outputs import replace_folder
+from tinybert.settings import Settings, read_param, read_section
+from tinybert.teacher_source import TeacherSource, locate_teacher
+
+CORPUS = Path("data/corpus")
+
+
+class HubText(Settings):
+    """A data set of the hub."""
+
+    path: str
+    name: str | None
+    split: str
+    column: str
+
+
+class PrepareCorpusSettings(Settings):
+    """The profile's section `prepare_corpus`."""
+
+    source: Literal["embedded", "files", "hub"]  # files: sources.corpus of params.yaml
+    hub: HubText | None  # for source hub
+    max_words: int | None = Field(ge=1)  # null: all
+    block_length: int = Field(ge=16, le=512)  # tokens, special ones included
+
+
+SETTINGS = PrepareCorpusSettings
+
+
+def prepare_corpus(
+    documents: Iterable[Document],
+    tokenizer_folder: Path,
+    settings: PrepareCorpusSettings,
+    seed: int,
+    folder: Path,
+) -> dict[str, int]:
+    """Write text and token blocks to `folder`; return their counts."""
+    limited = limit_words(documents, settings.max_words)
+    bar = track(limited, "documents", transient=True)
+    with replace_folder(folder) as partial:
+        tokenizer = load_tokenizer(tokenizer_folder)
+        return write_corpus(bar, tokenizer, settings.block_length, seed, partial)
+
+
+def _documents(settings: PrepareCorpusSettings, files: Path) -> Iterable[Document]:
+    if settings.source == "files":
+        return read_text_files(files)
+    if settings.source == "hub" and settings.hub is not None:
+        hub = settings.hub
+        return read_hub(hub.path, hub.name, hub.split, hub.column)
+    from tinybert.embedded import documents
+
+    return (document.paragraphs for document in documents())
+
+
+def main() -> str:
+    """Read the settings and prepare the corpus."""
+    settings = read_section("prepare_corpus", PrepareCorpusSettings)
+    source = read_section("teacher", TeacherSource)
+    teacher = locate_teacher(source, Path(read_param("sources.teacher", str)))
+    documents = _documents(settings, Path(read_param("sources.corpus", str)))
+    seed = read_param("seed", int)
+    counts = prepare_corpus(documents, teacher, settings, seed, CORPUS)
+    return (
+        f"made {counts['num_blocks']:,} blocks of {settings.block_length} tokens from "
+        f"{counts['num_documents']:,} documents, {counts['num_words']:,} words "
+        f"({counts['num_tokens_left']} tokens filled no block) in {CORPUS}"
+    )
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,90 @@
+"""Turn a task's data, wherever it is, into the folder every later stage reads.
+
+python -m stages.prepare_task TASK
+"""
+
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+from pydantic import Field
+
+from stages import run
+from tinybert.outputs import replace_folder
+from tinybert.settings import Settings, read_param, read_section, read_task
+from tinybert.task_rows import prepare
+from tinybert.task_sources import Sources, read_splits
+from tinybert.tasks import TaskFile, TaskInfo, write_task
+
+
+class PrepareTaskSettings(Settings):
+    """The section `prepare_task` of a profile."""
+
+    glue: Literal["folder", "hub"]  # GLUE's tasks: from sources.tasks, or from glue_hub
+    glue_hub: str  # a data set of the hub, or a folder of sources.tasks in its layout
+    max_train_rows: int | None = Field(ge=2)  # rows of train that are kept; null keeps all
+
+
+SETTINGS = PrepareTaskSettings
+
+
+def prepare_task(
+    name: str,
+    task: TaskFile,
+    sources: Path,
+    settings: PrepareTaskSettings,
+    seed: int,
+    folder: Path,
+) -> TaskInfo:
+    """Read, check and write a task.
+
+    Args:
+        name: Name of the task.
+        task: Its file.
+        sources: The folder that holds GLUE's folders and the user's files.
+        settings: Where GLUE comes from, and how much of train is kept.
+        seed: Of embedded tasks, of rows set aside and of subsets.
+        folder: Prepared folder, replaced once everything is in it.
+
+    Side effects: prints a line for each split and for each decision about rows.
+    """
+    places = Sources(folder=sources, glue=settings.glue, glue_hub=settings.glue_hub)
+    tables = read_splits(task, places, seed)
+    prepared = prepare(name, task, tables, seed, settings.max_train_rows)
+    with replace_folder(folder) as partial:
+        write_task(partial, prepared.info, prepared.splits)
+    for note in prepared.notes:
+        print(f"{name} {note}")
+    for split, frame in prepared.splits.items():
+        print(f"{name} {split}: {describe(frame, prepared.info.labels)}")
+    return prepared.info
+
+
+def describe(frame: pd.DataFrame, labels: list[str]) -> str:
+    """Return the number of rows, and the count of each label or the range of the values."""
+    rows = f"{len(frame)} rows"
+    if "label" not in frame:
+        return f"{rows}, without labels"
+    values = frame["label"]
+    if not labels:
+        return f"{rows}, {values.min():g} to {values.max():g}, mean {values.mean():.2f}"
+    counts = values.value_counts()
+    return f"{rows}, " + ", ".join(f"{counts.get(i, 0)} {name}" for i, name in enumerate(labels))
+
+
+def main(task: str) -> str:
+    """Prepare one task of params.yaml."""
+    folder = Path("data/tasks") / task
+    info = prepare_task(
+        task,
+        read_task(task, TaskFile),
+        Path(read_param("sources.tasks", str)),
+        read_section("prepare_task", PrepareTaskSettings),
+        read_param("seed", int),
+        folder,
+    )
+    return f"made task {task}, {sum(info.num_rows.values())} rows, in {folder}"
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,62 @@
+"""Make the word vectors that augmentation takes neighbours from.
+
+python -m stages.word_vectors
+"""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from stages import run
+from tinybert.outputs import replace_folder
+from tinybert.settings import Settings, read_param, read_section
+from tinybert.word_vectors import read_text_vectors, save_vectors, train_vectors
+
+CORPUS = Path("data/corpus/text.txt")
+OUTPUT = Path("data/word_vectors")
+
+
+class WordVectorsSettings(Settings):
+    """Section `word_vectors` of a profile."""
+
+    source: Literal["file", "train"]  # file: sources.word_vectors; train: Word2Vec on the corpus
+    max_words: int | None = Field(ge=1)  # keep the first (most frequent) so many; null: all
+    vector_size: int = Field(ge=1)  # dimension; this and what follows is for `train`
+    window: int = Field(ge=1)  # words of context on each side
+    min_count: int = Field(ge=1)  # occurrences below which a word gets no vector
+    num_epochs: int = Field(ge=1)  # passes over the corpus
+
+
+SETTINGS = WordVectorsSettings
+
+
+def make_word_vectors(
+    settings: WordVectorsSettings, file: Path, corpus: Path, seed: int, output: Path
+) -> int:
+    """Read or train word vectors, write a folder of them and return the number of words."""
+    if settings.source == "file":
+        found, num_duplicates = read_text_vectors(file, settings.max_words)
+        print(f"{file}: {len(found.words):,} words, {num_duplicates:,} repeated ones dropped")
+    else:
+        options = settings.model_dump(exclude={"source"})
+        found = train_vectors(corpus, **options, seed=seed)
+    with replace_folder(output) as folder:
+        save_vectors(folder, found, settings.source)
+    return len(found.words)
+
+
+def main() -> str:
+    """Make data/word_vectors."""
+    count = make_word_vectors(
+        read_section("word_vectors", WordVectorsSettings),
+        Path(read_param("sources.word_vectors", str)),
+        CORPUS,
+        read_param("seed", int),
+        OUTPUT,
+    )
+    return f"made vectors of {count:,} words in {OUTPUT}"
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,105 @@
+"""The real `dvc repro` in a clone: it runs, then runs nothing, then only what a change touches."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.workspace import ROOT, edit_yaml, make_workspace, read_yaml
+
+pytestmark = pytest.mark.slow
+
+
+def run(folder: Path, *command: str) -> str:
+    """Run a command; return what it printed."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env={**os.environ, "PATH": path, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "2"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def ran(output: str) -> set[str]:
+    """Return the stages that were executed."""
+    lines = output.splitlines()
+    return {line.split("'")[1] for line in lines if line.startswith("Running stage '")}
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory) -> Path:
+    """A git repository of the project's code with a tiny workspace, reproduced once."""
+    folder = tmp_path_factory.mktemp("clone")
+    for name in ("tinybert", "stages", ".dvc/config", "dvc.yaml", ".dvcignore", ".gitignore"):
+        source, target = ROOT / name, folder / name
+        target.parent.mkdir(exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, target)
+    shutil.copy(ROOT / "requirements.lock", folder)
+    make_workspace(folder)
+    # Keep the tests' own data in git, so that experiments see it.
+    (folder / ".gitignore").write_text((ROOT / ".gitignore").read_text() + "\n!data/raw/*/*\n")
+    run(folder, "git", "init", "-q")
+    run(folder, "git", "config", "user.email", "test@example.org")
+    run(folder, "git", "config", "user.name", "test")
+    run(folder, "git", "add", "-A")
+    run(folder, "git", "commit", "-qm", "start")
+    run(folder, "dvc", "repro")
+    run(folder, "git", "add", "-A")
+    run(folder, "git", "commit", "-qm", "reproduced")
+    return folder
+
+
+def test_a_second_repro_executes_nothing_within_five_seconds(clone):
+    started = time.monotonic()
+    output = run(clone, "dvc", "repro")
+    assert ran(output) == set()
+    assert "up to date" in output
+    assert time.monotonic() - started < 5
+
+
+def test_every_stage_left_what_the_table_needs(clone):
+    table = (clone / "reports/tables/results.csv").read_text()
+    assert all(system in table for system in ("teacher", "tinybert_mini", "scratch_mini"))
+
+
+def test_the_attention_weight_reruns_distillation_and_what_follows_and_nothing_before(clone):
+    output = run(clone, "dvc", "exp", "run", "-S", "loss.attn_weight=0.5")
+    stages = {name.split("@")[0] for name in ran(output)}
+    assert "general_distill" in stages
+    assert "intermediate_distill" in stages
+    before = {"fetch_teacher", "prepare_corpus", "word_vectors", "prepare_task"}
+    assert not stages & (before | {"finetune_teacher", "augment"})
+    run(clone, "git", "checkout", "-q", "--", ".")
+    run(clone, "dvc", "checkout", "-q")
+
+
+def test_a_change_to_one_task_reruns_that_task_alone(clone):
+    file = clone / "params/tasks/reviews.yaml"
+    before = read_yaml(file)
+    edit_yaml(file, max_length=24)
+    stages = ran(run(clone, "dvc", "repro"))
+    of_tasks = {name for name in stages if "@" in name and not name.startswith("benchmark")}
+    assert of_tasks
+    assert all(name.endswith("reviews") for name in of_tasks), of_tasks
+    assert "general_distill@tinybert_mini" not in stages
+    edit_yaml(file, **before)
+
+
+def test_another_weight_of_the_prediction_term_leaves_the_phases_before(clone):
+    params = read_yaml(clone / "params.yaml")
+    edit_yaml(clone / "params.yaml", loss={**params["loss"], "temperature": 2.0})
+    stages = {name.split("@")[0] for name in ran(run(clone, "dvc", "repro"))}
+    assert "prediction_distill" in stages
+    assert not stages & {"general_distill", "intermediate_distill", "augment"}

@@ -1,0 +1,188 @@
+"""Every stage runs on real files with a two-layer teacher and a one-layer student."""
+
+import importlib
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from tests.workspace import make_workspace
+from tinybert.tasks import read_info, read_split
+
+TASKS, SYSTEMS = ("reviews", "scores"), ("tinybert_mini", "scratch_mini")
+
+
+def main_of(stage: str):
+    return importlib.import_module(f"stages.{stage}").main
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory) -> Path:
+    """Run the pipeline's stages in their order, once; tests look at what they left."""
+    folder = make_workspace(tmp_path_factory.mktemp("workspace"))
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        for stage in ("prepare_corpus", "fetch_teacher", "word_vectors"):
+            main_of(stage)()
+        for stage in ("prepare_task", "finetune_teacher", "augment"):
+            for task in TASKS:
+                main_of(stage)(task)
+        for system in SYSTEMS:
+            main_of("general_distill")(system)
+            for stage in ("intermediate_distill", "prediction_distill", "evaluate"):
+                for task in TASKS:
+                    main_of(stage)(system, task)
+            main_of("benchmark_latency")(system)
+        main_of("report")()
+        (folder / "dvc.lock").write_text("schema: '2.0'\nstages: {}\n")
+        main_of("track")()
+        yield folder
+    finally:
+        os.chdir(before)
+
+
+def test_students_load_with_plain_transformers_and_know_their_labels(workspace):
+    for system in SYSTEMS:
+        folder = workspace / "models/student" / system / "reviews"
+        model = AutoModelForSequenceClassification.from_pretrained(folder)
+        assert model.config.id2label == {0: "bad", 1: "good"}
+        assert model.config.num_hidden_layers == 1
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        assert model(**tokenizer("the cat sat", return_tensors="pt")).logits.shape == (1, 2)
+
+
+def test_a_regression_student_has_one_output(workspace):
+    folder = workspace / "models/student/tinybert_mini/scores"
+    model = AutoModelForSequenceClassification.from_pretrained(folder)
+    assert model.config.num_labels == 1
+    assert model.config.problem_type == "regression"
+
+
+def test_projections_are_kept_beside_the_general_student_and_never_in_a_student(workspace):
+    general = workspace / "models/general/tinybert_mini"
+    assert (general / "projections.safetensors").is_file()
+    for folder in (general, workspace / "models/student/tinybert_mini/reviews"):
+        names = load_file(folder / "model.safetensors")
+        assert not [name for name in names if "projection" in name or "teacher" in name]
+    assert not list((workspace / "models/student").rglob("projections.safetensors"))
+
+
+def test_a_phase_without_terms_passes_its_student_on(workspace):
+    general = load_file(workspace / "models/general/scratch_mini/model.safetensors")
+    passed = load_file(workspace / "models/intermediate/scratch_mini/reviews/model.safetensors")
+    assert all(torch.equal(general[name], passed[name]) for name in general)
+
+
+def test_distillation_phases_change_the_student(workspace):
+    general = load_file(workspace / "models/general/tinybert_mini/model.safetensors")
+    task = load_file(workspace / "models/intermediate/tinybert_mini/reviews/model.safetensors")
+    name = "encoder.layer.0.attention.self.query.weight"
+    assert not torch.equal(general[name], task[name])
+
+
+def test_predictions_repeat_the_scores(workspace):
+    folder = workspace / "data/tasks/reviews"
+    info = read_info(folder)
+    for system in ("teacher", *SYSTEMS):
+        scores = json.loads((workspace / f"reports/metrics/{system}/reviews.json").read_text())
+        file = workspace / f"reports/predictions/{system}/reviews/dev.tsv"
+        predicted = pd.read_csv(file, sep="\t")["prediction"]
+        gold = [info.labels[label] for label in read_split(folder, "dev")["label"]]
+        accuracy = np.mean([a == b for a, b in zip(predicted, gold, strict=True)])
+        assert scores["metrics"]["dev"]["accuracy"] == pytest.approx(accuracy)
+        assert sum(map(sum, scores["confusion"]["dev"])) == len(gold)
+
+
+def test_a_stored_score_is_what_the_saved_student_gives_in_float32(workspace):
+    folder = workspace / "models/student/tinybert_mini/scores"
+    model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    frame = read_split(workspace / "data/tasks/scores", "dev")
+    expected = []
+    for one, two in zip(frame["sentence1"], frame["sentence2"], strict=True):
+        inputs = tokenizer(one, two, truncation=True, max_length=32, return_tensors="pt")
+        expected.append(model(**inputs).logits.item())
+    file = workspace / "reports/predictions/tinybert_mini/scores/dev.tsv"
+    np.testing.assert_allclose(pd.read_csv(file, sep="\t")["prediction"], expected, atol=1e-4)
+
+
+def test_histories_name_the_terms_of_their_phase(workspace):
+    def columns(file):
+        return set(pd.read_csv(workspace / "reports/training" / file).columns)
+
+    layers = {"loss/attention", "loss/hidden", "loss/embedding"}
+    assert layers <= columns("general_distill/tinybert_mini.csv")
+    assert layers <= columns("intermediate_distill/tinybert_mini-scores.csv")
+    assert "loss/prediction" in columns("prediction_distill/tinybert_mini-reviews.csv")
+    assert "loss/label" in columns("prediction_distill/scratch_mini-reviews.csv")
+    assert len(pd.read_csv(workspace / "reports/training/general_distill/scratch_mini.csv")) == 0
+
+
+def test_nothing_unfinished_is_left(workspace):
+    assert not list(workspace.rglob("*.partial"))
+    assert not [path for path in (workspace / "checkpoints").rglob("*") if path.is_file()]
+
+
+def test_the_report_is_written(workspace):
+    assert (workspace / "reports/index.html").stat().st_size > 10_000
+    table = (workspace / "reports/tables/results.md").read_text()
+    assert all(system in table for system in ("teacher", *SYSTEMS))
+
+
+def test_a_teacher_finetuned_elsewhere_is_put_into_the_tasks_label_order(workspace, tmp_path):
+    from tinybert.classifier import finetuned_classifier
+
+    folder = workspace / "models/teacher/reviews"
+    info = read_info(workspace / "data/tasks/reviews")
+    swapped = AutoModelForSequenceClassification.from_pretrained(folder)
+    with torch.no_grad():
+        for weight in (swapped.classifier.weight, swapped.classifier.bias):
+            weight.copy_(weight.flip(0).clone())
+    swapped.config.id2label = {0: "GOOD", 1: "bad"}
+    swapped.config.label2id = {"GOOD": 0, "bad": 1}
+    swapped.save_pretrained(tmp_path)
+    AutoTokenizer.from_pretrained(folder).save_pretrained(tmp_path)
+    ours = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    theirs = finetuned_classifier(tmp_path, info).eval()
+    ids = torch.tensor([[2, 6, 8, 3]])
+    torch.testing.assert_close(ours(ids).logits, theirs(ids).logits)
+    assert theirs.config.id2label == {0: "bad", 1: "good"}
+
+
+def test_a_teacher_with_other_labels_is_refused(workspace, tmp_path):
+    from tinybert.classifier import finetuned_classifier
+    from tinybert.errors import InputError
+
+    info = read_info(workspace / "data/tasks/reviews")
+    info = info.model_copy(update={"labels": ["bad", "worse"]})
+    with pytest.raises(InputError, match="got bad, good; expected bad, worse"):
+        finetuned_classifier(workspace / "models/teacher/reviews", info)
+
+
+def test_no_more_rows_are_scored_than_the_longest_schedule_trains_on():
+    from stages.prediction_distill import rows_trained_on
+    from tinybert.systems import Grid
+
+    frame = pd.DataFrame({"sentence1": [f"row {number}" for number in range(100)]})
+    grid = Grid(
+        num_epochs=2.0,
+        max_steps=5,
+        batch_sizes=[4, 8],
+        learning_rates=[1e-3],
+        warmup_ratio=0.0,
+        weight_decay=0.0,
+    )
+    seen = rows_trained_on(frame, grid, seed=1)
+    assert len(seen) == 40  # 5 steps of 8 rows
+    assert seen["sentence1"].is_unique
+    assert set(seen.index) != set(range(40))
+    assert rows_trained_on(frame, grid, seed=1).equals(seen)
+    longer = grid.model_copy(update={"max_steps": None})
+    assert rows_trained_on(frame, longer, seed=1) is frame

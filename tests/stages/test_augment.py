@@ -1,0 +1,140 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from transformers import BertConfig, BertForMaskedLM, BertTokenizerFast
+
+from stages.augment import AugmentSettings, augment_task, choose_rows
+from tinybert.errors import InputError
+from tinybert.tasks import TaskInfo, read_split, write_task
+from tinybert.word_vectors import WordVectors, save_vectors
+
+WORDS = "cat dog house tree river stone red blue runs sleeps walks the a is".split()
+VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *'.,"', "##s", *WORDS]
+SETTINGS = AugmentSettings(
+    replace_probability=0.5, num_copies=5, num_candidates=4, max_rows=None, batch_tokens=64
+)
+ROWS = pd.DataFrame(
+    {
+        "sentence1": ['the "cat"\truns', 'a ""dog", sleeps', "the river is\u2028red", "the a"],
+        "sentence2": ["the cats walks", "\\dog\\t\r\n", "'tree'", "house"],
+        "label": np.array([1, 0, 1, 0], dtype=np.int64),
+    }
+)
+
+
+@pytest.fixture
+def folders(tmp_path):
+    (tmp_path / "vocab.txt").write_text("\n".join(VOCABULARY) + "\n")
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(VOCABULARY),
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=32,
+        initializer_range=0.5,
+    )
+    BertForMaskedLM(config).save_pretrained(tmp_path / "model")
+    BertTokenizerFast(vocab=str(tmp_path / "vocab.txt")).save_pretrained(tmp_path / "model")
+    for name in ("task", "vectors"):
+        (tmp_path / name).mkdir()
+    found = WordVectors(["cats", "lion", "tiger"], np.eye(3, 2, dtype=np.float32) + 1)
+    save_vectors(tmp_path / "vectors", found, "file")
+    return tmp_path
+
+
+def put(folders, rows):
+    info = TaskInfo(
+        name="toy",
+        kind="classification",
+        labels=["no", "yes"],
+        metrics=["accuracy"],
+        pair=True,
+        num_rows={"train": len(rows)},
+    )
+    write_task(folders / "task", info, {"train": rows})
+
+
+def augment(folders, settings=SETTINGS, seed=3):
+    inputs = (folders / name for name in ("task", "model", "vectors"))
+    return augment_task(settings, seed, None, *inputs, folders / "out")
+
+
+def test_the_set_holds_every_original_first_with_its_label_and_special_characters(folders):
+    put(folders, ROWS)
+    summary = augment(folders)
+    out = read_split(folders / "out", "train")
+    assert list(out.columns) == ["sentence1", "sentence2", "label", "row"]
+    assert out.label.dtype == np.int64 and out.row.dtype == np.int64
+    firsts = out.drop_duplicates("row").drop(columns="row").reset_index(drop=True)
+    pd.testing.assert_frame_equal(firsts, ROWS, check_dtype=False)
+    assert (out.label.to_numpy() == ROWS.label.to_numpy()[out.row]).all()
+    # Every copy keeps quotes, tabs and line ends: its words alone differ.
+    words = r"[a-z]+"
+    for side in ("sentence1", "sentence2"):
+        frames = out[side].str.replace(words, "w", regex=True)
+        originals = ROWS[side].str.replace(words, "w", regex=True)
+        assert frames.tolist() == originals.to_numpy()[out.row].tolist()
+    assert len(out) == summary["rows_out"] > 20
+
+
+def test_counts_and_samples_are_written(folders):
+    put(folders, ROWS)
+    summary = augment(folders)
+    stored = json.loads((folders / "out" / "augmentation.json").read_text(encoding="utf-8"))
+    samples = stored.pop("samples")
+    assert stored == summary
+    # cat runs | dog sleeps | river red | dog, tree, house, walks; cats has a vector; the \\t of
+    # row 1 leaves a t, which stays as the, a (3 times in all), is, the do.
+    assert summary["words"] == {"masked": 10, "vectors": 1, "no_vector": 0, "kept": 8}
+    assert summary["rows_in"] == summary["rows_augmented"] == 4
+    assert summary["rows_out"] + summary["duplicates_dropped"] == 4 + 4 * 2 * 5
+    assert summary["requests_asked"] + summary["requests_saved"] == 10
+    assert samples[0]["row"] == 0
+    assert samples[0]["original"] == ROWS.iloc[0][["sentence1", "sentence2"]].to_dict()
+    assert 1 <= len(samples[0]["copies"]) <= 3
+
+
+def test_only_max_rows_get_copies_and_all_originals_stay(folders, capsys):
+    put(folders, ROWS)
+    augment(folders, SETTINGS.model_copy(update={"max_rows": 2}))
+    assert "2 of 4 rows get copies" in capsys.readouterr().out
+    counts = read_split(folders / "out", "train").row.value_counts()
+    assert set(counts.index) == {0, 1, 2, 3}
+    assert (counts > 1).sum() == 2
+
+
+def test_a_larger_choice_of_rows_holds_the_smaller_one():
+    assert choose_rows(9, None, 0).all() and choose_rows(9, 20, 0).all()
+    few, more = choose_rows(100, 10, 0), choose_rows(100, 30, 0)
+    assert (few.sum(), more.sum()) == (10, 30)
+    assert more[few].all()
+    assert not np.array_equal(few, choose_rows(100, 10, 1))
+
+
+def test_the_same_seed_writes_the_same_file_at_any_batch_size(folders):
+    put(folders, ROWS)
+    file = folders / "out" / "train.parquet"
+    augment(folders)
+    first = file.read_bytes()
+    augment(folders, SETTINGS.model_copy(update={"batch_tokens": 4096}))
+    assert file.read_bytes() == first
+    augment(folders, seed=4)
+    assert file.read_bytes() != first
+
+
+def test_missing_inputs_are_named(folders):
+    with pytest.raises(InputError, match="dvc repro prepare_task"):
+        augment(folders)
+    put(folders, ROWS[:0])
+    with pytest.raises(InputError, match="no training rows"):
+        augment(folders)
+    put(folders, ROWS)
+    (folders / "vectors" / "words.txt").unlink()
+    with pytest.raises(InputError, match="dvc repro word_vectors"):
+        augment(folders)
+    assert not (folders / "out").exists()

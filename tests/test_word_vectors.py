@@ -1,0 +1,244 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tinybert.errors import InputError
+from tinybert.word_vectors import (
+    WORDS_PER_SENTENCE,
+    WordVectors,
+    load_vectors,
+    nearest_words,
+    read_text_vectors,
+    save_vectors,
+    train_vectors,
+    word_spans,
+)
+
+GLOVE = Path(__file__).parents[2] / "shared" / "data" / "glove"
+
+
+def words_of(text):
+    return [text[start:end] for start, end in word_spans(text)]
+
+
+def written(tmp_path, content):
+    file = tmp_path / "vectors.txt"
+    file.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return file
+
+
+def stored(tmp_path, words, vectors):
+    save_vectors(tmp_path, WordVectors(words, np.array(vectors, dtype=np.float32)), "file")
+    return load_vectors(tmp_path)
+
+
+def problems(path, **options):
+    with pytest.raises(InputError) as caught:
+        read_text_vectors(path, **options)
+    return caught.value.problems
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('He said, "well-known"!', ["He", "said", "well", "known"]),
+        ("don't stop o'clock", ["don't", "stop", "o'clock"]),
+        ("Anna's we'll I\u2019m", ["Anna", "s", "we", "ll", "I", "m"]),
+        ("ANNA'S DON'T", ["ANNA", "S", "DON'T"]),
+        ("did n't 'quoted'", ["did", "n't", "quoted"]),
+        (
+            "cafe\u0301 \u0939\u093f\u0902\u0926\u0940",
+            ["cafe\u0301", "\u0939\u093f\u0902\u0926\u0940"],
+        ),
+        ("a_b $3.50", ["a", "b", "3", "50"]),
+        (" ... \t", []),
+    ],
+)
+def test_a_word_is_a_run_of_letters_without_punctuation_or_clitics(text, words):
+    assert words_of(text) == words
+
+
+@pytest.mark.parametrize("header", ["", "3 2\n"])
+def test_a_file_is_read_with_and_without_a_header(tmp_path, header):
+    found, duplicates = read_text_vectors(written(tmp_path, header + "a 1 2\nb 3 4\nc 5 6\n"))
+    assert found.words == ["a", "b", "c"]
+    np.testing.assert_array_equal(found.vectors, [[1, 2], [3, 4], [5, 6]])
+    assert found.vectors.dtype == np.float32
+    assert duplicates == 0
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_word(tmp_path):
+    assert read_text_vectors(written(tmp_path, "\ufeffa 1 2\nb 1 2\n"))[0].words == ["a", "b"]
+
+
+def test_words_may_hold_spaces_and_odd_white_space(tmp_path):
+    text = "a 1 2\n. . . 3 4\nat name@domain.com 5 6\n\u00a0 7 8\n\u0085 9 10\n\u2028 11 12\n"
+    found, _ = read_text_vectors(written(tmp_path, text))
+    words = ["a", ". . .", "at name@domain.com", "\u00a0", "\u0085", "\u2028"]
+    assert found.words == words
+    assert found.vectors[:, 0].tolist() == [1, 3, 5, 7, 9, 11]
+    folder = tmp_path / "stored"
+    folder.mkdir()
+    assert stored(folder, found.words, found.vectors).index_to_key == words
+
+
+def test_the_first_of_repeated_words_wins_and_the_others_are_counted(tmp_path):
+    found, duplicates = read_text_vectors(written(tmp_path, "a 1 2\nb 3 4\na 5 6\na 7 8\n"))
+    assert found.words == ["a", "b"]
+    assert found.vectors[0].tolist() == [1, 2]
+    assert duplicates == 2
+
+
+def test_no_more_than_max_words_are_read(tmp_path):
+    found, _ = read_text_vectors(written(tmp_path, "9 2\na 1 2\na 1 2\nb 3 4\nc 5 x\n"), 2)
+    assert found.words == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (b"b 1", "wrong width, got 1 values"),
+        (b"b 1 2 3", "wrong width, got 3 values"),
+        (b"", "wrong width, got 0 values"),
+        (b"b 1 x", "wrong value, got 'x'"),
+        (b"b nan 1", "wrong value, got 'nan'"),
+        (b"b 1 -inf", "wrong value, got '-inf'"),
+        (b"b 1 1e39", "wrong value, got '1e39'"),  # float32 ends at 3.4e38
+        (b"b\xff 1 2", "is not UTF-8, got byte 0xff"),
+    ],
+)
+def test_a_bad_line_is_named_with_its_number(tmp_path, line, reason):
+    file = written(tmp_path, b"a 1 2\nc 1 2\n" + line + b"\nd 1 2\n")
+    (problem,) = problems(file)
+    assert problem.startswith(f"{file}:3: {reason}")
+
+
+def test_all_bad_lines_are_named_and_a_header_does_not_shift_the_numbers(tmp_path):
+    file = written(tmp_path, "4 2\na 1 2\nb 1\nc 1 2\nd 1 x\n")
+    assert [problem.split(" ")[0] for problem in problems(file)] == [f"{file}:3:", f"{file}:5:"]
+
+
+def test_a_file_shorter_than_its_header_says_is_refused(tmp_path):
+    (problem,) = problems(written(tmp_path, "5 2\na 1 2\nb 3 4\n"))
+    assert "the header says 5 words, got 2" in problem
+
+
+@pytest.mark.parametrize("content", ["", "word\nother\n"])
+def test_a_file_without_vectors_is_refused(tmp_path, content):
+    assert "holds no vectors" in problems(written(tmp_path, content))[0]
+
+
+def test_a_folder_must_hold_exactly_one_vector_file(tmp_path):
+    assert "got none" in problems(tmp_path)[0]
+    (tmp_path / ".gitkeep").touch()
+    (tmp_path / "a.vec").write_text("a 1 2\nb 1 2\n")
+    assert read_text_vectors(tmp_path)[0].words == ["a", "b"]
+    (tmp_path / "b.txt").write_text("a 1 2\n")
+    assert "got a.vec, b.txt" in problems(tmp_path)[0]
+
+
+@pytest.mark.skipif(not GLOVE.is_dir(), reason="no GloVe file")
+def test_real_glove_vectors_put_alike_words_together(tmp_path):
+    found, duplicates = read_text_vectors(GLOVE)
+    assert found.vectors.shape == (7842, 50)
+    assert duplicates == 0
+    near = nearest_words(stored(tmp_path, *found), ["france", "king"], 15)
+    assert "spain" in near["france"]
+    assert "queen" in near["king"]
+
+
+def test_neighbours_are_ranked_by_cosine_without_the_word_itself(tmp_path):
+    # Cosines with `east` (1, 0): far 1 (length does not count), north_east 0.707, north 0,
+    # west -1; `zero` has no direction and counts as 0, after `north` which comes first.
+    words = ["west", "north", "east", "north_east", "far", "zero"]
+    vectors = stored(tmp_path, words, [[-1, 0], [0, 1], [1, 0], [1, 1], [9, 0], [0, 0]])
+    near = nearest_words(vectors, ["east", "zero", "unknown", "east"], 9)
+    assert near == {"east": ["far", "north_east", "north", "zero", "west"]}
+    assert nearest_words(vectors, ["east"], 2) == {"east": ["far", "north_east"]}
+
+
+def test_neighbours_are_those_of_a_plain_computation_whatever_the_block(tmp_path, monkeypatch):
+    words = [f"w{number}" for number in range(60)]
+    values = np.random.default_rng(0).normal(size=(60, 7)).astype(np.float32)
+    unit = values / np.linalg.norm(values, axis=1, keepdims=True)
+    plain = {
+        word: [words[i] for i in np.argsort(-(unit @ unit[number])) if i != number][:5]
+        for number, word in enumerate(words)
+    }
+    vectors = stored(tmp_path, words, values)
+    assert nearest_words(vectors, words, 5) == plain
+    monkeypatch.setattr("tinybert.word_vectors.SCORES_AT_ONCE", 130)
+    assert nearest_words(vectors, words, 5) == plain
+
+
+def test_storage_holds_no_pickle_and_a_cut_file_is_refused(tmp_path):
+    stored(tmp_path, ["a", "b"], [[1, 2], [3, 4]])
+    assert sorted(file.name for file in tmp_path.iterdir()) == [
+        "vectors.npy",
+        "word_vectors.json",
+        "words.txt",
+    ]
+    np.load(tmp_path / "vectors.npy", allow_pickle=False)
+    (tmp_path / "words.txt").write_text("a\n")
+    with pytest.raises(InputError, match="got 1 and 2"):
+        load_vectors(tmp_path)
+    with pytest.raises(InputError, match="dvc repro word_vectors"):
+        load_vectors(tmp_path / "nowhere")
+
+
+OPTIONS = {"vector_size": 8, "window": 2, "min_count": 2, "num_epochs": 2, "max_words": None}
+TEXT = "The cat's milk is white.\nA Cat drinks the milk\n\nthe dog barks, a dog sleeps\n"
+
+
+def test_training_gives_vectors_to_lowercased_words_that_occur_often_enough(tmp_path):
+    found = train_vectors(written(tmp_path, TEXT), **OPTIONS, seed=1)
+    # the 3; cat, milk, a, dog 2 each
+    assert found.words[0] == "the"
+    assert set(found.words) == {"the", "cat", "milk", "a", "dog"}
+    assert found.vectors.shape == (5, 8)
+    few = train_vectors(written(tmp_path, TEXT), **{**OPTIONS, "max_words": 2}, seed=1)
+    assert few.words == found.words[:2]
+
+
+def test_training_twice_in_any_process_gives_the_same_vectors(tmp_path):
+    file = written(tmp_path, TEXT * 50)
+    code = (
+        "import sys, hashlib; from pathlib import Path;"
+        "from tinybert.word_vectors import train_vectors;"
+        f"found = train_vectors(Path(sys.argv[1]), **{OPTIONS!r}, seed=int(sys.argv[2]));"
+        "print(hashlib.md5(found.vectors.tobytes()).hexdigest(), file=sys.stderr)"
+    )
+
+    def run(hash_seed, seed):
+        environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
+        command = [sys.executable, "-c", code, str(file), seed]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        return done.stderr
+
+    assert run("1", "7") == run("2", "7")
+    one, other = (train_vectors(file, **OPTIONS, seed=seed).vectors for seed in (7, 8))
+    assert not np.array_equal(one, other)
+
+
+def test_no_word_of_a_long_paragraph_is_lost(tmp_path):
+    # gensim cuts a sentence after 10,000 words, and a word it never trains on keeps its initial
+    # vector however many epochs there are; `last` stands behind 12,000 words.
+    # 3,000 different ones, since frequent words are sampled down before the cut.
+    before = " ".join(f"w{number % 3000}" for number in range(12 * WORDS_PER_SENTENCE))
+    file = written(tmp_path, before + " last one" * 5 + "\n")
+    short, long = (
+        train_vectors(file, **{**OPTIONS, "num_epochs": epochs}, seed=1) for epochs in (1, 5)
+    )
+    place = short.words.index("last")
+    assert not np.array_equal(short.vectors[place], long.vectors[place])
+
+
+def test_too_little_text_is_refused(tmp_path):
+    with pytest.raises(InputError, match="got no word 2 times"):
+        train_vectors(written(tmp_path, "all words differ\n"), **OPTIONS, seed=1)
+    with pytest.raises(InputError, match="dvc repro prepare_corpus"):
+        train_vectors(tmp_path / "nowhere", **OPTIONS, seed=1)

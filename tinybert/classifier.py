@@ -1,0 +1,138 @@
+"""Make classifiers for a task, and choose the best of a grid on its dev split."""
+
+import copy
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from transformers import PreTrainedModel
+
+from tinybert.batching import EncodedRows
+from tinybert.checkpoints import load_classifier
+from tinybert.distillation import Distillation
+from tinybert.errors import InputError
+from tinybert.evaluation import encode_split
+from tinybert.prediction import predict_logits, scores
+from tinybert.tasks import DEV, TaskInfo, read_split
+from tinybert.training import Evaluate, Run, Schedule, train
+
+
+def new_classifier(encoder: Path, info: TaskInfo, seed: int) -> PreTrainedModel:
+    """Put a new head on an encoder; label names go into its configuration.
+
+    Args:
+        encoder: The encoder's folder.
+        info: The task: its labels, or one score.
+        seed: Of the head's weights.
+    """
+    torch.manual_seed(seed)
+    names: dict[str, Any] = {"num_labels": info.num_outputs}
+    if info.labels:
+        names["id2label"] = dict(enumerate(info.labels))
+        names["label2id"] = {label: number for number, label in enumerate(info.labels)}
+    kind = "regression" if info.kind == "regression" else "single_label_classification"
+    return load_classifier(encoder, problem_type=kind, **names)
+
+
+def finetuned_classifier(folder: Path, info: TaskInfo) -> PreTrainedModel:
+    """Load a classifier someone else fine-tuned; its outputs are put into the task's label order.
+
+    Label names decide, not numbers: checkpoints of one task differ in their order.
+
+    Raises:
+        InputError: Its label names are not the task's.
+    """
+    model = load_classifier(folder)
+    names = label_names(model)
+    if info.kind == "regression":
+        if len(names) != 1:
+            raise InputError(
+                f"{folder}: a regression teacher has one output, got {len(names)}; choose one "
+                f"fine-tuned on {info.name}"
+            )
+        return model
+    plain = [name.casefold() for name in names]
+    wanted = [label.casefold() for label in info.labels]
+    if sorted(plain) != sorted(wanted):
+        raise InputError(
+            f"{folder}: the teacher's labels are not the task's, got {', '.join(names)}; expected "
+            f"{', '.join(info.labels)} in any order: correct id2label in its config.json"
+        )
+    order = [plain.index(label) for label in wanted]
+    _reorder_outputs(model, order)
+    model.config.id2label = dict(enumerate(info.labels))
+    model.config.label2id = {label: number for number, label in enumerate(info.labels)}
+    return model
+
+
+def label_names(model: PreTrainedModel) -> list[str]:
+    """Return the names of a classifier's outputs in their order."""
+    names: Any = model.config.id2label
+    return [str(names[number]) for number in range(len(names))]
+
+
+def _reorder_outputs(model: PreTrainedModel, order: list[int]) -> None:
+    head: Any = model.classifier
+    linear = getattr(head, "out_proj", head)  # RoBERTa's head ends in out_proj
+    with torch.no_grad():
+        linear.weight.copy_(linear.weight[order].clone())
+        linear.bias.copy_(linear.bias[order].clone())
+
+
+def dev_scores(
+    model: PreTrainedModel,
+    tokenizer: Any,
+    task_folder: Path,
+    info: TaskInfo,
+    max_length: int,
+    dtype: torch.dtype | None,
+) -> Evaluate:
+    """Return a function that scores the model, as it is then, on the dev split."""
+    frame = read_split(task_folder, DEV)
+    rows, gold = encode_split(frame, tokenizer, max_length), frame["label"].to_numpy()
+    return lambda: scores(predict_logits(model, rows, dtype), gold, info)
+
+
+def best_of_grid(
+    schedules: Sequence[Schedule],
+    make_model: Callable[[], Distillation],
+    rows: EncodedRows,
+    evaluate_model: Callable[[PreTrainedModel], Evaluate],
+    run: Run,
+) -> tuple[PreTrainedModel, pd.DataFrame, dict[str, float]]:
+    """Train once per schedule; return the student, history and choice with the best dev score.
+
+    Args:
+        schedules: What to try.
+        make_model: Makes a fresh model to train.
+        rows: Training rows.
+        evaluate_model: Gives the dev scoring function of a student.
+        run: Where and how; each schedule has checkpoints of its own.
+
+    Returns:
+        The best student, its history, and its batch_size, learning_rate and dev score.
+    """
+    best: tuple[PreTrainedModel, pd.DataFrame, dict[str, float]] | None = None
+    for number, schedule in enumerate(schedules):
+        model = make_model()
+        student = model.student
+        own = replace(run, checkpoints=run.checkpoints / str(number))
+        pad = student.config.pad_token_id or 0
+        evaluate = evaluate_model(student)
+        history, score = train(model, rows, pad, schedule, own, evaluate)
+        choice = {
+            "batch_size": float(schedule.batch_size),
+            "learning_rate": schedule.learning_rate,
+            "dev_score": score,
+        }
+        if len(schedules) > 1:
+            tried = f"batch size {schedule.batch_size}, learning rate {schedule.learning_rate:g}"
+            print(f"{run.phase}: {tried}: dev {score:.4f}", flush=True)
+        if best is None or score > best[2]["dev_score"] or math.isnan(best[2]["dev_score"]):
+            best = (copy.deepcopy(student).cpu(), history, choice)
+    assert best is not None
+    return best

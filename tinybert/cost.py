@@ -1,0 +1,71 @@
+"""What a model costs: parameters, and floating-point operations of one forward pass."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import AutoModel, PreTrainedConfig
+
+REFERENCE_LENGTH = 128  # tokens; the paper states every FLOPs figure at this length
+
+
+def num_parameters(model: nn.Module) -> int:
+    """Count parameters; one that is shared by two layers counts once."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def encoder_flops(
+    num_hidden_layers: int,
+    hidden_size: int,
+    intermediate_size: int,
+    sequence_length: int = REFERENCE_LENGTH,
+    batch_size: int = 1,
+) -> int:
+    """Count the operations of a Transformer encoder [TinyBERT, Table 1].
+
+    Two operations per multiply-add of the matrix products: Q, K, V and output, the two
+    feed-forward layers, QK^T and AV. Embeddings, pooler and classifier are left out, as are
+    biases, softmax and LayerNorm.
+
+    Returns:
+        Floating-point operations of one forward pass.
+    """
+    projections = 4 * sequence_length * hidden_size**2
+    feed_forward = 2 * sequence_length * hidden_size * intermediate_size
+    attention = 2 * sequence_length**2 * hidden_size
+    return 2 * batch_size * num_hidden_layers * (projections + feed_forward + attention)
+
+
+def model_flops(config: PreTrainedConfig, sequence_length: int = REFERENCE_LENGTH) -> int:
+    """Count the operations of any encoder for one row, by the convention of `encoder_flops`.
+
+    BERT's come from the formula. Another architecture's matrix products are counted while an
+    empty copy of its encoder runs: that costs no memory, and bottlenecks or shared layers need no
+    formula of their own.
+    """
+    if config.model_type == "bert":
+        return encoder_flops(
+            config.num_hidden_layers, config.hidden_size, config.intermediate_size, sequence_length
+        )
+    return counted_flops(config, sequence_length)
+
+
+def counted_flops(config: PreTrainedConfig, sequence_length: int) -> int:
+    """Count the matrix products of an architecture's encoder while it runs on no data."""
+    make: Callable[..., nn.Module] = AutoModel.from_config
+    with torch.device("meta"):
+        model = make(config).eval()
+        tokens = torch.ones(1, sequence_length, dtype=torch.long)
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        model(input_ids=tokens)
+    counts = counter.get_flop_counts()
+    encoder = f"{type(model).__name__}.encoder"
+    # An architecture without a part of that name, as DistilBERT, has no pooler to leave out.
+    return int(sum(counts[encoder if encoder in counts else "Global"].values()))
+
+
+def weights_megabytes(folder: Path) -> float:
+    """Return the size of a checkpoint's weight files on disk, in MB of 10^6 bytes."""
+    return sum(file.stat().st_size for file in folder.glob("*.safetensors")) / 1e6

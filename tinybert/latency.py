@@ -1,0 +1,209 @@
+"""Measure a student's and its teacher's latency side by side.
+
+Both run alternately within one measurement, so that a busy or throttled machine slows both: the
+speed-up is the median of the ratios of neighbouring runs, and it comes with its quartiles.
+"""
+
+import os
+import platform
+import time
+from collections.abc import Callable
+from itertools import product
+from pathlib import Path
+from statistics import median
+from typing import Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from tinybert.cost import REFERENCE_LENGTH, model_flops, num_parameters, weights_megabytes
+from tinybert.errors import InputError
+from tinybert.settings import Settings
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+class LatencyGrid(Settings):
+    """What is measured. The first of each list gives the speed-up that stands in the table."""
+
+    batch_sizes: list[int] = Field(min_length=1)  # rows
+    sequence_lengths: list[int] = Field(min_length=1)  # tokens; rows are full, without padding
+    num_threads: list[int] | None = Field(min_length=1)  # of the processor; null: torch's own
+    precision: Literal["fp32", "bf16"]  # of weights and activations
+    device: Literal["auto", "cpu", "cuda"]  # auto: the GPU where there is one
+    num_repeats: int = Field(ge=2)  # measured pairs per cell
+    num_warmup: int = Field(ge=0)  # pairs run before that
+
+
+def choose_device(wanted: str) -> torch.device:
+    """Return the device to measure on.
+
+    Raises:
+        InputError: A GPU is asked for and there is none.
+    """
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise InputError(
+            "benchmark_latency.device: torch sees no GPU, got 'cuda'; write cpu or auto"
+        )
+    if wanted == "auto":
+        wanted = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(wanted)
+
+
+def describe(model: PreTrainedModel, folder: Path) -> dict[str, float]:
+    """Return the cost of a checkpoint that no clock is needed for.
+
+    Parameters include the pooler and leave out the classifier, whose size the task decides;
+    GFLOPs are the encoder's for one row of 128 tokens.
+    """
+    return {
+        "parameters": num_parameters(model.base_model),
+        "gflops": model_flops(model.config, REFERENCE_LENGTH) / 1e9,
+        "size_mb": weights_megabytes(folder),
+    }
+
+
+def describe_protocol(grid: LatencyGrid, device: torch.device) -> dict[str, object]:
+    """Say how and on what is measured; a speed-up means nothing without it."""
+    busy = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    return {
+        "device": device.type,
+        "processor": processor_name(device),
+        "num_processors": os.cpu_count(),
+        "load_average_before": busy,  # processes waiting to run, mean of the last minute
+        "precision": grid.precision,
+        "num_repeats": grid.num_repeats,
+        "num_warmup": grid.num_warmup,
+        "torch": torch.__version__,
+        "statistic": "median of paired ratios, quartiles as spread",
+    }
+
+
+def processor_name(device: torch.device) -> str:
+    """Return the maker's name of the processor or the GPU."""
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
+    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
+
+
+def measure_grid(
+    student: PreTrainedModel,
+    teacher: PreTrainedModel,
+    grid: LatencyGrid,
+    device: torch.device,
+    seed: int,
+    advance: Callable[[], object] = lambda: None,
+) -> list[dict[str, float]]:
+    """Measure every batch size, length and number of threads of the grid.
+
+    Args:
+        student: A classifier.
+        teacher: The classifier it was distilled from.
+        grid: What is measured.
+        device: Where.
+        seed: Seed of the random tokens, which both models get alike.
+        advance: Called after each cell, for a progress bar.
+
+    Returns:
+        One row per cell, with `student_ms`, `teacher_ms` (medians, per batch), `speedup` and its
+        quartiles `speedup_low` and `speedup_high`; on a GPU also the memory that a forward pass
+        takes beside the weights, `student_mb` and `teacher_mb`.
+
+    Side effects: Both models move to the device and the precision, and stay there.
+    """
+    _require_lengths(student, teacher, grid)
+    models: tuple[nn.Module, nn.Module] = (student, teacher)
+    for model in models:
+        model.to(device, DTYPES[grid.precision]).eval()
+    num_pieces = min(student.config.vocab_size, teacher.config.vocab_size)
+    generator = torch.Generator().manual_seed(seed)
+    before = torch.get_num_threads()
+    threads = grid.num_threads or [before]
+    cells = []
+    try:
+        for num_threads, length, size in product(threads, grid.sequence_lengths, grid.batch_sizes):
+            torch.set_num_threads(num_threads)
+            tokens = torch.randint(num_pieces, (size, length), generator=generator).to(device)
+            inputs = {"input_ids": tokens, "attention_mask": torch.ones_like(tokens)}
+            cell = {"batch_size": size, "sequence_length": length, "num_threads": num_threads}
+            timed = measure_pair(student, teacher, inputs, grid.num_repeats, grid.num_warmup)
+            cells.append(cell | timed | _peak_megabytes(student, teacher, inputs, device))
+            advance()
+    finally:
+        torch.set_num_threads(before)
+    return cells
+
+
+def num_cells(grid: LatencyGrid) -> int:
+    """Count the cells of a grid."""
+    return len(grid.num_threads or [0]) * len(grid.sequence_lengths) * len(grid.batch_sizes)
+
+
+def measure_pair(
+    student: nn.Module,
+    teacher: nn.Module,
+    inputs: dict[str, Tensor],
+    num_repeats: int,
+    num_warmup: int,
+) -> dict[str, float]:
+    """Time two models in turn on the same batch; see `measure_grid` for what is returned."""
+    pairs = []
+    for repeat in range(num_warmup + num_repeats):
+        # Who goes first changes, lest the second one always finds warm caches.
+        first, second = (student, teacher) if repeat % 2 else (teacher, student)
+        times = {first: _milliseconds(first, inputs), second: _milliseconds(second, inputs)}
+        if repeat >= num_warmup:
+            pairs.append((times[student], times[teacher]))
+    ratios = [theirs / ours for ours, theirs in pairs]
+    low, middle, high = np.quantile(ratios, [0.25, 0.5, 0.75])
+    return {
+        "student_ms": median(ours for ours, _ in pairs),
+        "teacher_ms": median(theirs for _, theirs in pairs),
+        "speedup": float(middle),
+        "speedup_low": float(low),
+        "speedup_high": float(high),
+    }
+
+
+def _milliseconds(model: nn.Module, inputs: dict[str, Tensor]) -> float:
+    _finish(inputs)
+    started = time.perf_counter()
+    with torch.inference_mode():
+        model(**inputs)
+    _finish(inputs)
+    return (time.perf_counter() - started) * 1000
+
+
+def _finish(inputs: dict[str, Tensor]) -> None:
+    """Wait for the GPU, which works on after the call has returned."""
+    if any(tensor.is_cuda for tensor in inputs.values()):
+        torch.cuda.synchronize()
+
+
+def _peak_megabytes(
+    student: nn.Module, teacher: nn.Module, inputs: dict[str, Tensor], device: torch.device
+) -> dict[str, float]:
+    if device.type != "cuda":
+        return {}
+    peaks = {}
+    for name, model in (("student_mb", student), ("teacher_mb", teacher)):
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        _milliseconds(model, inputs)
+        peaks[name] = (torch.cuda.max_memory_allocated(device) - before) / 1e6
+    return peaks
+
+
+def _require_lengths(student: PreTrainedModel, teacher: PreTrainedModel, grid: LatencyGrid) -> None:
+    most = min(model.config.max_position_embeddings for model in (student, teacher))
+    if too_long := [length for length in grid.sequence_lengths if length > most]:
+        raise InputError(
+            "benchmark_latency.sequence_lengths: longer than student and teacher can read, got "
+            f"{too_long}; at most {most} tokens"
+        )

@@ -1,0 +1,125 @@
+"""The paper's losses (Jiao et al. 2020, arXiv 1909.10351), in its order.
+
+Shape suffixes: B batch, H heads, L tokens, D width, C classes; _S student, _T teacher. Masks are
+boolean, True for a real token, and padding never counts, so padding a batch changes no loss. Every
+mean is taken in float32 whatever the inputs' dtype.
+"""
+
+import torch
+import torch.nn.functional as F  # noqa: N812  (the field's name for it)
+from torch import Tensor
+
+
+def attention_scores(query_BHLD: Tensor, key_BHLD: Tensor, scaling: float) -> Tensor:
+    """Return the scores before the softmax, shape (B, H, L, L) (Eq. 1).
+
+    Args:
+        query_BHLD: Queries, D wide per head.
+        key_BHLD: Keys.
+        scaling: 1 / sqrt(D) for standard attention.
+    """
+    return query_BHLD.float() @ key_BHLD.float().transpose(-1, -2) * scaling
+
+
+def attention_loss(scores_S_BHLL: Tensor, scores_T_BHLL: Tensor, mask_BL: Tensor) -> Tensor:
+    """Match attention scores before the softmax (Eq. 7).
+
+    Args:
+        scores_S_BHLL: Student's query-key scores, unmasked.
+        scores_T_BHLL: Teacher's query-key scores, unmasked.
+        mask_BL: True for a real token, False for padding.
+
+    Returns:
+        Squared error, averaged over heads and pairs of real tokens; a scalar.
+
+    Raises:
+        ValueError: The shapes differ, for instance in the number of heads.
+    """
+    _require_same_shape("attention scores", scores_S_BHLL, scores_T_BHLL)
+    pair_mask_BLL = mask_BL[:, :, None] & mask_BL[:, None, :]
+    num_heads = scores_S_BHLL.shape[1]
+    error_BLL = (scores_S_BHLL.float() - scores_T_BHLL.float()).square().sum(dim=1)
+    return _masked_sum(error_BLL, pair_mask_BLL) / (num_heads * pair_mask_BLL.sum())
+
+
+def hidden_loss(hidden_S_BLD: Tensor, hidden_T_BLD: Tensor, mask_BL: Tensor) -> Tensor:
+    """Match the outputs of a layer (Eq. 8).
+
+    Args:
+        hidden_S_BLD: Student's hidden states, already projected to the teacher's width.
+        hidden_T_BLD: Teacher's hidden states.
+        mask_BL: True for a real token, False for padding.
+
+    Returns:
+        Squared error, averaged over real tokens and width; a scalar.
+
+    Raises:
+        ValueError: The shapes differ, for instance for want of a projection.
+    """
+    _require_same_shape("hidden states", hidden_S_BLD, hidden_T_BLD)
+    width = hidden_S_BLD.shape[-1]
+    error_BL = (hidden_S_BLD.float() - hidden_T_BLD.float()).square().sum(dim=-1)
+    return _masked_sum(error_BL, mask_BL) / (width * mask_BL.sum())
+
+
+def embedding_loss(embedding_S_BLD: Tensor, embedding_T_BLD: Tensor, mask_BL: Tensor) -> Tensor:
+    """Match the outputs of the embedding layer, after its LayerNorm (Eq. 9).
+
+    Arguments, result and errors as for `hidden_loss`.
+    """
+    return hidden_loss(embedding_S_BLD, embedding_T_BLD, mask_BL)
+
+
+def prediction_loss(logits_S_BC: Tensor, logits_T_BC: Tensor, temperature: float = 1.0) -> Tensor:
+    """Match the teacher's softened class probabilities (Eq. 10).
+
+    Args:
+        logits_S_BC: Student's logits.
+        logits_T_BC: Teacher's logits, classes in the same order.
+        temperature: Divides both logits.
+
+    Returns:
+        Cross-entropy, summed over classes and averaged over the batch; a scalar.
+
+    Raises:
+        ValueError: The shapes differ, for instance in the number of classes.
+    """
+    _require_same_shape("logits", logits_S_BC, logits_T_BC)
+    probs_T_BC = F.softmax(logits_T_BC.float() / temperature, dim=-1)
+    log_probs_S_BC = F.log_softmax(logits_S_BC.float() / temperature, dim=-1)
+    return -(probs_T_BC * log_probs_S_BC).sum(dim=-1).mean()
+
+
+def regression_loss(score_S_B: Tensor, score_T_B: Tensor) -> Tensor:
+    """Match scores of a regression task: the teacher's (Eq. 10's part there), or gold ones.
+
+    Returns:
+        Squared error, averaged over the batch; a scalar.
+
+    Raises:
+        ValueError: The shapes differ.
+    """
+    _require_same_shape("scores", score_S_B, score_T_B)
+    return F.mse_loss(score_S_B.float(), score_T_B.float())
+
+
+def label_loss(logits_BC: Tensor, labels_B: Tensor) -> Tensor:
+    """Match gold labels: the cross-entropy of ordinary fine-tuning (Devlin et al. 2019, 4.1).
+
+    Returns:
+        Cross-entropy, averaged over the batch; a scalar.
+    """
+    return F.cross_entropy(logits_BC.float(), labels_B)
+
+
+def _masked_sum(values: Tensor, mask: Tensor) -> Tensor:
+    # where, not a product: a padded place may hold inf or NaN, and 0 * inf is NaN.
+    return torch.where(mask, values, 0.0).sum()
+
+
+def _require_same_shape(what: str, student: Tensor, teacher: Tensor) -> None:
+    if student.shape != teacher.shape:
+        raise ValueError(
+            f"{what}: student's shape {tuple(student.shape)} differs from "
+            f"teacher's {tuple(teacher.shape)}"
+        )

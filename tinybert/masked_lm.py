@@ -1,0 +1,118 @@
+"""Masked-word training (Devlin et al. 2019, section 3.1), for checkpoints that lack the head."""
+
+from typing import Any, cast
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from tinybert.batching import Batch, Rows, collate
+from tinybert.signals import takes_token_types
+
+MASKED_SHARE = 0.15
+
+
+class MaskedWords(nn.Module):
+    """A masked-word model whose forward pass hides words and gives the loss of finding them.
+
+    Args:
+        model: The model.
+        tokenizer: Its tokenizer, for the mask and the special tokens.
+        freeze_encoder: Train the head alone; the encoder stays as it was, bit for bit.
+    """
+
+    def __init__(self, model: PreTrainedModel, tokenizer: Any, freeze_encoder: bool) -> None:
+        super().__init__()
+        self.model = model
+        self.mask_token_id: int = tokenizer.mask_token_id
+        self.special_ids = torch.tensor(sorted(set(tokenizer.all_special_ids)))
+        self.freeze_encoder = freeze_encoder
+        if freeze_encoder:
+            model.base_model.requires_grad_(False)
+
+    def forward(self, **batch: Tensor) -> dict[str, Tensor]:
+        """Return `loss` and `loss/mlm`: cross-entropy, averaged over the masked words."""
+        hidden, chosen = mask_words(batch, self.mask_token_id, self.special_ids)
+        if self.freeze_encoder:
+            self.model.base_model.eval()
+        logits = masked_logits(self.model, hidden, chosen)
+        loss = F.cross_entropy(logits.float(), batch["input_ids"][chosen])
+        return {"loss": loss, "loss/mlm": loss.detach()}
+
+
+def mask_words(batch: Batch, mask_token_id: int, special_ids: Tensor) -> tuple[Batch, Tensor]:
+    """Hide 15% of the real, not special tokens: 80% masked, 10% random, 10% as they were.
+
+    Returns:
+        The batch with hidden tokens, and where they are, boolean, of shape (batch, tokens).
+    """
+    ids = batch["input_ids"]
+    special = torch.isin(ids, special_ids.to(ids.device))
+    can_hide = batch["attention_mask"].bool() & ~special
+    chosen = (torch.rand(ids.shape, device=ids.device) < MASKED_SHARE) & can_hide
+    if not chosen.any():  # a short batch may draw none, and the mean of none is NaN
+        chosen = can_hide
+    how = torch.rand(ids.shape, device=ids.device)
+    # Random tokens are drawn from the batch: real pieces, in their real frequencies.
+    pool = ids[can_hide]
+    drawn = pool[torch.randint(len(pool), ids.shape, device=ids.device)]
+    hidden = torch.where(chosen & (how < 0.8), mask_token_id, ids)
+    hidden = torch.where(chosen & (how >= 0.9), drawn, hidden)
+    return {**batch, "input_ids": hidden}, chosen
+
+
+def masked_logits(model: PreTrainedModel, batch: Batch, places: Tensor) -> Tensor:
+    """Return logits over the vocabulary at the given places only, shape (places, vocabulary).
+
+    The head costs as much as several layers, so it runs at the asked places, where the
+    architecture lets it be reached (BERT's is `cls`); elsewhere at all of them.
+
+    Args:
+        model: A masked-word model.
+        batch: input_ids, attention_mask, and token_type_ids if the model takes them.
+        places: Boolean, shape (batch, tokens).
+    """
+    names = ["input_ids", "attention_mask"]
+    if takes_token_types(model):
+        names.append("token_type_ids")
+    inputs = {name: batch[name] for name in names if name in batch}
+    head = getattr(model, "cls", None)
+    if isinstance(head, nn.Module):
+        states = model.base_model(**inputs).last_hidden_state
+        return cast(Tensor, head(states[places]))
+    return cast(Tensor, model(**inputs).logits[places])
+
+
+def masked_accuracy(
+    model: MaskedWords, rows: Rows, pad_token_id: int, dtype: torch.dtype | None, seed: int
+) -> float:
+    """Return the share of masked words that the most probable piece gets right.
+
+    Args:
+        model: The model.
+        rows: Held-out rows.
+        pad_token_id: For padding batches.
+        dtype: What the pass is autocast to; None for float32.
+        seed: Of the masking, which is the same for every model asked.
+    """
+    device = model.model.device
+    right, total, batch_rows = 0, 0, 32
+    was_training = model.training
+    model.eval()
+    with (
+        torch.random.fork_rng(),
+        torch.no_grad(),
+        torch.autocast(device.type, dtype=dtype, enabled=dtype is not None),
+    ):
+        torch.manual_seed(seed)
+        for part in np.array_split(np.arange(len(rows)), max(1, len(rows) // batch_rows)):
+            batch = collate([rows[int(row)] for row in part], pad_token_id)
+            hidden, places = mask_words(batch, model.mask_token_id, model.special_ids)
+            hidden = {key: value.to(device) for key, value in hidden.items()}
+            found = masked_logits(model.model, hidden, places.to(device)).argmax(dim=-1).cpu()
+            right += int((found == batch["input_ids"][places]).sum())
+            total += int(places.sum())
+    model.train(was_training)
+    return right / max(1, total)

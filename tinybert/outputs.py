@@ -1,0 +1,72 @@
+"""Write beside and rename at the end, so that a killed stage leaves no half output."""
+
+import errno
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tinybert.errors import InputError
+
+
+@contextmanager
+def replace_folder(folder: Path) -> Iterator[Path]:
+    """Yield an empty folder that takes the place of `folder` once the block has succeeded.
+
+    Side effects: `<folder>.partial` exists during the block and is removed if the block fails.
+    """
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        with disk_space_guard(folder):
+            partial.mkdir(parents=True)
+            yield partial
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.replace(folder)
+
+
+@contextmanager
+def replace_file(file: Path) -> Iterator[Path]:
+    """Yield a path that takes the place of `file` once the block has succeeded.
+
+    Side effects: `<file>.partial` exists during the block and is removed if the block fails.
+    """
+    partial = file.with_name(file.name + ".partial")
+    try:
+        with disk_space_guard(file):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            yield partial
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    partial.replace(file)
+
+
+@contextmanager
+def disk_space_guard(place: Path) -> Iterator[None]:
+    """Turn "no space left on device" into a line that names the place.
+
+    safetensors and pyarrow raise errors of their own for it, so the text is read as well.
+
+    Raises:
+        InputError: The disk, or the quota on it, is full.
+    """
+    try:
+        yield
+    except Exception as error:
+        numbers = (errno.ENOSPC, errno.EDQUOT)
+        full = isinstance(error, OSError) and error.errno in numbers
+        if full or "No space left on device" in str(error):
+            free = _free_megabytes(place)
+            raise InputError(
+                f"{place}: no disk space left, got {free} MB free; free some and run again"
+            ) from error
+        raise
+
+
+def _free_megabytes(place: Path) -> int:
+    existing = next(parent for parent in [place, *place.absolute().parents] if parent.exists())
+    return shutil.disk_usage(existing).free // 1_000_000

@@ -1,0 +1,157 @@
+"""Write the result table as Markdown and LaTeX, and the whole report as one HTML page.
+
+The page needs no network and no other file: its figures are inside it.
+"""
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from tinybert.errors import InputError
+from tinybert.results import MISSING, Latency, Results, as_text, captions
+from tinybert.settings import read_yaml
+
+HERE = Path(__file__).parent
+LATENCY_HEADS = ["batch size", "tokens", "threads", "student ms", "teacher ms", "speed-up"]
+PUBLISHED_WORDS = {"params_m": "parameters, M", "gflops": "GFLOPs", "speedup": "speed-up"}
+TEX_WORDS = {
+    "\\": r"\textbackslash{}",
+    "\N{EN DASH}": "--",
+    **{character: "\\" + character for character in "&%$#_{}"},
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+}
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the page shows.
+
+    Args:
+        profile: Name of the profile that ran.
+        results: What was measured.
+        table: `build_table` of it.
+        figures: Name of each figure -> its title.
+        submissions: System -> what its GLUE submission lacks; empty if it was packed.
+        samples: Task -> augmented rows, each with `original` and `copies`.
+        glue: Whether any task is one of GLUE's.
+    """
+
+    profile: str
+    results: Results
+    table: pd.DataFrame
+    figures: Mapping[str, str]
+    submissions: Mapping[str, Sequence[str]]
+    samples: Mapping[str, Sequence[Mapping[str, Any]]]
+    glue: bool
+
+
+def write_tables(table: pd.DataFrame, folder: Path) -> None:
+    """Write results.md and results.tex, each with its captions, to an existing folder."""
+    for name in ("results.md", "results.tex"):
+        text = _render(f"{name}.j2", text=as_text(table), captions=captions(table))
+        (folder / name).write_text(text, encoding="utf-8")
+
+
+def write_page(report: Report, plots: Path, file: Path) -> None:
+    """Write the page, with the SVG figures of `plots` inside it."""
+    images = {
+        name: base64.b64encode((plots / f"{name}.svg").read_bytes()).decode()
+        for name in report.figures
+    }
+    text = _render(
+        "index.html.j2",
+        **vars(report),
+        systems=report.results.systems,
+        tasks=report.results.tasks,
+        text=as_text(report.table),
+        captions=captions(report.table),
+        images=images,
+        published=read_yaml(HERE / "published.yaml"),
+        published_heads=_published_heads,
+        published_rows=_published_rows,
+        latency_heads=LATENCY_HEADS,
+        latency_rows=_latency_rows,
+        confusion_rows=_confusion_rows,
+    )
+    file.write_text(text, encoding="utf-8")
+
+
+def read_samples(file: Path) -> list[dict[str, Any]]:
+    """Read the augmented rows to show, if there are any.
+
+    Raises:
+        InputError: The file is no JSON, or a sample lacks its original or its copies.
+    """
+    if not file.is_file():
+        return []
+    try:
+        samples = json.loads(file.read_text(encoding="utf-8")).get("samples", [])
+        return [{"original": item["original"], "copies": item["copies"]} for item in samples]
+    except (ValueError, AttributeError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{file}: samples cannot be read, got {type(error).__name__} {error}; needed is a list "
+            "of original and copies: run `dvc repro augment`"
+        ) from error
+
+
+def _render(template: str, **values: Any) -> str:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(HERE / "templates"),
+        autoescape=template.endswith(".html.j2"),  # sentences and labels are the user's text
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {"tex": _tex, "sentence": _sentence}
+    return environment.get_template(template).render(**values)
+
+
+def _tex(text: object) -> str:
+    return "".join(TEX_WORDS.get(character, character) for character in str(text))
+
+
+def _sentence(value: object) -> str:
+    """Show a row, which is a text, or the two texts of a pair."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list):
+        return " | ".join(str(part) for part in value if part is not None)
+    return str(value)
+
+
+def _published_heads(table: Mapping[str, Any]) -> list[str]:
+    words = (PUBLISHED_WORDS.get(column, column) for column in table["columns"])
+    return ["system", *(word.replace("_", " ") for word in words)]
+
+
+def _published_rows(table: Mapping[str, Any]) -> list[list[object]]:
+    return [
+        [system, *(MISSING if value is None else value for value in values)]
+        for system, values in table["rows"].items()
+    ]
+
+
+def _latency_rows(latency: Latency) -> list[list[object]]:
+    return [
+        [
+            cell.batch_size,
+            cell.sequence_length,
+            cell.num_threads,
+            f"{cell.student_ms:.2f}",
+            f"{cell.teacher_ms:.2f}",
+            f"{cell.speedup:.2f}x ({cell.speedup_low:.2f}-{cell.speedup_high:.2f})",
+        ]
+        for cell in latency.cells
+    ]
+
+
+def _confusion_rows(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> list[list[object]]:
+    return [[label, *row] for label, row in zip(labels, counts, strict=True)]

@@ -1,0 +1,27 @@
+"""Choose the number format of matrix products."""
+
+from typing import Literal
+
+import torch
+
+Precision = Literal["auto", "bf16", "fp32"]
+
+
+def autocast_dtype(precision: Precision) -> torch.dtype | None:
+    """Return the dtype to autocast to, or None for float32.
+
+    "auto" takes bfloat16 where the processor computes in it: on CUDA since Ampere, on CPUs with
+    AVX-512 BF16 or AMX. Elsewhere bfloat16 on a CPU is emulated and slower than float32.
+    """
+    if precision == "fp32":
+        return None
+    if precision == "bf16" or _computes_in_bf16():
+        return torch.bfloat16
+    return None
+
+
+def _computes_in_bf16() -> bool:
+    if torch.cuda.is_available():
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(bool(getattr(torch.cpu, name, bool)()) for name in probes)

@@ -1,0 +1,250 @@
+"""Read what `evaluate` and `benchmark_latency` wrote, and lay it out as one table.
+
+A row is a system, the teacher first; a cell nobody has measured stays empty. Columns are
+`parameters`, `gflops`, `size_mb`, `speedup` with its quartiles and its protocol, one
+`<task>/<split>/<metric>` per labelled split, `average` and `share_of_teacher`.
+"""
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pandas as pd
+from pydantic import BaseModel
+
+from tinybert.errors import InputError
+from tinybert.settings import parse
+
+TEACHER = "teacher"
+MISSING = "\N{EN DASH}"
+AVERAGE = (
+    "Average: plain mean of every task's main metric on its dev splits, where MNLI's matched and "
+    "mismatched halves count as one column each; a row that lacks one has no average. "
+    "Share: this average as a part of the teacher's. Scores are times 100."
+)
+METRIC_WORDS = {"f1": "F1", "f1_macro": "macro F1", "matthews": "Matthews"}
+SPLIT_WORDS = {"dev_mm": "dev mismatched", "test_mm": "test mismatched"}
+COLUMN_WORDS = {
+    "parameters": "parameters",
+    "gflops": "GFLOPs",
+    "size_mb": "size MB",
+    "speedup": "speed-up",
+    "average": "average",
+    "share_of_teacher": "share of teacher",
+}
+
+T = TypeVar("T")
+
+
+class TaskScores(BaseModel):
+    """reports/metrics/<system>/<task>.json; scores are fractions."""
+
+    main_metric: str
+    metrics: dict[str, dict[str, float]]  # by labelled split, then by metric
+    num_rows: dict[str, int] = {}
+    confusion: dict[str, list[list[int]]] = {}  # by split; rows are gold labels
+    labels: list[str] = []
+
+
+class Cost(BaseModel):
+    """What a model costs without a clock."""
+
+    parameters: int
+    gflops: float
+    size_mb: float
+
+
+class Cell(BaseModel):
+    """One measurement of student and teacher side by side."""
+
+    batch_size: int
+    sequence_length: int
+    num_threads: int
+    student_ms: float
+    teacher_ms: float
+    speedup: float
+    speedup_low: float
+    speedup_high: float
+
+
+class Latency(BaseModel):
+    """reports/latency/<system>.json; the first cell is the one that stands in the table."""
+
+    protocol: dict[str, Any]
+    student: Cost
+    teacher: Cost
+    cells: list[Cell]
+
+
+@dataclass(frozen=True)
+class Results:
+    """Everything measured of the systems and tasks of one run."""
+
+    systems: list[str]  # without the teacher
+    tasks: list[str]
+    scores: dict[tuple[str, str], TaskScores] = field(default_factory=dict)  # by row and task
+    latency: dict[str, Latency] = field(default_factory=dict)  # by system
+
+    @property
+    def rows(self) -> list[str]:
+        """The teacher, then the systems in their order."""
+        return [TEACHER, *self.systems]
+
+
+def read_results(systems: Sequence[str], tasks: Sequence[str], reports: Path) -> Results:
+    """Read the files of the named systems and tasks; one that does not exist is left out.
+
+    Raises:
+        InputError: A file is there and cannot be understood.
+    """
+    results = Results(list(systems), list(tasks))
+    for row in results.rows:
+        for task in tasks:
+            file = reports / "metrics" / row / f"{task}.json"
+            if file.is_file():
+                results.scores[row, task] = _read(file, TaskScores)
+    for system in systems:
+        file = reports / "latency" / f"{system}.json"
+        if file.is_file():
+            results.latency[system] = _read(file, Latency)
+    return results
+
+
+def _read(file: Path, kind: type[T]) -> T:
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(
+            f"{file}: not valid JSON, got {error}; delete it and run `dvc repro`"
+        ) from error
+    return parse(kind, values, str(file))
+
+
+def build_table(results: Results) -> pd.DataFrame:
+    """Lay the results out, one row per system; see this module's docstring for the columns."""
+    table = pd.DataFrame(
+        {row: dict(_cost(results, row)) | dict(_scores(results, row)) for row in results.rows}
+    ).T
+    costs = ["parameters", "gflops", "size_mb", "speedup", "speedup_low", "speedup_high"]
+    scores = score_columns(results)
+    table = table.reindex(columns=[*costs, "speedup_protocol", *scores])
+    numbers = [*costs, *scores]
+    table[numbers] = table[numbers].astype(float)
+    dev = [column for column in scores if column.split("/")[1].startswith("dev")]
+    table["average"] = table[dev].mean(axis=1, skipna=False) if dev else math.nan
+    best = float(table["average"].iloc[0])
+    table["share_of_teacher"] = table["average"] / best if best > 0 else math.nan
+    return table.rename_axis("system")
+
+
+def score_columns(results: Results) -> list[str]:
+    """Name each task's labelled splits with their main metric."""
+    columns: list[str] = []
+    for task in results.tasks:
+        names = [column for row in results.rows for column, _ in _task_scores(results, row, task)]
+        columns += dict.fromkeys(names or [f"{task}/dev/score"])
+    return columns
+
+
+def _scores(results: Results, row: str) -> Iterator[tuple[str, float]]:
+    for task in results.tasks:
+        yield from _task_scores(results, row, task)
+
+
+def _task_scores(results: Results, row: str, task: str) -> Iterator[tuple[str, float]]:
+    found = results.scores.get((row, task))
+    if found is not None:
+        for split, values in found.metrics.items():
+            yield f"{task}/{split}/{found.main_metric}", values[found.main_metric]
+
+
+def _cost(results: Results, row: str) -> Iterator[tuple[str, object]]:
+    measured = next(iter(results.latency.values()), None)
+    if row == TEACHER:
+        if measured is not None:
+            yield from measured.teacher.model_dump().items()
+            yield "speedup", 1.0  # by definition
+        return
+    latency = results.latency.get(row)
+    if latency is not None:
+        yield from latency.student.model_dump().items()
+        first = latency.cells[0]
+        yield "speedup", first.speedup
+        yield "speedup_low", first.speedup_low
+        yield "speedup_high", first.speedup_high
+        yield "speedup_protocol", protocol_text(latency.protocol, first)
+
+
+def protocol_text(protocol: dict[str, Any], cell: Cell) -> str:
+    """Say in one line how a speed-up was measured."""
+    threads = "thread" if cell.num_threads == 1 else "threads"
+    return (
+        f"batch size {cell.batch_size}, {cell.sequence_length} tokens, {cell.num_threads} {threads}"
+        f", {protocol['precision']}, {protocol['device']} ({protocol['processor']}), "
+        f"torch {protocol['torch']}, median and quartiles of {protocol['num_repeats']} paired runs"
+    )
+
+
+def write_table(table: pd.DataFrame, file: Path) -> None:
+    """Write the table as CSV; an unmeasured cell stays empty."""
+    table.to_csv(file, lineterminator="\n")
+
+
+def read_table(file: Path) -> pd.DataFrame:
+    """Read a table back that `write_table` wrote.
+
+    Raises:
+        InputError: There is none.
+    """
+    if not file.is_file():
+        raise InputError(f"{file}: no results, got nothing there; run `dvc repro report`")
+    return pd.read_csv(file, index_col="system", dtype={"speedup_protocol": object})
+
+
+def captions(table: pd.DataFrame) -> list[str]:
+    """Say how the speed-ups were measured, and what the average is of."""
+    by_protocol: dict[str, list[str]] = {}
+    for system, protocol in table["speedup_protocol"].dropna().items():
+        by_protocol.setdefault(protocol, []).append(str(system))
+    return [
+        f"Speed-up of {', '.join(systems)} over the teacher: {protocol}."
+        for protocol, systems in by_protocol.items()
+    ] + [AVERAGE]
+
+
+def as_text(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the table as it is read: headings, rounded figures, a dash where unmeasured."""
+    hidden = {"speedup_low", "speedup_high", "speedup_protocol"}
+    shown = {
+        column_words(column): [_cell_text(column, row) for _, row in table.iterrows()]
+        for column in table.columns
+        if column not in hidden
+    }
+    return pd.DataFrame(shown, index=table.index)
+
+
+def column_words(column: str) -> str:
+    """Return a column's heading, for instance "mrpc F1 dev"."""
+    if "/" not in column:
+        return COLUMN_WORDS[column]
+    task, split, metric = column.split("/")
+    return f"{task} {METRIC_WORDS.get(metric, metric)} {SPLIT_WORDS.get(split, split)}"
+
+
+def _cell_text(column: str, row: "pd.Series[Any]") -> str:
+    value = float(row[column])
+    if math.isnan(value):
+        return MISSING
+    if column == "parameters":
+        return f"{value / 1e6:.2f}M"
+    if column == "speedup":
+        low, high = row["speedup_low"], row["speedup_high"]
+        return f"{value:.1f}x" + ("" if math.isnan(low) else f" ({low:.1f}-{high:.1f})")
+    if column == "share_of_teacher":
+        return f"{100 * value:.1f}%"
+    if column == "gflops":
+        return f"{value:.2f}"
+    return f"{value:.1f}" if column == "size_mb" else f"{100 * value:.1f}"

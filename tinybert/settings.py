@@ -1,0 +1,161 @@
+"""Read params.yaml and params/*/*.yaml: closed schemas, every problem of a file at once.
+
+A stage reads with literal keys (`read_param("loss.attn_weight", float)`), because a test compares
+them with the `params` that dvc.yaml declares for that stage.
+"""
+
+import difflib
+from pathlib import Path
+from typing import Any, TypeVar, overload
+
+import yaml
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+from tinybert.errors import InputError
+
+T = TypeVar("T")
+
+PARAMS = Path("params.yaml")
+
+
+class Settings(BaseModel):
+    """A closed, frozen, strictly typed group of settings."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+@overload
+def read_param(key: str, kind: type[T]) -> T: ...
+@overload
+def read_param(key: str, kind: Any) -> Any: ...
+def read_param(key: str, kind: Any) -> Any:
+    """Read one value, or one section, of params.yaml by its dotted key."""
+    return parse(kind, select(read_yaml(PARAMS), key, PARAMS), f"{PARAMS}: {key}")
+
+
+def read_section(stage: str, kind: type[T]) -> T:
+    """Read a stage's section of the profile that params.yaml selects."""
+    file = profile_file()
+    return parse(kind, select(read_yaml(file), stage, file), f"{file}: {stage}")
+
+
+@overload
+def read_system(system: str, key: str, kind: type[T]) -> T: ...
+@overload
+def read_system(system: str, key: str, kind: Any) -> Any: ...
+def read_system(system: str, key: str, kind: Any) -> Any:
+    """Read one key of params/systems/<system>.yaml."""
+    file = named_file("systems", system)
+    return parse(kind, select(read_yaml(file), key, file), f"{file}: {key}")
+
+
+def read_task(task: str, kind: type[T]) -> T:
+    """Read params/tasks/<task>.yaml."""
+    file = named_file("tasks", task)
+    return parse(kind, read_yaml(file), str(file))
+
+
+def profile_file() -> Path:
+    """Return the path of the selected profile."""
+    return named_file("profiles", read_param("profile", str))
+
+
+def named_file(folder: str, name: str) -> Path:
+    """Return params/<folder>/<name>.yaml.
+
+    Raises:
+        InputError: There is none; the known ones are listed.
+    """
+    file = Path("params") / folder / f"{name}.yaml"
+    if not file.is_file():
+        known = sorted(path.stem for path in file.parent.glob("*.yaml"))
+        raise InputError(
+            f"{PARAMS}: {folder}: there is no {file}, got {name!r}; known: {', '.join(known)}"
+        )
+    return file
+
+
+def read_yaml(file: Path) -> dict[str, Any]:
+    """Read a YAML mapping, without running anything it may name.
+
+    Raises:
+        InputError: The file is missing, no UTF-8, no YAML, or no mapping.
+    """
+    try:
+        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(
+            f"{file}: cannot be read, got {error.strerror}; restore it from git"
+        ) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{file}: not valid YAML, got {reason}; mend that place") from error
+    if not isinstance(values, dict):
+        found = type(values).__name__
+        raise InputError(f"{file}: must hold keys and values, got {found}; write `key: value`")
+    return values
+
+
+def select(values: dict[str, Any], key: str, file: Path) -> Any:
+    """Return the value at a dotted key.
+
+    Raises:
+        InputError: The key is missing; the keys next to it are listed.
+    """
+    found: Any = values
+    for part in key.split("."):
+        if not isinstance(found, dict) or part not in found:
+            known = ", ".join(map(str, found)) if isinstance(found, dict) else "none"
+            raise InputError(f"{file}: key {key!r} is missing, got {known}; add it")
+        found = found[part]
+    return found
+
+
+@overload
+def parse(kind: type[T], values: Any, place: str) -> T: ...
+@overload
+def parse(kind: Any, values: Any, place: str) -> Any: ...
+def parse(kind: Any, values: Any, place: str) -> Any:
+    """Check values against a schema and return it filled.
+
+    Raises:
+        InputError: One line for each wrong, missing or unknown key; a misspelt key gets the
+            nearest known one.
+    """
+    try:
+        return TypeAdapter(kind).validate_python(values)
+    except ValidationError as error:
+        known = _fields(kind)
+        raise InputError(*(_line(place, dict(item), known) for item in error.errors())) from error
+
+
+def _fields(kind: Any) -> dict[str, Any]:
+    return dict(getattr(kind, "model_fields", {}))
+
+
+def _line(place: str, item: dict[str, Any], known: dict[str, Any]) -> str:
+    path = ".".join(map(str, item["loc"]))
+    where = f"{place}.{path}" if ": " in place and path else f"{place}: {path}" if path else place
+    if item["type"] == "extra_forbidden":
+        key = str(item["loc"][-1])
+        siblings = _siblings(known, item["loc"])
+        near = difflib.get_close_matches(key, siblings, n=1)
+        cure = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(siblings)}"
+        return f"{where}: unknown key, got {key!r}; {cure}"
+    if item["type"] == "missing":
+        return f"{where}: is missing, got nothing; add it"
+    message = str(item["msg"]).removeprefix("Value error, ")
+    if item["type"] == "value_error" and "; " in message:
+        return f"{where}: {message}"
+    return f"{where}: wrong value, got {item['input']!r}; {message}"
+
+
+def _siblings(known: dict[str, Any], loc: tuple[Any, ...]) -> list[str]:
+    fields = known
+    for part in loc[:-1]:
+        field = fields.get(part)
+        if field is None:
+            return []
+        kinds = [field.annotation, *getattr(field.annotation, "__args__", ())]
+        fields = next((_fields(kind) for kind in kinds if _fields(kind)), {})
+    return list(fields)

@@ -1,0 +1,199 @@
+"""Read a task's splits from where its file says: GLUE, the hub, files, or the embedded corpus."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from tinybert.errors import InputError
+from tinybert.glue_files import AX, MNLI, hub_glue, is_labelled, listing, read_glue, spelling
+from tinybert.task_tables import Row, Table, collect, read_table
+from tinybert.tasks import Columns, Files, Hub, TaskFile
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where tasks come from."""
+
+    folder: Path  # `sources.tasks`, the only folder whose files DVC watches
+    glue: Literal["folder", "hub"]  # GLUE's tasks: out of `folder`, or from the hub
+    glue_hub: str  # the hub's copy of GLUE, or a folder in its layout inside `folder`
+
+
+def read_splits(task: TaskFile, sources: Sources, seed: int) -> dict[str, Table]:
+    """Read every split of a task.
+
+    Args:
+        task: Says where the data is.
+        sources: Where to look.
+        seed: Of the embedded tasks, which are drawn from text.
+
+    Raises:
+        InputError: A source is missing or cannot be read.
+    """
+    if task.glue and sources.glue == "folder":
+        return read_glue(sources.folder, task)
+    if task.glue:
+        return _read_hub_glue(task.glue, sources)
+    if task.hub:
+        return read_hub(task.hub, task.columns, sources.folder)
+    if task.files:
+        return _read_files(task.files, task.columns, sources.folder)
+    return _make_embedded(task, seed)
+
+
+def _read_files(files: Files, columns: Columns, folder: Path) -> dict[str, Table]:
+    given = {split: name for split, name in files.model_dump().items() if name is not None}
+    paths = {split: watched(folder, name) for split, name in given.items()}
+    missing = [
+        f"{path}: missing, got {listing(path.parent)}; put the file there, or correct `files` of "
+        f"the task's file"
+        for path in paths.values()
+        if not path.is_file()
+    ]
+    if missing:
+        raise InputError(*missing)
+    return {split: read_table(path, columns, is_labelled(split)) for split, path in paths.items()}
+
+
+def watched(folder: Path, name: str) -> Path:
+    """Return a path inside the folder that DVC watches; a link in it may lead anywhere.
+
+    Raises:
+        InputError: The path leaves the folder by its name.
+    """
+    path = folder / name
+    # Not resolve(): a link inside the folder is welcome, wherever it leads.
+    if not Path(os.path.normpath(path.absolute())).is_relative_to(
+        os.path.normpath(folder.absolute())
+    ):
+        raise InputError(
+            f"{path}: outside sources.tasks, got a path that a change of the file would not be "
+            f"noticed at; put or link it in {folder}, or set sources.tasks"
+        )
+    return path
+
+
+def _read_hub_glue(glue: str, sources: Sources) -> dict[str, Table]:
+    there = hub_glue(glue, sources.glue_hub)
+    tables = read_hub(there.source, there.columns, sources.folder)
+    local = sources.folder / sources.glue_hub
+    if spelling(glue) == MNLI and ((local / AX).is_dir() or not local.is_dir()):
+        diagnostic = Hub.model_construct(path=sources.glue_hub, name=AX, splits={AX: "test"})
+        tables |= read_hub(diagnostic, hub_glue(AX, sources.glue_hub).columns, sources.folder)
+    return tables
+
+
+def read_hub(hub: Hub, columns: Columns, folder: Path) -> dict[str, Table]:
+    """Read a data set of the hub, or a folder of Parquet files in its layout.
+
+    A folder holds, for each configuration, `<split>-*.parquet`, `<split>.parquet` or
+    `<split>/*.parquet`. Numbers of a label column that has names are turned into names.
+
+    Raises:
+        InputError: The data set or a split cannot be had.
+    """
+    local = next(filter(Path.is_dir, (folder / hub.path, Path(hub.path))), None)
+    if local:
+        place = watched(folder, str(local.absolute())) / (hub.name or "")
+        splits = {split: _local_split(place, name) for split, name in hub.splits.items()}
+    else:
+        splits = _remote_splits(hub)
+    place_name = "/".join(filter(None, (hub.path, hub.name)))
+    return {
+        split: _hub_table(f"{place_name} {hub.splits[split]}", arrow, names, columns, split)
+        for split, (arrow, names) in splits.items()
+    }
+
+
+def _remote_splits(hub: Hub) -> dict[str, tuple[Any, dict[str, list[str]]]]:
+    import datasets
+
+    place = "/".join(filter(None, (hub.path, hub.name)))
+    try:
+        found = datasets.load_dataset(hub.path, hub.name)
+    except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(
+            f"hub data set {place}: cannot be loaded, got {reason}; check its name and the "
+            f"network, or put its Parquet files in <sources.tasks>/{hub.path}"
+        ) from error
+    missing = [name for name in hub.splits.values() if name not in found]
+    if missing:
+        raise InputError(
+            f"hub data set {place}: no split {', '.join(missing)}, got {', '.join(found)}; "
+            f"correct `splits` of the task's file"
+        )
+    return {
+        split: (found[name].with_format("arrow")[:], _label_names(found[name].features))
+        for split, name in hub.splits.items()
+    }
+
+
+def _local_split(folder: Path, name: str) -> tuple[Any, dict[str, list[str]]]:
+    import datasets
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    patterns = (f"{name}-*.parquet", f"{name}.parquet", f"{name}/*.parquet")
+    files = sorted(file for pattern in patterns for file in folder.glob(pattern))
+    if not files:
+        raise InputError(
+            f"{folder}: no files of split {name}, looked for {', '.join(patterns)}, "
+            f"got {listing(folder)}; put the hub's Parquet files there"
+        )
+    try:
+        parts = [pq.ParquetFile(file).read() for file in files]
+        arrow = pa.concat_tables(parts)
+    except (OSError, pa.ArrowException) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{files[0]}: cannot be read, got {reason}; fetch it again") from error
+    return arrow, _label_names(datasets.Features.from_arrow_schema(arrow.schema))
+
+
+def _label_names(features: Any) -> dict[str, list[str]]:
+    import datasets
+
+    return {
+        column: list(feature.names)
+        for column, feature in features.items()
+        if isinstance(feature, datasets.ClassLabel)
+    }
+
+
+def _hub_table(
+    place: str, arrow: Any, names: dict[str, list[str]], columns: Columns, split: str
+) -> Table:
+    header = list(arrow.column_names)
+    values = [arrow.column(name).to_pylist() for name in header]
+    for position, name in enumerate(header):
+        if name in names:
+            values[position] = [_named(value, names[name]) for value in values[position]]
+    rows = enumerate(zip(*values, strict=True), start=1)
+    return collect(place, "row", header, rows, columns, is_labelled(split))
+
+
+def _named(value: object, names: Sequence[str]) -> object:
+    known = isinstance(value, int) and 0 <= value < len(names)
+    return names[value] if known and isinstance(value, int) else value
+
+
+def _make_embedded(task: TaskFile, seed: int) -> dict[str, Table]:
+    from tinybert import embedded
+
+    assert task.embedded is not None and task.rows is not None  # TaskFile makes sure
+    rows = task.rows
+    frames = embedded.make_task(task.embedded, rows.train, rows.dev, rows.test, seed)
+    return {
+        split: _frame_table(f"embedded {task.embedded} {split}", frame, task.columns)
+        for split, frame in frames.items()
+    }
+
+
+def _frame_table(place: str, frame: "pd.DataFrame", columns: Columns) -> Table:
+    rows: list[Row] = list(enumerate(frame.itertuples(index=False, name=None), start=1))
+    return collect(place, "row", list(frame.columns), rows, columns, labelled=True)

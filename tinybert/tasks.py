@@ -1,0 +1,175 @@
+"""What a task is: its file in params/tasks/, and the prepared folder the stages exchange.
+
+A prepared folder `data/tasks/<task>` holds one Parquet file per split (`train`, `dev`, `test`, and
+for MNLI `dev_mm`, `test_mm` and the diagnostic `ax`) with the columns `sentence1`, `sentence2`
+(pair tasks only) and `label` (absent in unlabelled test splits; int64 index into `labels`, or
+float64 for regression), and `task.json`, a `TaskInfo`.
+"""
+
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+import pandas as pd
+from pydantic import Field, model_validator
+
+from tinybert.errors import InputError
+from tinybert.settings import Settings, parse
+
+Kind = Literal["classification", "regression"]
+MetricName = Literal["accuracy", "f1", "f1_macro", "matthews", "pearson", "spearman"]
+SplitName = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]  # it becomes a file's name
+TRAIN = "train"
+DEV = "dev"
+REGRESSION_METRICS = {"pearson", "spearman"}
+
+
+class Files(Settings):
+    """CSV, TSV, JSONL or Parquet files, relative to `sources.tasks` of params.yaml."""
+
+    train: str
+    dev: str | None = None  # None: a tenth of train is set aside
+    test: str | None = None
+
+
+class Hub(Settings):
+    """A data set of the hub, or a folder of `sources.tasks` with the hub's Parquet files."""
+
+    path: str
+    name: str | None = None  # the data set's configuration, or the folder's subfolder
+    # Our split -> the hub's. Without `dev`, a tenth of train is set aside.
+    splits: dict[SplitName, str] = Field(default={"train": "train", "dev": "validation"})
+
+    @model_validator(mode="after")
+    def _has_train(self) -> "Hub":
+        if TRAIN not in self.splits:
+            raise ValueError(f"splits must name train, got {list(self.splits)}; add `train: train`")
+        return self
+
+
+class Rows(Settings):
+    """How many rows of each split an embedded task is made of."""
+
+    train: int = Field(ge=2)
+    dev: int = Field(ge=1)
+    test: int = Field(ge=1)
+
+
+class Columns(Settings):
+    """Which column holds what. A single-sentence task has no `sentence2`."""
+
+    sentence1: str
+    sentence2: str | None = None
+    label: str
+
+
+class TaskFile(Settings):
+    """A file of params/tasks/. Exactly one of glue, hub, files, embedded says where the data is."""
+
+    description: str = ""
+    glue: str | None = None  # the folder's name in GLUE, for instance MRPC
+    hub: Hub | None = None
+    files: Files | None = None
+    embedded: Literal["topic", "acceptability", "pair", "similarity"] | None = None
+    rows: Rows | None = None  # of an embedded task
+    columns: Columns
+    kind: Kind = "classification"
+    labels: list[str] | None = None  # None: the sorted values of the training set
+    label_words: dict[str, str] = Field(default={})  # a file's word for a label -> its name
+    bad_rows: Literal["refuse", "drop"] = "refuse"  # drop: counted and printed
+    metrics: list[MetricName] = Field(default=[], max_length=4)  # the first one selects
+    max_length: int = Field(default=128, ge=8, le=512)  # word pieces
+    epochs_scale: float = Field(default=1.0, gt=0)  # times intermediate_distill's num_epochs
+    prediction_data: Literal["augmented", "original"] = "augmented"
+    teacher: str | None = None  # hub id or folder of one already fine-tuned on this task
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "TaskFile":
+        given = [key for key in ("glue", "hub", "files", "embedded") if getattr(self, key)]
+        if len(given) != 1:
+            raise ValueError(
+                f"exactly one of glue, hub, files, embedded must be given, got "
+                f"{' and '.join(given) or 'none'}; keep one"
+            )
+        if bool(self.embedded) != bool(self.rows):
+            found = "rows" if self.rows else "no rows"
+            raise ValueError(
+                f"`rows` belongs to an embedded task, and each has it, got {found} beside "
+                f"{given[0]}; write `rows: {{train: 450, dev: 1000, test: 2000}}` or remove it"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _labels_fit(self) -> "TaskFile":
+        if self.kind == "regression" and (self.labels or self.label_words):
+            raise ValueError("a regression task has no labels, got some; remove them")
+        if self.labels is not None and (len(set(self.labels)) < max(2, len(self.labels))):
+            raise ValueError(f"labels must be two or more different names, got {self.labels}; mend")
+        strange = set(self.label_words.values()) - set(self.labels or self.label_words.values())
+        if strange:
+            raise ValueError(
+                f"label_words must lead to names in labels, got {', '.join(sorted(strange))}; "
+                f"known: {', '.join(self.labels or [])}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _metrics_fit(self) -> "TaskFile":
+        wrong = [
+            name
+            for name in self.metrics
+            if (name in REGRESSION_METRICS) != (self.kind == "regression")
+        ]
+        if wrong:
+            raise ValueError(
+                f"metrics must fit kind {self.kind}, got {', '.join(wrong)}; regression is "
+                f"measured by spearman and pearson, classification by the others"
+            )
+        return self
+
+
+class TaskInfo(Settings):
+    """What `prepare_task` found and decided, stored as `task.json`."""
+
+    name: str
+    kind: Kind
+    labels: list[str]  # names in the order of their numbers; [] for regression
+    metrics: list[MetricName]
+    pair: bool
+    num_rows: dict[str, int]  # by split
+    dropped_rows: int = 0
+    glue: str | None = None
+
+    @property
+    def num_outputs(self) -> int:
+        """Width of the classifier: the number of labels, or 1 for regression."""
+        return len(self.labels) or 1
+
+    @property
+    def eval_splits(self) -> list[str]:
+        """Every split but the training one, in the order they are reported."""
+        return [split for split in self.num_rows if split != TRAIN]
+
+
+def read_info(folder: Path) -> TaskInfo:
+    """Read `task.json` of a prepared folder."""
+    file = folder / "task.json"
+    if not file.is_file():
+        raise InputError(f"{file}: missing, got no prepared task; run `dvc repro prepare_task`")
+    return parse(TaskInfo, json.loads(file.read_text(encoding="utf-8")), str(file))
+
+
+def read_split(folder: Path, split: str) -> pd.DataFrame:
+    """Read one split of a prepared folder; columns as in this module's docstring."""
+    file = folder / f"{split}.parquet"
+    if not file.is_file():
+        raise InputError(f"{file}: missing, got no such split; run `dvc repro prepare_task`")
+    return pd.read_parquet(file)
+
+
+def write_task(folder: Path, info: TaskInfo, splits: dict[str, pd.DataFrame]) -> None:
+    """Write a prepared folder. Side effects: files in `folder`, which must exist."""
+    for name, frame in splits.items():
+        frame.to_parquet(folder / f"{name}.parquet", index=False)
+    text = json.dumps(info.model_dump(), indent=2, ensure_ascii=False)
+    (folder / "task.json").write_text(text + "\n", encoding="utf-8")

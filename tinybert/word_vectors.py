@@ -1,0 +1,329 @@
+"""Words and their vectors: split text, read a GloVe file or train Word2Vec, find neighbours.
+
+A folder of vectors holds `words.txt` (one word a line; its number is the line's, from 0),
+`vectors.npy` (float32, one row a word) and `word_vectors.json` (source, dimension, count).
+gensim's own format is not used because it pickles.
+"""
+
+import codecs
+import json
+import math
+import re
+import sys
+import unicodedata
+import zlib
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
+from itertools import chain, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+
+import numpy as np
+import rich.progress
+from numpy.typing import NDArray
+
+from tinybert.errors import InputError
+
+if TYPE_CHECKING:
+    from gensim.models import KeyedVectors
+
+LINES_TO_JUDGE = 100  # the first lines of a file, which settle its dimension
+MAX_PROBLEMS = 20  # lines of one file that are named before reading stops
+WORDS_PER_SENTENCE = 1000  # gensim silently drops what follows the 10,000th word of a sentence
+SCORES_AT_ONCE = 2**24  # cosines held in memory by one block of queries: 64 MB
+SPARE = 8  # neighbours beyond those asked for that are scored again in float64
+FLOAT32_MAX = float(np.finfo(np.float32).max)
+
+
+class WordVectors(NamedTuple):
+    """Distinct words, most frequent first, and their vectors, float32 (words, dimension)."""
+
+    words: list[str]
+    vectors: NDArray[np.float32]
+
+
+@cache
+def _word_pattern() -> re.Pattern[str]:
+    # Combining marks belong to the letter before them, and `re` has no class for them.
+    marks = "".join(c for c in map(chr, range(sys.maxunicode)) if unicodedata.category(c)[0] == "M")
+    run = rf"[^\W_](?:[^\W_]|[{re.escape(marks)}])*"
+    return re.compile(rf"{run}(?:['\u2019](?!(?:s|re|ve|ll|d|m)\b){run})*", re.IGNORECASE)
+
+
+def word_spans(text: str) -> list[tuple[int, int]]:
+    """Return where each word begins and ends; all between them is spacing and punctuation.
+
+    A word is a run of letters and digits. An apostrophe inside belongs to it (don't, o'clock)
+    unless a clitic follows (Anna's, we'll): vectors and vocabularies know the stem.
+    """
+    return [match.span() for match in _word_pattern().finditer(text)]
+
+
+def read_text_vectors(path: Path, max_words: int | None = None) -> tuple[WordVectors, int]:
+    """Read vectors from a GloVe or word2vec text file, one word a line.
+
+    A word2vec header line (count, dimension) is recognised. The dimension is what most of the
+    first lines have; the vector is a line's last fields, since words may hold spaces.
+
+    Args:
+        path: The file, or a folder with exactly one .txt or .vec file.
+        max_words: Stop after so many distinct words; None reads all.
+
+    Returns:
+        The vectors, and the number of lines whose word stood earlier: the first one counts.
+
+    Raises:
+        InputError: Nothing there, or lines that are not a word and a finite vector; each line is
+            named, up to MAX_PROBLEMS of them.
+    """
+    file = _vector_file(path)
+    with rich.progress.open(file, "rb", description=f"Reading {file.name}") as lines:
+        return _read_lines(file, lines, max_words)
+
+
+def _vector_file(path: Path) -> Path:
+    if path.is_file():
+        return path
+    inside = sorted(path.iterdir()) if path.is_dir() else []
+    found = [file for file in inside if file.suffix in (".txt", ".vec") and file.is_file()]
+    if len(found) != 1:
+        names = ", ".join(file.name for file in found) or "none"
+        raise InputError(
+            f"{path}: must be a file of word vectors, or a folder with one .txt or .vec file, got "
+            f"{names}; put a GloVe file there or set sources.word_vectors of params.yaml"
+        )
+    return found[0]
+
+
+def _read_lines(file: Path, lines: BinaryIO, max_words: int | None) -> tuple[WordVectors, int]:
+    head = list(islice(lines, LINES_TO_JUDGE))
+    head[:1] = [line.removeprefix(codecs.BOM_UTF8) for line in head[:1]]
+    dimension, announced = _shape(file, head)
+    first = 0 if announced is None else 1
+    words: dict[str, None] = {}
+    values = array("f")
+    problems: list[str] = []
+    num_lines = 0
+    for number, raw in enumerate(chain(head[first:], lines), 1 + first):
+        if len(words) == max_words or len(problems) == MAX_PROBLEMS:
+            break
+        num_lines += 1
+        try:
+            word, vector = _parse_line(raw, dimension)
+        except ValueError as error:
+            problems.append(f"{file}:{number}: {error}")
+            continue
+        if word not in words:
+            words[word] = None
+            values.extend(vector)
+    else:
+        if announced not in (None, num_lines):
+            problems.append(
+                f"{file}:1: the header says {announced} words, got {num_lines}; fetch all of it"
+            )
+    if problems:
+        raise InputError(*problems)
+    vectors = np.frombuffer(values, dtype=np.float32).reshape(len(words), dimension)
+    return WordVectors(list(words), vectors), num_lines - len(words)
+
+
+def _shape(file: Path, head: list[bytes]) -> tuple[int, int | None]:
+    """Return the dimension, and the number of words where the first line is a header."""
+    widths = [line.rstrip().count(b" ") for line in head]
+    first = head[0].split() if head else []
+    if len(first) == 2 and all(part.isdigit() for part in first):
+        count, dimension = map(int, first)
+        if dimension in widths[1:]:
+            return dimension, count
+    dimension = Counter(widths).most_common(1)[0][0] if widths else 0
+    if dimension < 1:
+        raise InputError(
+            f"{file}: holds no vectors, got {len(head)} lines without numbers; write a word and "
+            "its numbers on each line"
+        )
+    return dimension, None
+
+
+def _parse_line(raw: bytes, dimension: int) -> tuple[str, list[float]]:
+    """Return a line's word and vector, or raise a ValueError that says what is wrong."""
+    try:
+        line = raw.decode("utf-8").rstrip()
+    except UnicodeDecodeError as error:
+        bad = f"byte {raw[error.start]:#04x}"
+        raise ValueError(f"is not UTF-8, got {bad}; convert the file") from error
+    # Only a space separates: GloVe's words include other white space, such as a non-breaking one.
+    word, *fields = line.rsplit(" ", dimension)
+    _, space, last = word.rpartition(" ")
+    # A word that ends in a number after a space is a vector that is too long.
+    if len(fields) < dimension or not word or (space and _finite(last) is not None):
+        got = line.count(" ")
+        raise ValueError(f"wrong width, got {got} values; write a word and {dimension} numbers")
+    vector = [_finite(field) for field in fields]
+    if None in vector:
+        bad = fields[vector.index(None)]
+        raise ValueError(f"wrong value, got {bad!r}; write a finite number")
+    return word, [value for value in vector if value is not None]
+
+
+def _finite(field: str) -> float | None:
+    try:
+        value = float(field)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) and abs(value) <= FLOAT32_MAX else None
+
+
+class _Paragraphs:
+    """The words of a text file, paragraph by paragraph, as often as gensim reads them."""
+
+    def __init__(self, file: Path, passes: int) -> None:
+        self.file = file
+        self.bar = rich.progress.Progress()
+        self.task = self.bar.add_task("Training word vectors", total=passes * file.stat().st_size)
+
+    def __iter__(self) -> Iterator[list[str]]:
+        with self.file.open(encoding="utf-8", newline="\n") as lines:
+            for line in lines:
+                text = line.lower()
+                words = [text[start:end] for start, end in word_spans(text)]
+                for start in range(0, len(words), WORDS_PER_SENTENCE):
+                    yield words[start : start + WORDS_PER_SENTENCE]
+                self.bar.advance(self.task, len(line.encode()))
+
+
+def train_vectors(
+    file: Path,
+    *,
+    vector_size: int,
+    window: int,
+    min_count: int,
+    num_epochs: int,
+    max_words: int | None,
+    seed: int,
+) -> WordVectors:
+    """Train skip-gram Word2Vec [Mikolov et al. 2013, arXiv 1310.4546] on the words of a text.
+
+    Skip-gram, because the rare words that need vectors most are learnt better than by CBOW. One
+    worker and a hash of our own, so that the same text and seed give the same vectors.
+
+    Args:
+        file: UTF-8 text, one paragraph a line.
+        vector_size: Dimension of the vectors.
+        window: Words of context on each side.
+        min_count: Occurrences below which a word gets no vector.
+        num_epochs: Passes over the text.
+        max_words: Keep only so many words, the most frequent; None keeps all.
+        seed: Of the initial vectors and of sampling.
+
+    Raises:
+        InputError: The text is missing, or no word occurs often enough.
+    """
+    from gensim.models import Word2Vec
+
+    if not file.is_file():
+        raise InputError(f"{file}: missing, got no corpus; run `dvc repro prepare_corpus`")
+    model = Word2Vec(
+        vector_size=vector_size,
+        window=window,
+        min_count=min_count,
+        sg=1,
+        workers=1,
+        seed=seed,
+        hashfxn=_hash,
+    )
+    paragraphs = _Paragraphs(file, passes=num_epochs + 1)
+    with paragraphs.bar:
+        model.build_vocab(paragraphs)
+        if not len(model.wv):
+            raise InputError(
+                f"{file}: has too little text, got no word {min_count} times; lower "
+                "word_vectors.min_count or add text"
+            )
+        model.train(paragraphs, total_examples=model.corpus_count, epochs=num_epochs)
+    words = list(model.wv.index_to_key[:max_words])
+    return WordVectors(words, np.asarray(model.wv.vectors[: len(words)], dtype=np.float32))
+
+
+def _hash(word: str) -> int:
+    return zlib.crc32(word.encode())
+
+
+def save_vectors(folder: Path, found: WordVectors, source: str) -> None:
+    """Write a folder of vectors. Side effects: files in `folder`, which must exist."""
+    with (folder / "words.txt").open("w", encoding="utf-8", newline="\n") as file:
+        file.writelines(f"{word}\n" for word in found.words)
+    np.save(folder / "vectors.npy", found.vectors, allow_pickle=False)
+    count, dimension = found.vectors.shape
+    about = {"source": source, "dimension": dimension, "count": count}
+    (folder / "word_vectors.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+
+
+def load_vectors(folder: Path) -> "KeyedVectors":
+    """Read a folder of vectors into gensim's KeyedVectors.
+
+    Raises:
+        InputError: A file is missing, or words and vectors differ in number.
+    """
+    from gensim.models import KeyedVectors
+
+    files = [folder / "words.txt", folder / "vectors.npy"]
+    if not all(file.is_file() for file in files):
+        raise InputError(f"{folder}: missing, got no word vectors; run `dvc repro word_vectors`")
+    # "\n" alone ends a line: words may hold characters that Python takes for line ends.
+    words = files[0].read_bytes().decode("utf-8").split("\n")[:-1]
+    matrix = np.load(files[1], mmap_mode="r", allow_pickle=False)
+    if len(words) != len(matrix):
+        raise InputError(
+            f"{folder}: words.txt and vectors.npy must be equally long, got {len(words)} and "
+            f"{len(matrix)}; run `dvc repro --force word_vectors`"
+        )
+    vectors = KeyedVectors(vector_size=matrix.shape[1], count=0)
+    vectors.add_vectors(words, matrix)
+    return vectors
+
+
+def nearest_words(
+    vectors: "KeyedVectors", words: Iterable[str], num_neighbours: int
+) -> dict[str, list[str]]:
+    """Return each word's nearest other words by cosine, nearest first.
+
+    All words are asked in blocks of one matrix product each. float32 picks a few more neighbours
+    than asked for and float64 ranks them, equal ones in the order of the vocabulary, so that
+    rounding in the product, which differs with the block, does not show.
+
+    Args:
+        vectors: The vocabulary searched.
+        words: Words to ask for. Those out of vocabulary, or with a zero vector, are left out of
+            the result.
+        num_neighbours: Neighbours per word; fewer if the vocabulary is smaller.
+    """
+    vectors.fill_norms()
+    index = vectors.key_to_index
+    known = [word for word in dict.fromkeys(words) if word in index and vectors.norms[index[word]]]
+    block = max(1, SCORES_AT_ONCE // max(1, len(vectors)))
+    nearest: dict[str, list[str]] = {}
+    for start in range(0, len(known), block):
+        asked = known[start : start + block]
+        rows = _nearest_rows(vectors, [index[word] for word in asked], num_neighbours)
+        for word, row in zip(asked, rows, strict=True):
+            nearest[word] = [vectors.index_to_key[number] for number in row]
+    return nearest
+
+
+def _nearest_rows(
+    vectors: "KeyedVectors", asked: Sequence[int], num_neighbours: int
+) -> NDArray[np.int64]:
+    """Return the numbers of the nearest words; shape (asked, neighbours)."""
+    matrix, queries = vectors.vectors, vectors.vectors[asked]
+    norms = np.where(vectors.norms == 0, 1, vectors.norms)
+    scores = queries @ matrix.T / norms
+    scores[np.arange(len(asked)), asked] = -np.inf
+    count = min(num_neighbours, len(matrix) - 1)
+    width = min(count + SPARE, len(matrix) - 1)
+    # Ascending word numbers, so that a stable sort ranks equal cosines by number.
+    short = np.sort(np.argpartition(scores, len(matrix) - 1 - width)[:, len(matrix) - width :])
+    exact = np.einsum("qsd,qd->qs", matrix[short].astype(np.float64), queries.astype(np.float64))
+    order = np.argsort(-exact / norms[short], axis=1, kind="stable")[:, :count]
+    return np.take_along_axis(short, order, axis=1)
