@@ -1,6 +1,8 @@
 """Write beside and rename at the end, so that a killed stage leaves no half output."""
 
 import errno
+import glob
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,9 +34,16 @@ def replace_folder(folder: Path) -> Iterator[Path]:
 def replace_file(file: Path) -> Iterator[Path]:
     """Yield a path that takes the place of `file` once the block has succeeded.
 
-    Side effects: `<file>.partial` exists during the block and is removed if the block fails.
+    Several processes may write the same file at once: each writes its own, and the last one
+    to end wins.
+
+    Side effects: `<file>.<process>.partial` exists during the block and is removed if the
+        block fails; those that killed processes left are removed first.
     """
-    partial = file.with_name(file.name + ".partial")
+    for left in file.parent.glob(f"{glob.escape(file.name)}.*.partial"):
+        if not _is_running(left.suffixes[-2][1:]):
+            left.unlink(missing_ok=True)
+    partial = file.with_name(f"{file.name}.{os.getpid()}.partial")
     try:
         with disk_space_guard(file):
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -43,6 +52,16 @@ def replace_file(file: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
         raise
     partial.replace(file)
+
+
+def _is_running(process: str) -> bool:
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 @contextmanager
