@@ -1,0 +1,1 @@
+"""Prefect flows that walk DVC's own graph; `dvc repro` never needs them."""

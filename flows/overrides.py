@@ -1,0 +1,100 @@
+"""Change params files for one run, as `dvc exp run -S` takes the changes, and put them back."""
+
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from flows.graph import apply_overrides
+from tinybert.errors import InputError
+from tinybert.settings import PARAMS, read_yaml
+
+KEPT = Path(".dvc/tmp/params_before_run")  # survives a killed run, and is put back by the next
+
+
+@contextmanager
+def params_changed(root: Path, overrides: Sequence[str]) -> Iterator[None]:
+    """Change the params files during the block.
+
+    Args:
+        root: The workspace.
+        overrides: `key=value` for params.yaml, `file:key=value` for another params file.
+
+    Raises:
+        InputError: A file, a key or a value is wrong; nothing is changed then.
+    """
+    put_back(root)
+    by_file: dict[str, list[str]] = {}
+    for override in overrides:
+        file, change = _split(override)
+        by_file.setdefault(file, []).append(change)
+    for file in by_file:
+        if not _is_params_file(file) or not (root / file).is_file():
+            raise InputError(
+                f"overrides: unknown params file, got {file!r}; known: {', '.join(_files(root))}"
+            )
+    try:
+        for file, changes in by_file.items():
+            _keep(root, file)
+            _require_known_keys(root / file, file, changes)
+            apply_overrides(root / file, changes)
+        yield
+    finally:
+        put_back(root)
+
+
+def put_back(root: Path) -> list[str]:
+    """Undo what an earlier run changed, if it was killed before it could; return the files."""
+    kept = root / KEPT
+    files = [file for file in kept.rglob("*.yaml") if file.is_file()]
+    for file in files:
+        shutil.copy2(file, root / file.relative_to(kept))
+    shutil.rmtree(kept, ignore_errors=True)
+    return [file.relative_to(kept).as_posix() for file in files]
+
+
+def _split(override: str) -> tuple[str, str]:
+    name, equals, _ = override.partition("=")
+    if not equals:
+        raise InputError(
+            f"overrides: got {override!r}; right is key=value, as in loss.attn_weight=0.5"
+        )
+    if ":" in name:
+        file, _, change = override.partition(":")
+        return file, change
+    return PARAMS.as_posix(), override
+
+
+def _is_params_file(file: str) -> bool:
+    path = Path(file)
+    inside = not path.is_absolute() and ".." not in path.parts
+    return inside and (path == PARAMS or path.parts[0] == "params") and path.suffix == ".yaml"
+
+
+def _files(root: Path) -> list[str]:
+    found = sorted((root / "params").rglob("*.yaml"))
+    return [PARAMS.as_posix(), *(file.relative_to(root).as_posix() for file in found)]
+
+
+def _keep(root: Path, file: str) -> None:
+    kept = root / KEPT / file
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    partial = kept.with_name(f"{kept.name}.partial")
+    shutil.copy2(root / file, partial)
+    partial.replace(kept)
+
+
+def _require_known_keys(path: Path, file: str, changes: list[str]) -> None:
+    """Refuse a misspelt key with the known ones; `+key=` adds and `~key` removes, as in Hydra."""
+    values = read_yaml(path)
+    for change in changes:
+        key = change.partition("=")[0]
+        if key.startswith(("+", "~")):
+            continue
+        section: object = values
+        for part in key.split("."):
+            if not isinstance(section, dict) or part not in section:
+                known = json.dumps(sorted(section)) if isinstance(section, dict) else "none"
+                raise InputError(f"overrides: unknown key in {file}, got {key!r}; known: {known}")
+            section = section[part]

@@ -1,0 +1,383 @@
+"""The flow `tinybert`, and one flow for each step of the pipeline, from the same code.
+
+prefect deployment run tinybert/full --watch -p profile=demo -p 'overrides=["loss.attn_weight=0.5"]'
+"""
+
+import csv
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from prefect import Flow, flow, get_run_logger, runtime, task
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.futures import wait
+from prefect.states import Completed, Failed
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from flows.cache import corrupted_objects, forget_objects
+from flows.graph import Graph, read_graph, with_upstream
+from flows.overrides import params_changed, put_back
+from flows.request import Request, require_known_names, require_valid_params
+from flows.room import Room
+from flows.stage_process import Outcome, Processes, run_stage
+from tinybert.errors import InputError
+
+LOCK = Path(".dvc/tmp/flow_run.lock")
+SCORES = Path("reports/tables/results.csv")
+RETRIES = 2
+MAX_THREADS = 200  # they only wait: the room decides how many stages run
+
+
+@dataclass
+class Walk:
+    """One walk over the graph: what its tasks share.
+
+    Attributes:
+        root: The workspace.
+        changed: Stages that DVC found changed when the walk began.
+        room: Who may run beside whom.
+        environment: Variables for every stage.
+        pull: Look for outputs in the DVC remote too.
+        processes: The children.
+        outcomes: What became of each stage so far.
+    """
+
+    root: Path
+    changed: frozenset[str]
+    room: Room
+    environment: dict[str, str]
+    pull: bool
+    processes: Processes = field(default_factory=Processes)
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+
+    def bring_up_to_date(
+        self, stage: str, upstream: frozenset[str], say: Callable[[str], None]
+    ) -> Outcome:
+        """Run a stage, unless nothing before it and nothing of its own has changed."""
+        untouched = all(self.outcomes[name].state == "Cached" for name in upstream)
+        if stage not in self.changed and untouched:
+            outcome = Outcome("Cached", 0.0, "nothing changed")
+        else:
+            with self.room.place(stage):
+                outcome = self._run(stage, say)
+                if outcome.state == "Restored":
+                    outcome = self._rerun_if_corrupted(stage, outcome, say)
+        self.outcomes[stage] = outcome
+        return outcome
+
+    def _run(self, stage: str, say: Callable[[str], None]) -> Outcome:
+        environment = {**self.environment, **self.room.environment(stage)}
+        return run_stage(
+            stage, self.root, self.processes, say, environment=environment, pull=self.pull
+        )
+
+    def _rerun_if_corrupted(
+        self, stage: str, outcome: Outcome, say: Callable[[str], None]
+    ) -> Outcome:
+        corrupted = corrupted_objects(self.root, [stage])
+        if not corrupted:
+            return outcome
+        for found in corrupted:
+            say(f"{found}; removed, and the stage runs again")
+        forget_objects(self.root, corrupted)
+        again = self._run(stage, say)
+        return replace(again, message=f"{again.message} (the cached copy was corrupted)")
+
+
+def _may_retry(_task: Any, _run: Any, state: Any) -> bool:
+    result = state.result(raise_on_failure=False)
+    return not isinstance(result, InputError) and "exit code 1;" not in (state.message or "")
+
+
+@task(
+    retries=RETRIES,
+    retry_delay_seconds=[2, 10],
+    retry_condition_fn=_may_retry,
+    cache_policy=NO_CACHE,
+    persist_result=False,
+)
+def stage_task(stage: str, upstream: frozenset[str], walk: Walk) -> Any:
+    """Bring one stage of dvc.yaml up to date; the state's name says how."""
+    log = get_run_logger()
+    outcome = walk.bring_up_to_date(stage, upstream, log.info)
+    if outcome.state == "Failed":
+        return Failed(message=f"exit code {outcome.exit_code}; {outcome.message}")
+    return Completed(name=outcome.state, message=f"{outcome.message} ({outcome.seconds:.1f} s)")
+
+
+def run_pipeline(request: Request, *, training_slots: int, pull: bool, push: bool) -> None:
+    """Walk the graph for a request, then show the scores.
+
+    Raises:
+        InputError: The request or the workspace is wrong; nothing ran.
+        RuntimeError: A stage failed.
+    """
+    root, log = Path.cwd(), get_run_logger()
+    if not (root / "dvc.yaml").is_file():
+        raise InputError(f"{root}: no dvc.yaml, got another folder; start it in the project's")
+    with ExitStack() as stack:
+        stack.enter_context(only_run_in(root))
+        for file in put_back(root):
+            log.warning("%s: put back as it was before a run that was killed", file)
+        stack.enter_context(params_changed(root, request.all_overrides()))
+        require_known_names(root)
+        if request.all_overrides():
+            require_valid_params(root)
+        graph = with_upstream(read_graph(root), request.targets)
+        environment = {"DVC_EXP_NAME": request.experiment} if request.experiment else {}
+        walk = Walk(root, changed_stages(root), Room(training_slots), environment, pull)
+        stack.callback(walk.processes.stop)
+        walk_graph(graph, walk)
+        show(root, graph, walk.outcomes)
+        failed = [name for name in graph if _state(walk, name) != "done"]
+        if push:
+            dvc(root, "push", "--run-cache", say=log.info)
+        if failed:
+            raise RuntimeError(f"{len(failed)} of {len(graph)} stages failed: {', '.join(failed)}")
+        if request.experiment:
+            dvc(root, "exp", "save", "--force", "--name", request.experiment, say=log.info)
+
+
+def _state(walk: Walk, stage: str) -> str:
+    outcome = walk.outcomes.get(stage)
+    return "done" if outcome is not None and outcome.state != "Failed" else "failed"
+
+
+@contextmanager
+def only_run_in(root: Path) -> Iterator[None]:
+    """Keep a second flow run out of the workspace; the lock goes when the process does.
+
+    Raises:
+        InputError: Another run is in it.
+    """
+    file = root / LOCK
+    file.parent.mkdir(parents=True, exist_ok=True)
+    lock, owner = FileLock(file), file.with_suffix(".owner")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        who = owner.read_text().strip() if owner.is_file() else "another process"
+        raise InputError(
+            f"{root}: a flow run is in this workspace already, got {who}; wait for it, or run in "
+            "another clone"
+        ) from None
+    try:
+        name = runtime.flow_run.name or "a flow run"
+        owner.write_text(f"{name} (process {os.getpid()})\n", encoding="utf-8")
+        yield
+    finally:
+        lock.release()
+
+
+def changed_stages(root: Path) -> frozenset[str]:
+    """Ask DVC, in one process, which stages' own inputs or outputs are not as it left them."""
+    import json
+
+    done = subprocess.run(
+        [sys.executable, "-m", "dvc", "--wait-for-lock", "status", "--json"],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise InputError(f"dvc status: got {done.stderr.strip().splitlines()[-1]}")
+    return frozenset(json.loads(done.stdout))
+
+
+def walk_graph(graph: Graph, walk: Walk) -> None:
+    """Run one task per stage, each as soon as those it waits for are done."""
+    runs: dict[str, Any] = {}
+    for stage, upstream in graph.items():
+        named = stage_task.with_options(task_run_name=stage)
+        runs[stage] = named.submit(
+            stage, upstream, walk, wait_for=[runs[name] for name in upstream]
+        )
+    wait(list(runs.values()))
+
+
+def dvc(root: Path, *arguments: str, say: Callable[[str], None]) -> None:
+    """Run a DVC command; say what it prints, and go on if it fails."""
+    done = subprocess.run(
+        [sys.executable, "-m", "dvc", "--wait-for-lock", *arguments],
+        cwd=root,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    for line in done.stdout.splitlines():
+        say(line)
+    if done.returncode != 0:
+        say(f"`dvc {' '.join(arguments)}` failed with exit code {done.returncode}")
+
+
+def show(root: Path, graph: Graph, outcomes: dict[str, Outcome]) -> None:
+    """Leave the scores and the stages' fates as artifacts."""
+    if (root / SCORES).is_file():
+        with (root / SCORES).open(encoding="utf-8", newline="") as lines:
+            create_table_artifact(
+                table=list(csv.DictReader(lines)),
+                key="scores",
+                description="Scores, sizes and speeds of the last report",
+            )
+    rows = [
+        f"| `{name}` | {state} | {seconds} |" for name, state, seconds in fates(graph, outcomes)
+    ]
+    create_markdown_artifact(
+        markdown="\n".join(["| stage | state | seconds |", "|---|---|---:|", *rows]),
+        key="stages",
+        description="What became of each stage",
+    )
+
+
+def fates(graph: Graph, outcomes: dict[str, Outcome]) -> Iterator[tuple[str, str, str]]:
+    """Return name, state and seconds of each stage."""
+    for name in graph:
+        outcome = outcomes.get(name)
+        if outcome is None:
+            yield name, "NotReady", ""
+        else:
+            yield name, outcome.state, f"{outcome.seconds:.1f}"
+
+
+def _run_name() -> str:
+    given = {key: value for key, value in runtime.flow_run.parameters.items() if value is not None}
+    known = {key: given[key] for key in Request.model_fields if key in given}
+    return (
+        f"{given.get('experiment') or Request(**known).title()} {time.strftime('%m-%d %H:%M:%S')}"
+    )
+
+
+@flow(
+    name="tinybert",
+    flow_run_name=_run_name,
+    task_runner=ThreadPoolTaskRunner(max_workers=MAX_THREADS),
+)
+def tinybert(
+    profile: str | None = None,
+    tasks: list[str] | None = None,
+    systems: list[str] | None = None,
+    overrides: list[str] | None = None,
+    targets: list[str] | None = None,
+    experiment: str | None = None,
+    training_slots: int = 1,
+    pull: bool = False,
+    push: bool = False,
+) -> None:
+    """Bring the pipeline up to date: one task per stage of dvc.yaml.
+
+    Args:
+        profile: A file of params/profiles; none: as params.yaml says, as for all that follow.
+        tasks: Files of params/tasks.
+        systems: Files of params/systems.
+        overrides: key=value, as `dvc exp run -S` takes them.
+        targets: Stages to stop at; none: all.
+        experiment: Name of a DVC experiment that keeps the result.
+        training_slots: How many stages that use every core run at once.
+        pull: Look for outputs in the DVC remote too.
+        push: Send outputs and run-cache to the DVC remote at the end.
+    """
+    request = Request(
+        profile=profile,
+        tasks=None if tasks is None else tuple(tasks),
+        systems=None if systems is None else tuple(systems),
+        overrides=tuple(overrides or ()),
+        targets=tuple(targets or ()),
+        experiment=experiment,
+    )
+    run_pipeline(request, training_slots=training_slots, pull=pull, push=push)
+
+
+def _step_flow(step: str, stage: str) -> Flow[..., None]:
+    def run_step(
+        profile: str | None = None,
+        tasks: list[str] | None = None,
+        systems: list[str] | None = None,
+        overrides: list[str] | None = None,
+        training_slots: int = 1,
+    ) -> None:
+        request = Request(
+            profile=profile,
+            tasks=None if tasks is None else tuple(tasks),
+            systems=None if systems is None else tuple(systems),
+            overrides=tuple(overrides or ()),
+            targets=(stage,),
+        )
+        run_pipeline(request, training_slots=training_slots, pull=False, push=False)
+
+    run_step.__name__ = step  # a deployment finds the flow by its function's name
+    run_step.__doc__ = f"Bring {stage} up to date for every item, with all that it needs."
+    return flow(
+        name=f"tinybert-{step}",
+        flow_run_name=_run_name,
+        task_runner=ThreadPoolTaskRunner(max_workers=MAX_THREADS),
+    )(run_step)
+
+
+@flow(name="tinybert-sweep", flow_run_name="{key} over {values}")
+def sweep(
+    key: str,
+    values: list[Any],
+    profile: str | None = None,
+    tasks: list[str] | None = None,
+    systems: list[str] | None = None,
+    overrides: list[str] | None = None,
+    training_slots: int = 1,
+) -> None:
+    """Run the pipeline once per value of one parameter; each result is a DVC experiment.
+
+    Args:
+        key: As `dvc exp run -S` takes it, `loss.attn_weight`.
+        values: Its values.
+        profile: As in the flow `tinybert`, like all that follow.
+        tasks: Files of params/tasks.
+        systems: Files of params/systems.
+        overrides: What else is changed, for every value.
+        training_slots: How many stages that use every core run at once.
+    """
+    for value in values:
+        tinybert(
+            profile=profile,
+            tasks=tasks,
+            systems=systems,
+            overrides=[*(overrides or []), f"{key}={value}"],
+            experiment=experiment_name(key, value),
+            training_slots=training_slots,
+        )
+
+
+def experiment_name(key: str, value: Any) -> str:
+    """Return a DVC experiment's name for one value of a sweep."""
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", f"{key.rpartition(':')[2]}-{value}")
+    return plain.strip("-.")
+
+
+corpus = _step_flow("corpus", "prepare_corpus")
+general = _step_flow("general", "general_distill")
+augment = _step_flow("augment", "augment")
+intermediate = _step_flow("intermediate", "intermediate_distill")
+prediction = _step_flow("prediction", "prediction_distill")
+evaluate = _step_flow("evaluate", "evaluate")
+latency = _step_flow("latency", "benchmark_latency")
+
+FLOWS = (
+    tinybert,
+    sweep,
+    corpus,
+    general,
+    augment,
+    intermediate,
+    prediction,
+    evaluate,
+    latency,
+)

@@ -1,0 +1,89 @@
+"""What a flow run is asked for, checked before anything runs."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from tinybert.errors import InputError
+from tinybert.settings import PARAMS, read_yaml
+
+FOLDERS = {"profile": "profiles", "tasks": "tasks", "systems": "systems"}
+
+
+class Request(BaseModel):
+    """Parameters of a flow run; what is not given stays as params.yaml has it.
+
+    Attributes:
+        profile: A file of params/profiles.
+        tasks: Files of params/tasks.
+        systems: Files of params/systems.
+        overrides: `key=value`, as `dvc exp run -S` takes them.
+        targets: Stages to bring up to date with all they need, as `general_distill` or
+            `evaluate@tinybert4-mrpc`; none: the whole pipeline.
+        experiment: Name of the DVC experiment that keeps the result; none: it is not kept as one.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    profile: str | None = None
+    tasks: tuple[str, ...] | None = Field(default=None, min_length=1)
+    systems: tuple[str, ...] | None = Field(default=None, min_length=1)
+    overrides: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
+    experiment: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+
+    def all_overrides(self) -> list[str]:
+        """Return profile, tasks and systems as overrides too, before the others."""
+        found = [] if self.profile is None else [f"profile={self.profile}"]
+        for key, names in (("tasks", self.tasks), ("systems", self.systems)):
+            if names is not None:
+                found.append(f"{key}=[{','.join(names)}]")
+        return [*found, *self.overrides]
+
+    def title(self) -> str:
+        """Return a short name that tells runs apart."""
+        return ", ".join([*self.all_overrides(), *self.targets]) or "as params.yaml says"
+
+
+def require_known_names(root: Path) -> None:
+    """Check that params.yaml names existing profile, task and system files.
+
+    Raises:
+        InputError: One line for each that does not exist, with the known names.
+    """
+    params = read_yaml(root / PARAMS)
+    problems = []
+    for key, folder in FOLDERS.items():
+        value = params.get(key)
+        names = value if isinstance(value, list) else [value]
+        known = sorted(file.stem for file in (root / "params" / folder).glob("*.yaml"))
+        unknown = [json.dumps(name) for name in names if name not in known]
+        if unknown:
+            problems.append(f"{key}: unknown, got {', '.join(unknown)}; known: {', '.join(known)}")
+    if problems:
+        raise InputError(*problems)
+
+
+def require_valid_params(root: Path) -> None:
+    """Check every value of the params files, as each stage will.
+
+    Raises:
+        InputError: One line for each that is wrong.
+    """
+    done = subprocess.run(
+        [sys.executable, "-m", "stages._check_params"],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise InputError(*_lines(done.stderr))
+
+
+def _lines(text: str) -> Sequence[str]:
+    return text.strip().splitlines() or ["params: refused without a reason"]

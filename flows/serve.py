@@ -1,0 +1,33 @@
+"""Serve the deployments on this machine until stopped.
+
+python -m flows.serve
+"""
+
+import os
+import sys
+
+from prefect import serve
+
+from flows.pipeline import FLOWS
+from flows.server import require_server
+from tinybert.errors import InputError
+
+NAME = "full"
+
+
+def main() -> None:
+    """Register `tinybert/full` and one deployment for each step, and run what is asked of them."""
+    try:
+        require_server(os.environ)
+    except InputError as error:
+        sys.exit(str(error))
+    deployments = [
+        # One workspace holds one run at a time; others wait for it.
+        each.to_deployment(name=NAME, concurrency_limit=1)
+        for each in FLOWS
+    ]
+    serve(*deployments, limit=1)
+
+
+if __name__ == "__main__":
+    main()
