@@ -7,6 +7,7 @@ This is the one file that imports dvc. Stages themselves run in processes of the
 from collections.abc import Iterable, Mapping
 from graphlib import TopologicalSorter
 from pathlib import Path
+from typing import Any
 
 from tinybert.errors import InputError
 
@@ -34,13 +35,18 @@ def read_graph(root: Path) -> Graph:
     try:
         with Repo(str(root)) as repo:
             graph = repo.index.graph
-            found = {
-                stage.addressing: frozenset(up.addressing for up in graph.successors(stage))
+            found = {  # what `dvc add` made is data, not a stage, and has no name
+                stage.name: frozenset(up.name for up in graph.successors(stage) if _name(up))
                 for stage in graph
+                if _name(stage)
             }
             return {stage: found[stage] for stage in TopologicalSorter(found).static_order()}
     except DvcException as error:
         raise InputError(f"dvc.yaml: no graph can be made of it, got {first_line(error)}") from None
+
+
+def _name(stage: Any) -> str | None:
+    return getattr(stage, "name", None)
 
 
 def local_cache(root: Path) -> Path:

@@ -1,5 +1,6 @@
 """The stages of dvc.yaml, one file each, run as `python -m stages.<name> [SYSTEM] [TASK]`."""
 
+import hashlib
 import importlib
 import inspect
 import os
@@ -42,7 +43,7 @@ def run(main: Callable[..., str]) -> None:
     _quieten_libraries()
     try:
         _require_arguments(main)
-        importlib.import_module("stages._check_params").check_params()
+        _check_params_once()
         with disk_space_guard(Path.cwd()):
             made = main(*sys.argv[1:])
     except InputError as error:
@@ -62,6 +63,26 @@ def _require_arguments(main: Callable[..., str]) -> None:
         raise InputError(
             f"arguments: got {' '.join(given) or 'none'}; right are: {names}"
         ) from error
+
+
+def _check_params_once() -> None:
+    """Check every params file, unless just these files were found right by just this code.
+
+    The check imports every stage, which takes seconds.
+    """
+    digest = hashlib.sha256()
+    places = (Path("params"), Path("stages"), Path("tinybert"))
+    for file in sorted([Path("params.yaml"), *(f for p in places for f in p.rglob("*"))]):
+        if file.suffix in (".py", ".yaml") and file.is_file():
+            digest.update(f"{file.as_posix()}\n".encode())
+            digest.update(file.read_bytes())
+    root = Path(os.environ.get("DVC_ROOT", "."))
+    marker = root / "checkpoints" / "right_params" / digest.hexdigest()[:16]
+    if marker.is_file():
+        return
+    importlib.import_module("stages._check_params").check_params()
+    marker.parent.mkdir(parents=True, exist_ok=True)
+    marker.touch()
 
 
 def _die_with_parent() -> None:

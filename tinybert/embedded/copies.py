@@ -4,6 +4,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable
+from functools import lru_cache
 
 NEAR = 0.8  # Jaccard's coefficient of two sentences' words from which on they are near copies
 ROUNDING = 1e-9  # a coefficient of just NEAR counts
@@ -13,6 +14,7 @@ WORD = re.compile(r"[A-Za-z][A-Za-z0-9_.]*[A-Za-z0-9_]|[A-Za-z]")
 NAME = re.compile(r"[_.\d]|[a-z][A-Z]|^[A-Z][A-Z]")
 ANY_NAME = "*"  # all names alike: two sentences that differ in a class's name are copies
 BITS = 24  # per word in a shingle's key: room for 16 million different words
+WINDOW = (1 << BITS * SHINGLE) - 1
 
 
 class CopyFilter:
@@ -20,6 +22,7 @@ class CopyFilter:
 
     def __init__(self) -> None:
         self._numbers: dict[str, int] = {}
+        self._of_word: dict[str, int] = {}  # as written: a dictionary is quicker than NAME
         self._seen: set[int] = set()
 
     def keep(self, runs: list[list[str]]) -> list[list[str]]:
@@ -43,25 +46,31 @@ class CopyFilter:
 
     def _keys(self, sentence: str) -> list[int]:
         """Number the sentence's shingles; exact, so that no run of hashes can differ."""
-        numbers = [
-            self._numbers.setdefault(word, len(self._numbers) + 1)
-            for word in normalised_words(sentence)
-        ]
         keys = []
-        for start in range(max(1, len(numbers) - SHINGLE + 1)):
-            key = 0
-            for number in numbers[start : start + SHINGLE]:
-                key = key << BITS | number
-            keys.append(key)
-        return keys
+        key = 0
+        for position, word in enumerate(WORD.findall(sentence), start=1):
+            key = (key << BITS | self._number(word)) & WINDOW
+            if position >= SHINGLE:
+                keys.append(key)
+        return keys or [key]
+
+    def _number(self, word: str) -> int:
+        number = self._of_word.get(word)
+        if number is None:
+            normal = normalised_word(word)
+            number = self._of_word[word] = self._numbers.setdefault(normal, len(self._numbers) + 1)
+        return number
+
+
+@lru_cache(maxsize=1 << 17)
+def normalised_word(word: str) -> str:
+    """Return a word in lower case, without a plural's s; `ANY_NAME` for a name."""
+    return ANY_NAME if NAME.search(word) else word.lower().rstrip("s")
 
 
 def normalised_words(sentence: str) -> list[str]:
     """Return the words in lower case, names replaced by `ANY_NAME`, numbers left out."""
-    return [
-        ANY_NAME if NAME.search(word) else word.lower().rstrip("s")
-        for word in WORD.findall(sentence)
-    ]
+    return [normalised_word(word) for word in WORD.findall(sentence)]
 
 
 class NearCopies:

@@ -1,0 +1,251 @@
+"""The flow: one task per stage of DVC's graph, named states, nothing run without need."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey, FlowRunFilter
+from prefect.client.schemas.filters import FlowRunFilterId, LogFilter, LogFilterFlowRunId
+from prefect.testing.utilities import prefect_test_harness
+
+from flows import pipeline
+from flows.graph import local_cache
+from tests.flows.small_pipeline import STAGES, make_pipeline, set_params, times_run
+from tests.flows.test_cache import cached, spoil
+from tests.flows.test_stage_process import gone, wait_for_stage
+from tinybert.errors import InputError
+
+
+@pytest.fixture(scope="session")
+def server():
+    with prefect_test_harness():
+        yield
+
+
+@pytest.fixture
+def root(tmp_path, server, monkeypatch):
+    folder = make_pipeline(tmp_path / "repo")
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def run(**parameters):
+    """Run the flow; return its final state and the state's name of each stage."""
+    state = pipeline.tinybert(**parameters, return_state=True)
+    with get_client(sync_client=True) as client:
+        runs = client.read_task_runs(
+            flow_run_filter=FlowRunFilter(
+                id=FlowRunFilterId(any_=[state.state_details.flow_run_id])
+            )
+        )
+    return state, {run.name: run.state_name for run in runs}
+
+
+def error(state):
+    return state.result(raise_on_failure=False)
+
+
+def test_stages_run_then_are_cached_then_restored(root):
+    state, stages = run()
+    assert state.is_completed()
+    assert stages == dict.fromkeys(STAGES, "Ran")
+    started = time.monotonic()
+    state, stages = run()
+    assert stages == dict.fromkeys(STAGES, "Cached")
+    assert time.monotonic() - started < 10
+    (root / "out/one").unlink()
+    state, stages = run()
+    assert stages.pop("augment@one") == "Restored"
+    assert set(stages.values()) == {"Cached"}
+    assert times_run(root) == dict.fromkeys(["corpus", "one", "report", "small", "speed", "two"], 1)
+
+
+def test_an_override_reruns_what_it_touches_and_leaves_the_params_file(root):
+    run()
+    before = (root / "params.yaml").read_text()
+    state, stages = run(overrides=["loss.attn_weight=0.5"])
+    assert state.is_completed()
+    assert stages["general_distill@small"] == stages["benchmark_latency"] == "Ran"
+    assert stages["prepare_corpus"] == stages["augment@one"] == "Cached"
+    assert "0.5" in (root / "out/small").read_text()
+    assert (root / "params.yaml").read_text() == before
+    state, stages = run()  # back to what params.yaml says: from the run-cache
+    assert stages["general_distill@small"] == "Restored"
+    assert "0.5" not in (root / "out/small").read_text()
+
+
+def test_targets_bring_only_what_they_need(root):
+    state, stages = run(targets=["augment@two"])
+    assert set(stages) == {"prepare_corpus", "augment@two"}
+
+
+def test_a_named_experiment_is_one_of_dvcs(root):
+    run(overrides=["loss.attn_weight=0.5"], experiment="half")
+    done = subprocess.run(
+        ["dvc", "exp", "show", "--json"], cwd=root, capture_output=True, text=True, check=True
+    )
+    (experiment,) = (
+        each for each in json.loads(done.stdout)[1]["experiments"] if each["name"] == "half"
+    )
+    params = experiment["revs"][0]["data"]["params"]["params.yaml"]["data"]
+    assert params["loss"]["attn_weight"] == 0.5
+    assert yaml.safe_load((root / "params.yaml").read_text())["loss"]["attn_weight"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("parameters", "said"),
+    [
+        ({"profile": "papper"}, 'profile: unknown, got "papper"; known: tiny'),
+        ({"tasks": ["one", "three"]}, 'tasks: unknown, got "three"; known: one, two'),
+        ({"systems": ["big"]}, 'systems: unknown, got "big"; known: small'),
+        ({"targets": ["evaluate"]}, "targets: unknown stage, got evaluate; known: prepare_corpus"),
+        ({"overrides": ["loss.attn=1"]}, "unknown key in params.yaml, got 'loss.attn'"),
+    ],
+)
+def test_an_unknown_name_is_refused_before_anything_runs(root, parameters, said):
+    before = (root / "params.yaml").read_text()
+    state, stages = run(**parameters)
+    assert state.is_failed()
+    assert isinstance(error(state), InputError)
+    assert said in str(error(state))
+    assert stages == {}
+    assert times_run(root) == {}
+    assert (root / "params.yaml").read_text() == before
+
+
+def test_a_refusing_stage_fails_once_and_other_branches_go_on(root):
+    set_params(root, fail="one")
+    state, stages = run()
+    assert state.is_failed()
+    assert stages["augment@one"] == "Failed"
+    assert stages["augment@two"] == stages["benchmark_latency"] == "Ran"
+    assert stages["report"] == "NotReady"
+    assert times_run(root)["one"] == 1  # no retry of a refusal
+    assert "2 of 6 stages failed: augment@one, report" in str(error(state))
+
+
+def test_a_killed_stage_is_tried_again(root):
+    set_params(root, killed="corpus")
+    state, stages = run(targets=["prepare_corpus"])
+    assert state.is_completed()
+    assert times_run(root)["corpus"] == 2
+
+
+def test_a_corrupted_cache_file_is_said_and_the_stage_runs_again(root):
+    run()
+    spoil(cached(root, "one1.0corpus1.0"))
+    (root / "out/one").unlink()
+    state, stages = run()
+    assert state.is_completed()
+    assert stages["augment@one"] == "Ran"
+    assert (root / "out/one").read_text() == "one1.0corpus1.0"
+    assert times_run(root)["one"] == 2
+    assert "augment@one: the cached copy of out/one is corrupted" in logs(state)
+    assert local_cache(root).is_dir()
+
+
+def test_stage_output_is_in_the_runs_log_and_the_states_are_an_artifact(root):
+    (root / "reports/tables").mkdir(parents=True)
+    (root / "reports/tables/results.csv").write_text("system,average\nsmall,0.5\n")
+    state, _ = run()
+    assert "corpus starts" in logs(state)
+    with get_client(sync_client=True) as client:
+        scores, stages = (
+            client.read_artifacts(
+                artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=[key])),
+                sort="CREATED_DESC",
+            )[0]
+            for key in ("scores", "stages")
+        )
+    assert json.loads(scores.data) == [{"system": "small", "average": "0.5"}]
+    assert "| `report` | Ran |" in stages.data
+
+
+def logs(state):
+    """Return the run's log, which is sent in batches."""
+    run_id = state.state_details.flow_run_id
+    wanted = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run_id]))
+    deadline, text = time.monotonic() + 15, ""
+    while time.monotonic() < deadline and "stages" not in text:
+        with get_client(sync_client=True) as client:
+            text = "\n".join(log.message for log in client.read_logs(log_filter=wanted))
+        if "starts" in text or "corrupted" in text:
+            break
+        time.sleep(0.5)
+    return text
+
+
+def test_a_second_run_in_one_workspace_is_refused(root):
+    set_params(root, seconds=600)
+    first = start_run(root)
+    try:
+        stage = wait_for_stage(root)
+        state, stages = run()
+        assert "a flow run is in this workspace already" in str(error(state))
+        assert stages == {}
+    finally:
+        first.kill()
+    gone(stage, time.monotonic() + 5)  # and with the run died what it had started
+    set_params(root, seconds=0)
+    state, _ = run()
+    assert state.is_completed()
+
+
+def test_cancelling_ends_the_stage_within_seconds_and_puts_the_params_back(root):
+    set_params(root, seconds=600)
+    before = (root / "params.yaml").read_text()
+    first = start_run(root, 'overrides=["loss.attn_weight=0.5"]')
+    stage = wait_for_stage(root)
+    started = time.monotonic()
+    first.send_signal(signal.SIGTERM)
+    gone(stage, started + 5)
+    first.wait(20)
+    assert (root / "params.yaml").read_text() == before
+
+
+def start_run(root, arguments=""):
+    code = f"from flows.pipeline import tinybert; tinybert({arguments})"
+    return subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+
+
+def test_every_step_has_a_flow_of_its_own_that_a_deployment_finds():
+    assert [flow.name for flow in pipeline.FLOWS] == [
+        "tinybert",
+        "tinybert-sweep",
+        "tinybert-corpus",
+        "tinybert-general",
+        "tinybert-augment",
+        "tinybert-intermediate",
+        "tinybert-prediction",
+        "tinybert-evaluate",
+        "tinybert-latency",
+    ]
+    for flow in pipeline.FLOWS:
+        assert getattr(pipeline, flow.fn.__name__) is flow
+
+
+def test_a_step_flow_brings_its_stage_and_what_it_needs(root):
+    assert pipeline.general(return_state=True).is_completed()
+    assert times_run(root) == {"corpus": 1, "small": 1}
+
+
+def test_a_sweep_runs_each_value_and_keeps_each_as_an_experiment(root):
+    state = pipeline.sweep("loss.attn_weight", [0, 0.5], return_state=True)
+    assert state.is_completed()
+    assert times_run(root)["small"] == 2
+    assert times_run(root)["one"] == 1
+    done = subprocess.run(
+        ["dvc", "exp", "list", "--name-only"], cwd=root, capture_output=True, text=True, check=True
+    )
+    assert set(done.stdout.split()) == {"loss.attn_weight-0", "loss.attn_weight-0.5"}

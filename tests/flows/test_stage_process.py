@@ -1,0 +1,107 @@
+"""A stage runs in a `dvc repro` of its own; what DVC did with it is read from its output."""
+
+import subprocess
+import threading
+import time
+
+import psutil
+import pytest
+
+from flows.stage_process import Outcome, Processes, run_stage
+from tests.flows.small_pipeline import make_pipeline, set_params, times_run
+
+
+@pytest.fixture
+def root(tmp_path):
+    return make_pipeline(tmp_path / "repo")
+
+
+def run(root, stage, processes=None, said=None, **environment):
+    say = (lambda line: None) if said is None else said.append
+    return run_stage(stage, root, processes or Processes(), say, environment=environment)
+
+
+def test_a_stage_is_run_then_cached_then_restored(root):
+    said: list[str] = []
+    outcome = run(root, "prepare_corpus", said=said)
+    assert (outcome.state, outcome.message) == ("Ran", "done")
+    assert "corpus starts" in said  # the stage's own output
+    assert run(root, "prepare_corpus").state == "Cached"
+    (root / "out/corpus").unlink()
+    assert run(root, "prepare_corpus").state == "Restored"
+    assert times_run(root) == {"corpus": 1}
+
+
+def test_a_refusal_keeps_its_line_and_exit_code_and_is_not_worth_a_retry(root):
+    set_params(root, fail="corpus")
+    outcome = run(root, "prepare_corpus")
+    assert (outcome.state, outcome.exit_code, outcome.may_retry) == ("Failed", 1, False)
+    assert "work: params.yaml: fail: names me; write another" in outcome.message
+
+
+def test_a_killed_stage_is_worth_a_retry_and_the_retry_runs(root):
+    set_params(root, killed="corpus")
+    outcome = run(root, "prepare_corpus")
+    assert (outcome.state, outcome.exit_code, outcome.may_retry) == ("Failed", -9, True)
+    assert run(root, "prepare_corpus").state == "Ran"
+
+
+def test_variables_reach_the_stage(root):
+    run(root, "prepare_corpus", OMP_NUM_THREADS="3")
+    assert (root / "ran/corpus").read_text().split()[1] == "3"
+
+
+def test_stopping_ends_the_stage_within_seconds_and_starts_no_more(root):
+    set_params(root, seconds=600)
+    processes, outcomes = Processes(), []
+    thread = threading.Thread(
+        target=lambda: outcomes.append(run(root, "prepare_corpus", processes))
+    )
+    thread.start()
+    pid = wait_for_stage(root)
+    started = time.monotonic()
+    processes.stop()
+    thread.join(10)
+    assert not thread.is_alive()
+    gone(pid, started + 5)
+    assert outcomes[0].state == "Failed"
+    with pytest.raises(InterruptedError):
+        run(root, "prepare_corpus", processes)
+
+
+def test_two_processes_may_run_two_stages_of_one_workspace_at_once(root):
+    run(root, "prepare_corpus")
+    set_params(root, seconds=1)
+    outcomes: dict[str, Outcome] = {}
+    stages = ["augment@one", "augment@two", "general_distill@small"]
+    threads = [
+        threading.Thread(target=lambda s=stage: outcomes.update({s: run(root, s)}))
+        for stage in stages
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {stage: outcome.state for stage, outcome in outcomes.items()} == dict.fromkeys(
+        stages, "Ran"
+    )
+    done = subprocess.run(["dvc", "status", *stages], cwd=root, capture_output=True, text=True)
+    assert "up to date" in done.stdout
+
+
+def wait_for_stage(root, name="corpus"):
+    """Wait until a stage runs; return its process id."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        file = root / "ran" / name
+        if file.is_file() and file.read_text().endswith("\n"):
+            return int(file.read_text().splitlines()[-1].split()[0])
+        time.sleep(0.05)
+    raise TimeoutError(name)
+
+
+def gone(pid, deadline):
+    """Wait until a process is gone."""
+    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < deadline, f"process {pid} lives on"
+        time.sleep(0.05)
