@@ -7,6 +7,13 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export MLFLOW_DISABLE_TELEMETRY := true
+export PREFECT_API_URL ?= http://127.0.0.1:4200/api
+export PREFECT_CLIENT_MAX_RETRIES ?= 8 # minutes, in which a restarted server comes back
+
+PREFECT_SERVER = PREFECT_HOME="$${PREFECT_HOME:-$(CURDIR)/.prefect}" prefect server start --host 127.0.0.1 --port 4200
+# Without its job runner MLflow starts in seconds and leaves no process behind.
+MLFLOW_SERVER = MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow server --workers 1 --host 127.0.0.1 --port 5000 \
+	--backend-store-uri "$${MLFLOW_BACKEND_STORE_URI:-sqlite:///mlflow.db}"
 
 # make glue GLUE_DIR=... CORPUS=... [GLOVE=...] [TASKS=...] [SYSTEMS=...]
 TASKS ?= sst2,mrpc,qnli,cola
@@ -14,7 +21,7 @@ SYSTEMS ?= tinybert_mini,scratch_mini
 GLOVE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo glue show ui test test-all check format clean
+.PHONY: help install demo glue show server serve ui deploy worker sweep verify test test-all check format clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -47,9 +54,33 @@ glue: install ## Run real GLUE tasks: GLUE_DIR=folder CORPUS=folder [GLOVE=file]
 show: install ## Print the table of the last run
 	@python -m stages.report show
 
-ui: install ## Open MLflow's pages on http://127.0.0.1:5000
-	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow server --workers 1 --host 127.0.0.1 --port 5000 \
-		--backend-store-uri sqlite:///mlflow.db
+server: install ## Start Prefect (port 4200) and MLflow (port 5000) on this machine
+	@python -m stages.track store
+	@trap 'kill 0' INT TERM EXIT; $(PREFECT_SERVER) & $(MLFLOW_SERVER) & wait -n
+
+ui: install ## Start MLflow alone, on http://127.0.0.1:5000
+	@python -m stages.track store
+	$(MLFLOW_SERVER)
+
+serve: install ## Serve tinybert/full and the flow of each step, for `prefect deployment run`
+	python -m flows.serve
+
+deploy: install ## Make the work pool and prefect.yaml's deployments, for more machines
+	@python -m flows.server
+	prefect work-pool create tinybert --type process --overwrite
+	prefect --no-prompt deploy --all
+
+worker: install ## Run what the work pool asks for, in this clone
+	@python -m flows.server
+	TINYBERT_WORKSPACE=$(CURDIR) prefect worker start --pool tinybert --type process --limit 1
+
+sweep: install ## Run one value after the other: KEY=loss.attn_weight VALUES=0,0.5,1 [VIA=prefect]
+	@test -n "$(KEY)" || { echo "make sweep: KEY is missing; name a parameter, as in KEY=loss.attn_weight"; exit 1; }
+	@test -n "$(VALUES)" || { echo "make sweep: VALUES is missing; give them as in VALUES=0,0.5,1"; exit 1; }
+	@python -m flows.sweep "$(KEY)" "$(VALUES)" $(VIA)
+
+verify: install ## Hash every cached output; remove what is corrupted, so that `dvc repro` makes it anew
+	@python -m flows.cache
 
 test: install ## Run the tests that take seconds
 	python -m pytest

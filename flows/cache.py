@@ -1,8 +1,12 @@
-"""Find and remove objects of DVC's cache whose content is not what their name says."""
+"""Find and remove objects of DVC's cache whose content is not what their name says.
+
+python -m flows.cache
+"""
 
 import hashlib
 import json
 import shutil
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,3 +86,19 @@ def _is_whole(file: Path) -> bool:
     with file.open("rb") as stream:
         digest = hashlib.file_digest(stream, "md5").hexdigest()
     return f"{file.parent.name}{file.name}".removesuffix(".dir") == digest
+
+
+def main() -> None:
+    """Check the outputs of every stage in dvc.lock; exit with 1 if one was corrupted."""
+    root = Path.cwd()
+    corrupted = corrupted_objects(root)
+    for found in corrupted:
+        print(found)
+    forget_objects(root, corrupted)
+    if corrupted:
+        sys.exit(f"{len(corrupted)} corrupted files removed; `dvc repro` makes them anew")
+    print("every cached output is whole")
+
+
+if __name__ == "__main__":
+    main()

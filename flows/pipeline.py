@@ -4,18 +4,13 @@ prefect deployment run tinybert/full --watch -p profile=demo -p 'overrides=["los
 """
 
 import csv
-import os
 import re
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from prefect import Flow, flow, get_run_logger, runtime, task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
@@ -23,74 +18,18 @@ from prefect.futures import wait
 from prefect.states import Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.cache import corrupted_objects, forget_objects
 from flows.graph import Graph, read_graph, with_upstream
 from flows.overrides import params_changed, put_back
 from flows.request import Request, require_known_names, require_valid_params
 from flows.room import Room
-from flows.stage_process import Outcome, Processes, run_stage
+from flows.stage_process import Outcome
+from flows.walk import Walk, changed_stages, dvc, only_run_in
 from tinybert.errors import InputError
 
-LOCK = Path(".dvc/tmp/flow_run.lock")
 SCORES = Path("reports/tables/results.csv")
 RETRIES = 2
-MAX_THREADS = 200  # they only wait: the room decides how many stages run
-
-
-@dataclass
-class Walk:
-    """One walk over the graph: what its tasks share.
-
-    Attributes:
-        root: The workspace.
-        changed: Stages that DVC found changed when the walk began.
-        room: Who may run beside whom.
-        environment: Variables for every stage.
-        pull: Look for outputs in the DVC remote too.
-        processes: The children.
-        outcomes: What became of each stage so far.
-    """
-
-    root: Path
-    changed: frozenset[str]
-    room: Room
-    environment: dict[str, str]
-    pull: bool
-    processes: Processes = field(default_factory=Processes)
-    outcomes: dict[str, Outcome] = field(default_factory=dict)
-
-    def bring_up_to_date(
-        self, stage: str, upstream: frozenset[str], say: Callable[[str], None]
-    ) -> Outcome:
-        """Run a stage, unless nothing before it and nothing of its own has changed."""
-        untouched = all(self.outcomes[name].state == "Cached" for name in upstream)
-        if stage not in self.changed and untouched:
-            outcome = Outcome("Cached", 0.0, "nothing changed")
-        else:
-            with self.room.place(stage):
-                outcome = self._run(stage, say)
-                if outcome.state == "Restored":
-                    outcome = self._rerun_if_corrupted(stage, outcome, say)
-        self.outcomes[stage] = outcome
-        return outcome
-
-    def _run(self, stage: str, say: Callable[[str], None]) -> Outcome:
-        environment = {**self.environment, **self.room.environment(stage)}
-        return run_stage(
-            stage, self.root, self.processes, say, environment=environment, pull=self.pull
-        )
-
-    def _rerun_if_corrupted(
-        self, stage: str, outcome: Outcome, say: Callable[[str], None]
-    ) -> Outcome:
-        corrupted = corrupted_objects(self.root, [stage])
-        if not corrupted:
-            return outcome
-        for found in corrupted:
-            say(f"{found}; removed, and the stage runs again")
-        forget_objects(self.root, corrupted)
-        again = self._run(stage, say)
-        return replace(again, message=f"{again.message} (the cached copy was corrupted)")
+# Threads only wait: the room decides how many stages run.
+THREADS: Any = ThreadPoolTaskRunner(max_workers=200)
 
 
 def _may_retry(_task: Any, _run: Any, state: Any) -> bool:
@@ -152,73 +91,15 @@ def _state(walk: Walk, stage: str) -> str:
     return "done" if outcome is not None and outcome.state != "Failed" else "failed"
 
 
-@contextmanager
-def only_run_in(root: Path) -> Iterator[None]:
-    """Keep a second flow run out of the workspace; the lock goes when the process does.
-
-    Raises:
-        InputError: Another run is in it.
-    """
-    file = root / LOCK
-    file.parent.mkdir(parents=True, exist_ok=True)
-    lock, owner = FileLock(file), file.with_suffix(".owner")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        who = owner.read_text().strip() if owner.is_file() else "another process"
-        raise InputError(
-            f"{root}: a flow run is in this workspace already, got {who}; wait for it, or run in "
-            "another clone"
-        ) from None
-    try:
-        name = runtime.flow_run.name or "a flow run"
-        owner.write_text(f"{name} (process {os.getpid()})\n", encoding="utf-8")
-        yield
-    finally:
-        lock.release()
-
-
-def changed_stages(root: Path) -> frozenset[str]:
-    """Ask DVC, in one process, which stages' own inputs or outputs are not as it left them."""
-    import json
-
-    done = subprocess.run(
-        [sys.executable, "-m", "dvc", "--wait-for-lock", "status", "--json"],
-        cwd=root,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode != 0:
-        raise InputError(f"dvc status: got {done.stderr.strip().splitlines()[-1]}")
-    return frozenset(json.loads(done.stdout))
-
-
 def walk_graph(graph: Graph, walk: Walk) -> None:
     """Run one task per stage, each as soon as those it waits for are done."""
     runs: dict[str, Any] = {}
     for stage, upstream in graph.items():
-        named = stage_task.with_options(task_run_name=stage)
+        named: Any = stage_task.with_options(task_run_name=stage)
         runs[stage] = named.submit(
             stage, upstream, walk, wait_for=[runs[name] for name in upstream]
         )
     wait(list(runs.values()))
-
-
-def dvc(root: Path, *arguments: str, say: Callable[[str], None]) -> None:
-    """Run a DVC command; say what it prints, and go on if it fails."""
-    done = subprocess.run(
-        [sys.executable, "-m", "dvc", "--wait-for-lock", *arguments],
-        cwd=root,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    for line in done.stdout.splitlines():
-        say(line)
-    if done.returncode != 0:
-        say(f"`dvc {' '.join(arguments)}` failed with exit code {done.returncode}")
 
 
 def show(root: Path, graph: Graph, outcomes: dict[str, Outcome]) -> None:
@@ -261,7 +142,7 @@ def _run_name() -> str:
 @flow(
     name="tinybert",
     flow_run_name=_run_name,
-    task_runner=ThreadPoolTaskRunner(max_workers=MAX_THREADS),
+    task_runner=THREADS,
 )
 def tinybert(
     profile: str | None = None,
@@ -320,7 +201,7 @@ def _step_flow(step: str, stage: str) -> Flow[..., None]:
     return flow(
         name=f"tinybert-{step}",
         flow_run_name=_run_name,
-        task_runner=ThreadPoolTaskRunner(max_workers=MAX_THREADS),
+        task_runner=THREADS,
     )(run_step)
 
 

@@ -5,11 +5,13 @@ python -m flows.serve
 
 import os
 import sys
+from typing import Any
 
 from prefect import serve
 
 from flows.pipeline import FLOWS
 from flows.server import require_server
+from flows.split import split
 from tinybert.errors import InputError
 
 NAME = "full"
@@ -21,10 +23,10 @@ def main() -> None:
         require_server(os.environ)
     except InputError as error:
         sys.exit(str(error))
-    deployments = [
+    deployments: list[Any] = [
         # One workspace holds one run at a time; others wait for it.
         each.to_deployment(name=NAME, concurrency_limit=1)
-        for each in FLOWS
+        for each in (*FLOWS, split)
     ]
     serve(*deployments, limit=1)
 

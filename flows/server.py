@@ -1,6 +1,11 @@
-"""Say whether a Prefect server answers, before anything waits for one."""
+"""Say whether a Prefect server answers, before anything waits for one.
 
+python -m flows.server
+"""
+
+import os
 import socket
+import sys
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
@@ -32,3 +37,10 @@ def require_server(environment: Mapping[str, str]) -> str:
             "with `make server`"
         ) from None
     return address
+
+
+if __name__ == "__main__":
+    try:
+        require_server(os.environ)
+    except InputError as error:
+        sys.exit(str(error))

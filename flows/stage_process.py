@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -69,6 +69,7 @@ class Processes:
                 stderr=subprocess.STDOUT,
                 text=True,
                 errors="replace",
+                start_new_session=True,  # a group of its own: the stage ends with its dvc
                 preexec_fn=_die_with_parent,
             )
             self._running.add(process)
@@ -85,13 +86,18 @@ class Processes:
             self.stopped = True
             running = list(self._running)
         for process in running:
-            process.terminate()
+            _signal_group(process, signal.SIGTERM)
         deadline = time.monotonic() + STOP_SECONDS
         for process in running:
             try:
                 process.wait(max(0.0, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
-                process.kill()
+                _signal_group(process, signal.SIGKILL)
+
+
+def _signal_group(process: subprocess.Popen[str], number: int) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, number)
 
 
 def _die_with_parent() -> None:
