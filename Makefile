@@ -48,8 +48,9 @@ show: install ## Print the table of the last run
 	@python -m stages.report show
 
 ui: install ## Open MLflow's pages on http://127.0.0.1:5000
+	@python -m stages.track store
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow server --workers 1 --host 127.0.0.1 --port 5000 \
-		--backend-store-uri sqlite:///mlflow.db
+		--backend-store-uri "$${MLFLOW_BACKEND_STORE_URI:-sqlite:///mlflow.db}"
 
 test: install ## Run the tests that take seconds
 	python -m pytest

@@ -12,14 +12,8 @@ import yaml
 from stages.track import track
 from tinybert.errors import InputError
 from tinybert.results import read_results
-from tinybert.tracking import (
-    EXPERIMENT,
-    flat,
-    flat_metrics,
-    pipeline_state,
-    require_server,
-    store_uri,
-)
+from tinybert.tracking.record import flat, flat_metrics, pipeline_state
+from tinybert.tracking.store import EXPERIMENT, require_server, store_uri
 
 # More than an MLflow server takes in one call.
 PARAMS = {f"section.setting_{number}": str(number) for number in range(150)}
@@ -44,6 +38,11 @@ def write_lock(file: Path, **changes: str) -> Path:
     return file
 
 
+def with_lock(folder: Path) -> Path:
+    write_lock(folder / "dvc.lock")
+    return folder
+
+
 def write_reports(reports: Path, accuracy: float) -> Path:
     for system, value in (("teacher", 0.8), ("small", accuracy)):
         file = reports / "metrics" / system / "rte.json"
@@ -61,9 +60,9 @@ def state(lock: Path, params: dict[str, str] = PARAMS) -> str:
 
 def log(folder: Path, accuracy: float = 0.6, **changes: str) -> tuple[str, mlflow.MlflowClient]:
     uri = f"sqlite:///{folder / 'mlflow.db'}"
-    reports = write_reports(folder / "reports", accuracy)
-    lock = write_lock(folder / "dvc.lock", **changes)
-    run_id = track(["small"], ["rte"], PARAMS, "demo", lock, reports, uri)
+    write_reports(folder / "reports", accuracy)
+    write_lock(folder / "dvc.lock", **changes)
+    run_id = track(["small"], ["rte"], PARAMS, "demo", folder, uri)
     return run_id, mlflow.MlflowClient(tracking_uri=uri)
 
 
@@ -121,10 +120,10 @@ def test_a_server_that_is_down_costs_seconds_and_one_line(tmp_path: Path):
         uri = f"http://127.0.0.1:{taken.getsockname()[1]}"
         started = time.monotonic()
         with pytest.raises(InputError, match="start the server with `make ui`") as caught:
-            track(["small"], ["rte"], {}, "demo", write_lock(tmp_path / "l"), tmp_path, uri)
+            track(["small"], ["rte"], {}, "demo", with_lock(tmp_path), uri)
     assert time.monotonic() - started < 5
     assert len(caught.value.problems) == 1 and "\n" not in str(caught.value)
-    assert not (tmp_path / "tracking.json").exists()
+    assert not (tmp_path / "reports/tracking.json").exists()
 
 
 def test_a_server_that_hangs_costs_seconds_too(tmp_path: Path):
@@ -137,7 +136,7 @@ def test_a_server_that_hangs_costs_seconds_too(tmp_path: Path):
         uri = f"http://127.0.0.1:{deaf.getsockname()[1]}"
         started = time.monotonic()
         with pytest.raises(InputError, match="timed out; start the server"):
-            track(["small"], ["rte"], {}, "demo", write_lock(tmp_path / "l"), tmp_path, uri)
+            track(["small"], ["rte"], {}, "demo", with_lock(tmp_path), uri)
     assert time.monotonic() - started < 10
 
 
