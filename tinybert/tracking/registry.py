@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
+from tinybert.checkpoints import load_classifier, load_tokenizer
 from tinybert.tracking.models import Model, best_version
 
 PACKAGES = ("mlflow", "torch", "transformers", "accelerate", "safetensors", "pandas")
@@ -44,9 +45,9 @@ def _log(client: Any, uri: str, run_id: str, model: Model, weights: str) -> str:
 
     mlflow.set_tracking_uri(uri)
     with mlflow.start_run(run_id=run_id, log_system_metrics=False):
-        # Given as a folder, its safetensors file is copied as it is and nothing is loaded.
+        # As a folder it could be given too, but MLflow 3.17 does not know transformers 5's tasks.
         logged = mlflow.transformers.log_model(
-            str(model.folder),
+            {"model": load_classifier(model.folder), "tokenizer": load_tokenizer(model.folder)},
             name=model.name,
             task="text-classification",
             signature=_signature(model.pair),
