@@ -217,7 +217,7 @@ def test_without_a_server_training_is_the_same_and_hardly_later(store, tmp_path,
     assert time.monotonic() - started < plain_seconds + CLOSING_SECONDS
     assert same(weights_of(plain), weights_of(model)) and with_mlflow.equals(history)
     said = capfd.readouterr().err
-    assert said.count("general_distill: no live curves: ") == 1
+    assert said.count("general_distill: no live curves") == 1
     # What it was is remembered here, so that `track` finds what it should complete.
     record = tmp_path / "records" / f"{frame_sha256(history)}.json"
     assert how.checkpoints.name in record.read_text()
@@ -316,8 +316,8 @@ def test_a_server_killed_in_mid_training_costs_no_training_and_track_heals(
 ):
     uri, process = server
     plain = fine_tuning()
-    train(plain, rows_of(), 0, SCHEDULE, run_of(tmp_path))
-    how = run_of(tmp_path)
+    how = replace(run_of(tmp_path), seed=14)  # a history like no other test's
+    train(plain, rows_of(), 0, SCHEDULE, how)
 
     def kill_it():
         deadline = time.monotonic() + 30

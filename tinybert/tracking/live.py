@@ -25,7 +25,7 @@ from tinybert.tracking.children import (
 )
 from tinybert.tracking.curves import Curves
 from tinybert.tracking.histories import ARGUMENTS, Points, frame_sha256, metric_name, points
-from tinybert.tracking.store import experiment_id, open_store, require_server, store_uri
+from tinybert.tracking.store import experiment_id, open_store, reason_of, require_server, store_uri
 
 PROBE_SECONDS = 1.0
 CLOSING_SECONDS = 3.0
@@ -84,8 +84,8 @@ class Sender:
                 if None in events:
                     return
         except Exception as error:  # whatever it is, training goes on
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            print(f"{self.stage}: no live curves: {reason}", file=sys.stderr, flush=True)
+            line = f"{self.stage}: no live curves in MLflow any more: {reason_of(error)}"
+            print(line, file=sys.stderr, flush=True)
 
     def _waiting(self) -> list[Event | None]:
         """Wait for an event; return it and those that came meanwhile."""

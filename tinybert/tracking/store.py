@@ -116,11 +116,15 @@ def require_server(uri: str, seconds: float = PROBE_SECONDS) -> None:
 
 def no_server(uri: str, error: Exception) -> InputError:
     """Say that a server does not answer, and what to start."""
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     return InputError(
-        f"MLFLOW_TRACKING_URI: cannot log to {uri}, got {reason}; start the server with "
+        f"MLFLOW_TRACKING_URI: cannot log to {uri}, got {reason_of(error)}; start the server with "
         "`make ui`, or unset the variable to log to mlflow.db"
     )
+
+
+def reason_of(error: Exception) -> str:
+    """Return the start of an error's first line; a failed request's goes on and on."""
+    return (str(error).splitlines() or [""])[0][:160] or type(error).__name__
 
 
 @contextmanager
@@ -145,6 +149,7 @@ def _be_brief() -> None:
     import logging
 
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
     for name in ("alembic", "mlflow"):  # a line per table while a store is created
