@@ -124,7 +124,7 @@ def no_server(uri: str, error: Exception) -> InputError:
 
 def reason_of(error: Exception) -> str:
     """Return the start of an error's first line; a failed request's goes on and on."""
-    return (str(error).splitlines() or [""])[0][:160] or type(error).__name__
+    return (str(error).splitlines() or [""])[0][:300] or type(error).__name__
 
 
 @contextmanager
@@ -149,6 +149,7 @@ def _be_brief() -> None:
     import logging
 
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # if it is not imported yet
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
