@@ -5,8 +5,6 @@ from typing import Any
 from tinybert.tracking.histories import Points
 from tinybert.tracking.store import milliseconds
 
-BATCH = 1000  # metrics; MLflow takes no more at once
-
 
 class Curves:
     """The curves of one run.
@@ -33,8 +31,8 @@ class Curves:
                 if step not in known:
                     known.add(step)
                     new.append(Metric(name, value, now, step))
-        for start in range(0, len(new), BATCH):
-            self.client.log_batch(self.run_id, metrics=new[start : start + BATCH])
+        if new:
+            self.client.log_batch(self.run_id, metrics=new)  # which MLflow cuts into calls
         return len(new)
 
     def _known(self, name: str) -> set[int]:

@@ -17,7 +17,6 @@ from tinybert.tracking.store import (
 )
 
 STATE_TAG = "pipeline_state"
-BATCH = 100  # parameters; an MLflow server takes no more at once
 
 
 def log_pipeline(record: Record, uri: str, records: Path) -> str:
@@ -74,7 +73,5 @@ def _log_values(client: Any, run: Any, record: Record) -> None:
     run_id, known, now = run.info.run_id, run.data.metrics, milliseconds()
     metrics = [Metric(k, v, now, 0) for k, v in record.metrics.items() if known.get(k) != v]
     params = [Param(name, value) for name, value in record.params.items()]
-    client.log_batch(run_id, tags=[RunTag(k, v) for k, v in record.tags.items()])
-    for start in range(0, max(len(metrics), len(params)), BATCH):
-        part = slice(start, start + BATCH)
-        client.log_batch(run_id, metrics=metrics[part], params=params[part])
+    tags = [RunTag(name, value) for name, value in record.tags.items()]
+    client.log_batch(run_id, metrics, params, tags)
