@@ -19,8 +19,8 @@ class Curves:
         self._unread = set(run.data.metrics)
         self._steps: dict[str, set[int]] = {}
 
-    def add(self, points: Points) -> int:
-        """Log the points whose steps are not there yet; return how many those were."""
+    def add(self, points: Points) -> None:
+        """Log the points whose steps are not there yet."""
         from mlflow.entities import Metric
 
         now = milliseconds()
@@ -33,7 +33,6 @@ class Curves:
                     new.append(Metric(name, value, now, step))
         if new:
             self.client.log_batch(self.run_id, metrics=new)  # which MLflow cuts into calls
-        return len(new)
 
     def _known(self, name: str) -> set[int]:
         if name in self._unread:

@@ -41,15 +41,11 @@ def log_pipeline(record: Record, uri: str, records: Path) -> str:
         run_id = str(run.info.run_id)
         _log_values(client, run, record)
         curves = Curves(client, run)
-        curves.add(
-            {
-                name: curve
-                for history in record.histories
-                for name, curve in points(history.frame, f"{history.stage}/{history.item}/").items()
-            }
-        )
         for history in record.histories:
-            adopt(client, experiment, run_id, history, record.tags["profile"], records)
+            curves.add(points(history.frame, f"{history.stage}/{history.item}/"))
+        with one_at_a_time(uri):  # or two pipelines would adopt one training
+            for history in record.histories:
+                adopt(client, experiment, run_id, history, record.tags["profile"], records)
         for path in record.artifacts:
             if path.is_dir():
                 client.log_artifacts(run_id, str(path), path.name)
