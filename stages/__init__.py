@@ -8,8 +8,9 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
+from typing import cast
 
 from tinybert.errors import InputError
 from tinybert.outputs import disk_space_guard
@@ -29,6 +30,13 @@ NAMES = (
     "report",
     "track",
 )
+TRAINING = (
+    "fetch_teacher",
+    "finetune_teacher",
+    "general_distill",
+    "intermediate_distill",
+    "prediction_distill",
+)
 
 
 def run(main: Callable[..., str]) -> None:
@@ -44,13 +52,21 @@ def run(main: Callable[..., str]) -> None:
     try:
         _require_arguments(main)
         _check_params_once()
-        with disk_space_guard(Path.cwd()):
+        with _live_curves(name), disk_space_guard(Path.cwd()):
             made = main(*sys.argv[1:])
     except InputError as error:
         for problem in error.problems:
             print(f"{name}: {problem}", file=sys.stderr)
         sys.exit(1)
     print(f"{name}: {made}, {time.monotonic() - started:.0f} s", flush=True)
+
+
+def _live_curves(name: str) -> AbstractContextManager[None]:
+    """Show a training in MLflow while it runs; imported by name, since it changes no output."""
+    if name not in TRAINING:
+        return nullcontext()
+    live = importlib.import_module("tinybert.tracking.live")
+    return cast(AbstractContextManager[None], live.shown(name))
 
 
 def _require_arguments(main: Callable[..., str]) -> None:

@@ -1,8 +1,22 @@
 """Tests need no network: the hub is off before any library looks for it."""
 
 import os
+from pathlib import Path
+
+import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("DO_NOT_TRACK", "1")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory) -> str:
+    """The URI of one local MLflow store: creating it takes seconds, so tests share it."""
+    from tinybert.tracking.store import create_store
+
+    folder: Path = tmp_path_factory.mktemp("a store")
+    uri = f"sqlite:///{folder / 'mlflow.db'}"
+    create_store(uri)
+    return uri

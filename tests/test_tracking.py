@@ -1,25 +1,22 @@
 """One MLflow run per pipeline state, in a real store."""
 
+import hashlib
 import json
 import socket
+import subprocess
 import time
 from pathlib import Path
 
 import mlflow
+import pandas as pd
 import pytest
 import yaml
 
 from stages.track import track
 from tinybert.errors import InputError
 from tinybert.results import read_results
-from tinybert.tracking import (
-    EXPERIMENT,
-    flat,
-    flat_metrics,
-    pipeline_state,
-    require_server,
-    store_uri,
-)
+from tinybert.tracking.record import flat, flat_metrics, pipeline_state, run_name
+from tinybert.tracking.store import EXPERIMENT, backend_uri, require_server, store_uri
 
 # More than an MLflow server takes in one call.
 PARAMS = {f"section.setting_{number}": str(number) for number in range(150)}
@@ -44,12 +41,21 @@ def write_lock(file: Path, **changes: str) -> Path:
     return file
 
 
+def with_lock(folder: Path) -> Path:
+    write_lock(folder / "dvc.lock")
+    return folder
+
+
 def write_reports(reports: Path, accuracy: float) -> Path:
     for system, value in (("teacher", 0.8), ("small", accuracy)):
         file = reports / "metrics" / system / "rte.json"
         file.parent.mkdir(parents=True, exist_ok=True)
         scores = {"main_metric": "accuracy", "metrics": {"dev": {"accuracy": value, "f1": 0.25}}}
         file.write_text(json.dumps(scores), encoding="utf-8")
+    # More rows than MLflow takes in one call.
+    curve = pd.DataFrame({"step": range(1, 1201), "loss": 2.0, "loss/label": accuracy})
+    (reports / "training/finetune_teacher").mkdir(parents=True, exist_ok=True)
+    curve.to_csv(reports / "training/finetune_teacher/rte.csv", index=False)
     (reports / "tables").mkdir(exist_ok=True)
     (reports / "tables/results.md").write_text("| system |", encoding="utf-8")
     return reports
@@ -60,16 +66,25 @@ def state(lock: Path, params: dict[str, str] = PARAMS) -> str:
 
 
 def log(folder: Path, accuracy: float = 0.6, **changes: str) -> tuple[str, mlflow.MlflowClient]:
+    """Track a pipeline in a store of its own, which every call for the folder shares."""
     uri = f"sqlite:///{folder / 'mlflow.db'}"
-    reports = write_reports(folder / "reports", accuracy)
-    lock = write_lock(folder / "dvc.lock", **changes)
-    run_id = track(["small"], ["rte"], PARAMS, "demo", lock, reports, uri)
+    write_reports(folder / "reports", accuracy)
+    write_lock(folder / "dvc.lock", **changes)
+    run_id = track(["small"], ["rte"], PARAMS, "demo", folder, uri)
     return run_id, mlflow.MlflowClient(tracking_uri=uri)
 
 
 def runs(client: mlflow.MlflowClient) -> list[mlflow.entities.Run]:
+    """Return the runs of pipelines, without the trainings below them."""
     experiment = client.get_experiment_by_name(EXPERIMENT)
-    return client.search_runs([experiment.experiment_id])
+    found = client.search_runs([experiment.experiment_id])
+    return [run for run in found if "mlflow.parentRunId" not in run.data.tags]
+
+
+def children(client: mlflow.MlflowClient, parent: str) -> list[mlflow.entities.Run]:
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    query = f"tags.mlflow.parentRunId = '{parent}'"
+    return client.search_runs([experiment.experiment_id], query)
 
 
 def test_a_state_has_one_run_which_is_brought_up_to_date_and_another_state_has_its_own(
@@ -87,14 +102,52 @@ def test_a_state_has_one_run_which_is_brought_up_to_date_and_another_state_has_i
     assert logged.data.metrics["teacher/average"] == 0.8
     assert logged.data.params == PARAMS
     assert logged.data.tags["profile"] == "demo" and logged.data.tags["git_commit"]
+    lock = hashlib.md5((folder / "dvc.lock").read_bytes()).hexdigest()
+    assert logged.data.tags["dvc_revision"] == lock and logged.info.run_name.startswith("demo")
     assert logged.info.status == "FINISHED"
     assert [item.path for item in client.list_artifacts(first, "tables")] == ["tables/results.md"]
     assert (folder / "mlartifacts").is_dir()
     written = json.loads((folder / "reports/tracking.json").read_text(encoding="utf-8"))
     assert written == {"pipeline_state": logged.data.tags["pipeline_state"]}
 
-    other, _ = log(folder, evaluate="b")
+    name = "finetune_teacher/rte/loss/label"
+    points = client.get_metric_history(first, name)
+    assert sorted(point.step for point in points) == list(range(1, 1201))
+    # The second call found another history, so another training of the same stage.
+    assert {run.info.run_name for run in children(client, first)} == {"finetune_teacher rte"}
+    assert len(children(client, first)) == 2
+
+    other, _ = log(folder, accuracy=0.7, evaluate="b")
     assert other != first and len(runs(client)) == 2
+    assert not children(client, other)  # its training is the first run's
+    shared = client.get_run(other).data.tags["shared/finetune_teacher/rte"]
+    assert shared in {run.info.run_id for run in children(client, first)}
+
+
+def git(folder: Path, *command: str) -> None:
+    who = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
+    subprocess.run(["git", *who, *command], cwd=folder, check=True, capture_output=True)
+
+
+def test_a_run_is_named_by_its_profile_and_by_what_differs_from_the_commit(tmp_path: Path):
+    (tmp_path / "params/profiles").mkdir(parents=True)
+    (tmp_path / "params.yaml").write_text("profile: demo\nloss: {attn_weight: 1.0, t: 1.0}\n")
+    (tmp_path / "params/profiles/tiny.yaml").write_text("augment: {num_copies: 20}\n")
+    git(tmp_path, "init", "-q")
+    same = {"profile": "tiny", "loss.attn_weight": "1.0", "loss.t": "1.0"}
+    same |= {"profile.augment.num_copies": "20"}
+    assert run_name("tiny", same, tmp_path) == "tiny"  # nothing committed to compare with
+    git(tmp_path, "add", "-A")
+    git(tmp_path, "commit", "-qm", "start")
+    assert run_name("tiny", same, tmp_path) == "tiny"
+    changed = same | {"loss.attn_weight": "0.5", "profile.augment.num_copies": "2"}
+    assert run_name("tiny", changed, tmp_path) == "tiny loss.attn_weight=0.5 augment.num_copies=2"
+    inside = tmp_path / "inside"  # a project in a folder of a repository
+    inside.mkdir()
+    (inside / "params.yaml").write_text("seed: 1\n")
+    git(tmp_path, "add", "-A")
+    git(tmp_path, "commit", "-qm", "more")
+    assert run_name("x", {"seed": "2"}, inside) == "x seed=2"
 
 
 def test_the_state_hangs_on_what_made_the_results(tmp_path: Path):
@@ -121,10 +174,10 @@ def test_a_server_that_is_down_costs_seconds_and_one_line(tmp_path: Path):
         uri = f"http://127.0.0.1:{taken.getsockname()[1]}"
         started = time.monotonic()
         with pytest.raises(InputError, match="start the server with `make ui`") as caught:
-            track(["small"], ["rte"], {}, "demo", write_lock(tmp_path / "l"), tmp_path, uri)
+            track(["small"], ["rte"], {}, "demo", with_lock(tmp_path), uri)
     assert time.monotonic() - started < 5
     assert len(caught.value.problems) == 1 and "\n" not in str(caught.value)
-    assert not (tmp_path / "tracking.json").exists()
+    assert not (tmp_path / "reports/tracking.json").exists()
 
 
 def test_a_server_that_hangs_costs_seconds_too(tmp_path: Path):
@@ -137,7 +190,7 @@ def test_a_server_that_hangs_costs_seconds_too(tmp_path: Path):
         uri = f"http://127.0.0.1:{deaf.getsockname()[1]}"
         started = time.monotonic()
         with pytest.raises(InputError, match="timed out; start the server"):
-            track(["small"], ["rte"], {}, "demo", write_lock(tmp_path / "l"), tmp_path, uri)
+            track(["small"], ["rte"], {}, "demo", with_lock(tmp_path), uri)
     assert time.monotonic() - started < 10
 
 
@@ -151,6 +204,14 @@ def test_the_store_stands_in_the_main_checkout_unless_another_is_named(tmp_path:
     assert store_uri({}) == f"sqlite:///{Path.cwd()}/mlflow.db"
 
 
+def test_a_server_serves_the_local_store_unless_another_is_named(tmp_path: Path):
+    # Not MLFLOW_TRACKING_URI, which may be the address of the very server to be started.
+    elsewhere = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:5000", "DVC_ROOT": str(tmp_path)}
+    assert backend_uri(elsewhere) == f"sqlite:///{tmp_path}/mlflow.db"
+    named = {"MLFLOW_BACKEND_STORE_URI": "postgresql://h/db"}
+    assert backend_uri(elsewhere | named) == "postgresql://h/db"
+
+
 def test_settings_are_flattened_to_dotted_names():
     values = {"seed": 42, "tasks": ["a", "b"], "loss": {"attn_weight": 1.0}, "name": "x"}
     assert flat(values, "p.") == {
@@ -159,6 +220,23 @@ def test_settings_are_flattened_to_dotted_names():
         "p.loss.attn_weight": "1.0",
         "p.name": "x",
     }
+
+
+def test_latencies_are_logged_in_milliseconds_by_batch_size_and_length(tmp_path: Path):
+    cost = {"parameters": 10, "gflops": 1.0, "size_mb": 2.0}
+    speed = {"speedup": 4.0, "speedup_low": 3.0, "speedup_high": 5.0, "num_threads": 2}
+    cell = {"batch_size": 1, "sequence_length": 64, "student_ms": 2.5, "teacher_ms": 10.0}
+    for system, times in (("small", 1.0), ("other", 2.0)):
+        cells = [{**cell, **speed, "teacher_ms": 10.0 * times}]
+        protocol = dict.fromkeys(("precision", "device", "processor", "torch", "num_repeats"), "x")
+        latency = {"protocol": protocol, "student": cost, "teacher": cost, "cells": cells}
+        file = tmp_path / f"latency/{system}.json"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(json.dumps(latency))
+    found = flat_metrics(read_results(["small", "other"], [], tmp_path))
+    assert found["small/latency_ms/batch_1_tokens_64"] == 2.5
+    # The table shows the teacher beside the first system; so does this.
+    assert found["teacher/latency_ms/batch_1_tokens_64"] == 10.0
 
 
 def test_every_metric_has_a_name_of_system_task_split_and_metric(tmp_path: Path):

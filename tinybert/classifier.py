@@ -16,6 +16,7 @@ from tinybert.checkpoints import load_classifier
 from tinybert.distillation import Distillation
 from tinybert.errors import InputError
 from tinybert.evaluation import encode_split
+from tinybert.listeners import Ended, announce
 from tinybert.prediction import predict_logits, scores
 from tinybert.tasks import DEV, TaskInfo, read_split
 from tinybert.training import Evaluate, Run, Schedule, train
@@ -120,7 +121,7 @@ def best_of_grid(
     for number, schedule in enumerate(schedules):
         model = make_model()
         student = model.student
-        own = replace(run, checkpoints=run.checkpoints / str(number))
+        own = _point(run, number, schedule, len(schedules))
         pad = student.config.pad_token_id or 0
         evaluate = evaluate_model(student)
         history, score = train(model, rows, pad, schedule, own, evaluate)
@@ -135,4 +136,16 @@ def best_of_grid(
         if best is None or score > best[2]["dev_score"] or math.isnan(best[2]["dev_score"]):
             best = (copy.deepcopy(student).cpu(), history, choice)
     assert best is not None
+    if len(schedules) > 1:
+        announce(Ended("", best[1]))
     return best
+
+
+def _point(run: Run, number: int, schedule: Schedule, num_points: int) -> Run:
+    name = f"batch_{schedule.batch_size}_rate_{schedule.learning_rate:g}"
+    return replace(
+        run,
+        checkpoints=run.checkpoints / str(number),
+        training_id=run.checkpoints.name,
+        point=name if num_points > 1 else "",
+    )

@@ -29,6 +29,7 @@ from transformers import (
 
 from tinybert.batching import Rows, collate, sampler
 from tinybert.errors import InputError
+from tinybert.listeners import Ended, Row, Started, announce, announced
 from tinybert.settings import Settings
 
 
@@ -59,6 +60,8 @@ class Run:
         dtype: What forward passes are autocast to; None for float32.
         save_steps: Steps between checkpoints.
         log_steps: Steps between rows of the history.
+        training_id: Name of the whole grid this run is a part of; empty: the checkpoints' folder.
+        point: Name of this run in the grid; empty where there is one run.
     """
 
     phase: str
@@ -67,6 +70,8 @@ class Run:
     dtype: torch.dtype | None
     save_steps: int = 500
     log_steps: int = 20
+    training_id: str = ""
+    point: str = ""
 
 
 Evaluate = Callable[[], dict[str, float]]
@@ -111,11 +116,15 @@ def train(
         callbacks=[_Lines(run.phase)] if not sys.stderr.isatty() else [],
     )
     trainer.remove_callback(PrinterCallback)
-    trainer.phase, trainer.own_evaluate = run.phase, evaluate
-    trainer.train(resume_from_checkpoint=last_checkpoint(run.checkpoints))
+    trainer.phase, trainer.own_evaluate, trainer.point = run.phase, evaluate, run.point
+    training_id = run.training_id or run.checkpoints.name
+    with announced(Started(training_id, run.phase, run.point, schedule.model_dump())):
+        trainer.train(resume_from_checkpoint=last_checkpoint(run.checkpoints))
     best = trainer.state.best_metric
     shutil.rmtree(run.checkpoints, ignore_errors=True)
-    return _history(trainer.state.log_history), math.nan if best is None else float(best)
+    history = _history(trainer.state.log_history)
+    announce(Ended(run.point, history))
+    return history, math.nan if best is None else float(best)
 
 
 def last_checkpoint(folder: Path) -> str | None:
@@ -164,12 +173,15 @@ class _PhaseTrainer(Trainer):  # type: ignore[misc]
     """The Trainer with this project's sampler, terms in the log, own evaluation, finite losses."""
 
     phase = ""
+    point = ""
     own_evaluate: Evaluate | None = None
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._sums: dict[str, Tensor] = {}
         self._num_summed = 0
+        self._num_tokens: Tensor | int = 0
+        self._row_time = time.monotonic()
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
         return sampler(self.train_dataset, self.args.per_device_train_batch_size, self.args.seed)
@@ -183,6 +195,7 @@ class _PhaseTrainer(Trainer):  # type: ignore[misc]
             if name.startswith("loss/"):
                 self._sums[name] = self._sums.get(name, 0) + value.detach().float()
         self._num_summed += 1
+        self._num_tokens = self._num_tokens + inputs["attention_mask"].sum()  # read by `log` alone
         return cast(Tensor, terms["loss"])
 
     def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
@@ -216,7 +229,14 @@ class _PhaseTrainer(Trainer):  # type: ignore[misc]
         if "loss" in logs and self._num_summed:
             logs |= {name: float(value) / self._num_summed for name, value in self._sums.items()}
             self._sums, self._num_summed = {}, 0
+            self._announce_row(logs)
         super().log(logs, start_time)
+
+    def _announce_row(self, logs: dict[str, float]) -> None:
+        now = time.monotonic()
+        speed = int(self._num_tokens) * self.args.world_size / max(now - self._row_time, 1e-9)
+        self._num_tokens, self._row_time = 0, now
+        announce(Row(self.point, self.state.global_step, {**logs, "tokens_per_second": speed}))
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Score with the caller's function instead of the Trainer's loop."""

@@ -1,0 +1,73 @@
+"""Write the run of a pipeline state: settings, figures, curves, report, trainings, models."""
+
+from pathlib import Path
+from typing import Any
+
+from tinybert.tracking.children import adopt
+from tinybert.tracking.curves import Curves
+from tinybert.tracking.histories import points
+from tinybert.tracking.record import Record
+from tinybert.tracking.registry import register
+from tinybert.tracking.store import (
+    experiment_id,
+    milliseconds,
+    one_at_a_time,
+    open_store,
+    server_errors,
+)
+
+STATE_TAG = "pipeline_state"
+
+
+def log_pipeline(record: Record, uri: str, records: Path) -> str:
+    """Log a pipeline, or update its run if this state was logged before.
+
+    Args:
+        record: What to log.
+        uri: An MLflow store or server.
+        records: Of `children.records_folder`.
+
+    Returns:
+        The run's id.
+
+    Raises:
+        InputError: The tracking server does not answer.
+    """
+    client = open_store(uri)
+    with server_errors(uri):
+        experiment = experiment_id(client)
+        with one_at_a_time(uri):
+            run = _find_or_create_run(client, experiment, record)
+        run_id = str(run.info.run_id)
+        _log_values(client, run, record)
+        curves = Curves(client, run)
+        for history in record.histories:
+            curves.add(points(history.frame, f"{history.stage}/{history.item}/"))
+        with one_at_a_time(uri):  # or two pipelines would adopt one training
+            for history in record.histories:
+                adopt(client, experiment, run_id, history, record.tags["profile"], records)
+        for path in record.artifacts:
+            if path.is_dir():
+                client.log_artifacts(run_id, str(path), path.name)
+            elif path.is_file():
+                client.log_artifact(run_id, str(path))
+        register(client, uri, run_id, record.models)
+        client.set_terminated(run_id)
+    return run_id
+
+
+def _find_or_create_run(client: Any, experiment: str, record: Record) -> Any:
+    found = client.search_runs([experiment], f"tags.{STATE_TAG} = '{record.state}'", max_results=1)
+    if found:
+        return found[0]
+    return client.create_run(experiment, run_name=record.name, tags={STATE_TAG: record.state})
+
+
+def _log_values(client: Any, run: Any, record: Record) -> None:
+    from mlflow.entities import Metric, Param, RunTag
+
+    run_id, known, now = run.info.run_id, run.data.metrics, milliseconds()
+    metrics = [Metric(k, v, now, 0) for k, v in record.metrics.items() if known.get(k) != v]
+    params = [Param(name, value) for name, value in record.params.items()]
+    tags = [RunTag(name, value) for name, value in record.tags.items()]
+    client.log_batch(run_id, metrics, params, tags)

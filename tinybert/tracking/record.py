@@ -1,0 +1,156 @@
+"""What is logged of a finished pipeline, read from its files."""
+
+import hashlib
+import json
+import os
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tinybert.errors import InputError
+from tinybert.results import TEACHER, Results, build_table
+from tinybert.settings import PARAMS, read_yaml
+from tinybert.tracking.histories import History
+from tinybert.tracking.models import Model
+
+# What they read are results, with measured milliseconds among them; the state is what made these.
+SHOWING = ("report", "track")
+COSTS = ("parameters", "gflops", "size_mb", "speedup", "average", "share_of_teacher")
+PROFILE = "profile."  # before a setting of the profile's file
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is logged of a pipeline.
+
+    Attributes:
+        state: Of `pipeline_state`.
+        name: What people read.
+        params: Flat settings.
+        metrics: Flat figures.
+        tags: Where it comes from.
+        artifacts: Files and folders of the report; one that does not exist is left out.
+        histories: Of every training.
+        models: To register.
+    """
+
+    state: str
+    name: str
+    params: Mapping[str, str]
+    metrics: Mapping[str, float]
+    tags: Mapping[str, str]
+    artifacts: Sequence[Path] = ()
+    histories: Sequence[History] = field(default_factory=list)
+    models: Sequence[Model] = field(default_factory=list)
+
+
+def pipeline_state(
+    lock: Path, systems: Sequence[str], tasks: Sequence[str], params: Mapping[str, str]
+) -> str:
+    """Hash the dependencies and parameters of every stage that made the results.
+
+    Args:
+        lock: The path of dvc.lock.
+        systems: The systems of this run; dvc.lock remembers others too, which do not count.
+        tasks: The tasks of this run, likewise.
+        params: What is logged: MLflow never changes a run's parameters, so other ones are
+            another state.
+
+    Raises:
+        InputError: There is no dvc.lock.
+    """
+    if not lock.is_file():
+        raise InputError(f"{lock}: is missing, got no finished pipeline; run `dvc repro`")
+    items = {*systems, *tasks, *(f"{system}-{task}" for system in systems for task in tasks)}
+    stages = {}
+    for name, stage in read_yaml(lock).get("stages", {}).items():
+        stage_name, _, item = name.partition("@")
+        if stage_name not in SHOWING and (not item or item in items):
+            deps = sorted(
+                (str(dep["path"]), str(dep.get("md5", dep))) for dep in stage.get("deps", [])
+            )
+            stages[name] = {"deps": deps, "params": stage.get("params", {})}
+    text = json.dumps([stages, dict(params)], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Flatten nested settings: {"loss": {"attn_weight": 1.0}} gives {"loss.attn_weight": "1.0"}."""
+    found: dict[str, str] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value:
+            found |= flat(value, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = value if isinstance(value, str) else json.dumps(value)
+    return found
+
+
+def flat_metrics(results: Results) -> dict[str, float]:
+    """Return all that was measured by name.
+
+    Scores are `<system>/<task>/<split>/<metric>`, costs `<system>/<cost>`, times
+    `<system>/latency_ms/batch_<rows>_tokens_<tokens>`.
+    """
+    found = {
+        f"{system}/{task}/{split}/{metric}": value
+        for (system, task), scores in results.scores.items()
+        for split, metrics in scores.metrics.items()
+        for metric, value in metrics.items()
+    }
+    table = build_table(results)
+    for cost in COSTS:
+        found |= {f"{row}/{cost}": float(value) for row, value in table[cost].dropna().items()}
+    for system, latency in reversed(results.latency.items()):  # the teacher's are the first's
+        for cell in latency.cells:
+            name = f"latency_ms/batch_{cell.batch_size}_tokens_{cell.sequence_length}"
+            found |= {f"{system}/{name}": cell.student_ms, f"{TEACHER}/{name}": cell.teacher_ms}
+    return found
+
+
+def run_name(profile: str, params: Mapping[str, str], folder: Path) -> str:
+    """Name a run by its profile and what differs from the committed settings.
+
+    Args:
+        profile: The selected profile.
+        params: Flat settings.
+        folder: The project's folder.
+    """
+    committed = {
+        **flat(_committed(PARAMS, folder)),
+        **flat(_committed(Path(f"params/profiles/{profile}.yaml"), folder), PROFILE),
+    }
+    changed = [
+        f"{name.removeprefix(PROFILE)}={value}"
+        for name, value in params.items()
+        if name != "profile" and committed.get(name, value) != value
+    ]
+    return " ".join([profile, *changed])
+
+
+def _committed(file: Path, folder: Path) -> dict[str, Any]:
+    values = yaml.safe_load(_git(folder, "show", f"HEAD:./{file}") or "{}")
+    return values if isinstance(values, dict) else {}
+
+
+def origin(profile: str, folder: Path) -> dict[str, str]:
+    """Say where a run comes from: profile, git commit, dvc.lock, and DVC's experiment if any."""
+    lock = folder / "dvc.lock"
+    tags = {"profile": profile, "git_commit": _git(folder, "rev-parse", "HEAD") or "unknown"}
+    if lock.is_file():
+        tags["dvc_revision"] = hashlib.md5(lock.read_bytes(), usedforsecurity=False).hexdigest()
+    experiment = os.environ.get("DVC_EXP_NAME")
+    return tags | ({"dvc_experiment": experiment} if experiment else {})
+
+
+def _git(folder: Path, *command: str) -> str:
+    try:
+        found = subprocess.run(
+            ["git", *command], cwd=folder, capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return found.stdout.strip()
