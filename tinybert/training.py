@@ -332,7 +332,7 @@ class _PhaseTrainer(Trainer):  # type: ignore[misc]
         self._num_summed = kept["num_summed"]
 
     def _stop(self, what: str) -> None:
-        kept = last_checkpoint(Path(self.args.output_dir))
+        kept = last_checkpoint(self.checkpoints)
         raise InputError(
             f"{self.phase}: {what} at step {self.state.global_step + 1} of "
             f"{self.state.max_steps}, last good checkpoint: {kept or 'none yet'}; lower the "
