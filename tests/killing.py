@@ -1,7 +1,8 @@
 """Run a stage in a process of its own, which kills itself at a chosen moment.
 
-A moment is a number of seconds, or a file-system event of the stage, counted from 1: Python tells
-a hook before it opens a file for writing, renames, removes or makes a folder. Processes are forked
+A moment is a number of seconds, or a file-system event of the stage, by its number from 1 or by a
+text in its place: Python tells a hook before it opens a file for writing, renames, removes or makes
+a folder. Processes are forked
 from a server that has imported the libraries, so that one costs a second and not six.
 """
 
@@ -51,12 +52,13 @@ def server():
     return context
 
 
-def run_stage(
-    folder: Path, stage: Stage, event: int | None = None, seconds: float | None = None
-) -> int:
+Moment = int | float | str
+
+
+def run_stage(folder: Path, stage: Stage, dies: Moment | None = None) -> int:
     """Run a stage in a workspace; return its exit code, -9 where it was killed."""
     log = folder / "events.json"
-    process = server().Process(target=_main, args=(folder, stage, event, seconds, log))
+    process = server().Process(target=_main, args=(folder, stage, dies, log))
     started = time.monotonic()
     process.start()
     process.join(300)
@@ -68,7 +70,7 @@ def run_stage(
     return process.exitcode
 
 
-def _main(folder: Path, stage: Stage, event: int | None, seconds: float | None, log: Path) -> None:
+def _main(folder: Path, stage: Stage, dies: Moment | None, log: Path) -> None:
     os.chdir(folder)
     for name in ("DVC_ROOT", "RANK", "WORLD_SIZE"):
         os.environ.pop(name, None)
@@ -84,12 +86,12 @@ def _main(folder: Path, stage: Stage, event: int | None, seconds: float | None, 
         if Path(place).is_absolute() and not place.startswith(str(folder)):
             return
         events.append(f"{name} {place}")
-        if len(events) == event:
+        if len(events) == dies or (isinstance(dies, str) and dies in place):
             os.kill(os.getpid(), signal.SIGKILL)
 
     sys.addaudithook(hook)
-    if seconds is not None:
-        threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGKILL)).start()
+    if isinstance(dies, float):
+        threading.Timer(dies, os.kill, (os.getpid(), signal.SIGKILL)).start()
     importlib.import_module("stages").run(module.main)
     log.write_text(json.dumps(events))
     os._exit(0)  # a timer may still wait

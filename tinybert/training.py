@@ -319,6 +319,11 @@ class _PhaseTrainer(Trainer):  # type: ignore[misc]
             folder.mkdir(parents=True, exist_ok=True)
             save_model(self.model, str(folder / WEIGHTS))  # knows tied weights
 
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        load_model(
+            self.model, Path(resume_from_checkpoint) / WEIGHTS
+        )  # the Trainer's stops at tied ones
+
     def _save_sums(self, checkpoint: Path) -> None:
         """Keep what was summed since the last row of the log, which the Trainer would forget."""
         sums = {name: float(value) for name, value in self._sums.items()}
