@@ -139,6 +139,7 @@ def train(
     load_model(model, run.checkpoints / FINISHED / WEIGHTS)  # knows tied weights
     kept = json.loads((run.checkpoints / FINISHED / HISTORY).read_text(encoding="utf-8"))
     wait_for_all()  # else the first process might remove what others still read
+    set_seed(run.seed)  # what is drawn later must not depend on how much was trained just now
     best = kept["best"]
     return _history(kept["log"]), math.nan if best is None else float(best)
 
