@@ -82,8 +82,14 @@ class Run:
 
     def finish(self) -> None:
         """Remove the checkpoints; called once the outputs are in place."""
-        if not rank():
-            shutil.rmtree(self.checkpoints, ignore_errors=True)
+        if rank():
+            return
+        # Renamed before, so that no later run goes on from what a kill left of them.
+        removed = self.checkpoints.with_name(f"{self.checkpoints.name}.removed")
+        shutil.rmtree(removed, ignore_errors=True)
+        if self.checkpoints.is_dir():
+            self.checkpoints.rename(removed)
+        shutil.rmtree(removed, ignore_errors=True)
 
 
 Evaluate = Callable[[], dict[str, float]]
