@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -24,12 +23,9 @@ pytestmark = pytest.mark.slow
 
 def launch(folder: Path, stage: Stage, num_processes: int = 2) -> subprocess.Popen:
     """Start a stage in several processes."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port = taken.getsockname()[1]
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu"]
-    command += ["--num_processes", str(num_processes), "--num_machines", "1"]
-    command += ["--main_process_port", str(port), "-m", f"stages.{stage.name}", *stage.arguments]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += ["--nproc_per_node", str(num_processes), "-m", f"stages.{stage.name}"]
+    command += stage.arguments
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
     environment |= {"OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
