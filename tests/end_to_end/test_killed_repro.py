@@ -24,7 +24,7 @@ def clone(tmp_path_factory) -> Path:
     folder = make_clone(tmp_path_factory.mktemp("killed"))
     edit_yaml(folder / "params.yaml", tasks=["reviews"], systems=["tinybert_mini"])
     file = folder / "params/profiles/tiny.yaml"
-    longer = {"num_epochs": 100.0, "max_steps": 600, "save_steps": 25}
+    longer = {"num_epochs": 100.0, "max_steps": 300, "save_steps": 25}
     edit_yaml(file, general_distill=read_yaml(file)["general_distill"] | longer)
     return folder
 
