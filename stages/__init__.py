@@ -14,6 +14,7 @@ from typing import cast
 
 from tinybert.errors import InputError
 from tinybert.outputs import disk_space_guard
+from tinybert.processes import rank
 
 NAMES = (
     "fetch_teacher",
@@ -43,19 +44,21 @@ def run(main: Callable[..., str]) -> None:
     """Run a stage's `main` on the command line's arguments; end with one line.
 
     The line says what was made, where, and how long it took. Wrong input ends with exit code 1
-    and one line per problem; wrong code crashes.
+    and one line per problem; wrong code crashes. Of several processes the first one prints.
     """
     started = time.monotonic()
     name = Path(sys.argv[0]).stem
     _die_with_parent()
     _quieten_libraries()
+    if rank():
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115  (open to the end)
     try:
         _require_arguments(main)
         _check_params_once()
         with _live_curves(name), disk_space_guard(Path.cwd()):
             made = main(*sys.argv[1:])
     except InputError as error:
-        for problem in error.problems:
+        for problem in error.problems if not rank() else ():
             print(f"{name}: {problem}", file=sys.stderr)
         sys.exit(1)
     print(f"{name}: {made}, {time.monotonic() - started:.0f} s", flush=True)

@@ -95,6 +95,7 @@ def main() -> str:
     measures = fetch_teacher(source, CORPUS, settings, how, PRETRAINED)
     with replace_file(METRICS) as file:
         write_json(measures, file)
+    how.finish()
     share = measures["masked_token_accuracy"]
     return (
         f"made the teacher in {PRETRAINED} and its masked-word model beside it "

@@ -83,7 +83,7 @@ def main(task: str) -> str:
         folder = Path(task_file.teacher)
         folder = folder if folder.is_dir() else from_hub(task_file.teacher)
         model, tokenizer = finetuned_classifier(folder, info), load_tokenizer(folder)
-        history = empty_history()
+        history, how = empty_history(), None
     else:
         read: dict[str, Any] = {"settings": settings.model_dump(), "task": task_file.model_dump()}
         read |= {"seed": seed, "precision": precision}
@@ -98,6 +98,8 @@ def main(task: str) -> str:
             PRETRAINED, task_folder, settings, task_file.max_length, how
         )
     result = save_teacher(model, tokenizer, history, task_folder, info, task_file.max_length)
+    if how is not None:
+        how.finish()
     dev = result["metrics"]["dev"]
     shown = ", ".join(f"{name} {value:.3f}" for name, value in dev.items())
     return f"made the teacher in models/teacher/{task} (dev: {shown})"

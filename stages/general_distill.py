@@ -109,6 +109,7 @@ def main(system: str) -> str:
             model.projections.save(partial / "projections.safetensors")
     with replace_file(Path(f"reports/training/general_distill/{system}.csv")) as file:
         history.to_csv(file, index=False)
+    how.finish()
     if not weights:
         return f"made a student without general distillation in {folder}"
     return f"made the general student in {folder} (loss {history['loss'].iloc[-1]:.3f})"

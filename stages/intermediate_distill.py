@@ -126,6 +126,7 @@ def main(system: str, task: str) -> str:
         tokenizer.save_pretrained(partial)
     with replace_file(history_file) as file:
         history.to_csv(file, index=False)
+    how.finish()
     return (
         f"made the student in {folder} from {len(rows):,} rows "
         f"(loss {history['loss'].iloc[-1]:.3f})"

@@ -153,6 +153,7 @@ def main(system: str, task: str) -> str:
         tokenizer.save_pretrained(partial)
     with replace_file(Path(f"reports/training/prediction_distill/{system}-{task}.csv")) as file:
         history.to_csv(file, index=False)
+    how.finish()
     return f"made the student in {folder} ({chosen})"
 
 

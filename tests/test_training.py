@@ -4,11 +4,13 @@ import copy
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from tests.models import VOCABULARY, tiny_classifier, tiny_encoder
-from tinybert.batching import EncodedRows
+from tinybert.batching import Blocks, EncodedRows
+from tinybert.classifier import best_of_grid
 from tinybert.distillation import Distillation, Teacher
 from tinybert.errors import InputError
 from tinybert.training import Run, Schedule, last_checkpoint, train
@@ -69,7 +71,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_does_not(tmp_path):
     trained = []
     for seed in (0, 0, 1):
         model = fine_tuning()
-        train(model, rows_of(), 0, SCHEDULE, run_in(tmp_path, seed=seed))
+        train(model, rows_of(), 0, SCHEDULE, run_in(tmp_path / str(len(trained)), seed=seed))
         trained.append(weights_of(model))
     assert same(trained[0], trained[1])
     assert not same(trained[0], trained[2])
@@ -79,9 +81,8 @@ class KilledError(Exception):
     pass
 
 
-def test_a_run_that_was_cut_off_ends_with_the_same_weights(tmp_path):
-    whole = fine_tuning()
-    train(whole, rows_of(), 0, SCHEDULE, run_in(tmp_path))
+def cut_off_at(step, folder, **changes) -> None:
+    """Train until the given step's forward pass, and no further."""
 
     class Dying(Distillation):
         steps = 0
@@ -89,29 +90,144 @@ def test_a_run_that_was_cut_off_ends_with_the_same_weights(tmp_path):
         def forward(self, **batch):
             if self.training:
                 self.steps += 1
-                if self.steps == 18:  # of 24, after the checkpoint at 15
+                if self.steps == step:
                     raise KilledError
             return super().forward(**batch)
 
     with pytest.raises(KilledError):
         dying = Dying(tiny_classifier(), {"label": 1.0})
-        train(dying, rows_of(), 0, SCHEDULE, run_in(tmp_path))
+        train(dying, rows_of(), 0, SCHEDULE, run_in(folder, **changes))
+
+
+def test_a_run_that_was_cut_off_ends_with_the_same_weights_and_history(tmp_path):
+    whole = fine_tuning()
+    expected, _ = train(whole, rows_of(), 0, SCHEDULE, run_in(tmp_path / "whole", log_steps=2))
+    cut_off_at(18, tmp_path, log_steps=2)  # of 24, after the checkpoint at 15
+    # 15 is in the middle of an epoch of 8 steps, and of the two steps of a row of the history.
     assert last_checkpoint(tmp_path / "checkpoints").endswith("checkpoint-15")
     resumed = fine_tuning(seed=5)  # its own first weights must not matter
-    history, _ = train(resumed, rows_of(), 0, SCHEDULE, run_in(tmp_path))
+    history, _ = train(resumed, rows_of(), 0, SCHEDULE, run_in(tmp_path, log_steps=2))
     assert same(weights_of(whole), weights_of(resumed))
-    assert history["step"].iloc[0] == 2  # the history is whole as well
-    assert not (tmp_path / "checkpoints").exists()
+    pd.testing.assert_frame_equal(history, expected, check_exact=True)
 
 
-def test_a_checkpoint_that_was_cut_off_is_not_gone_on_from(tmp_path):
-    whole, half = tmp_path / "checkpoint-5", tmp_path / "checkpoint-10"
-    whole.mkdir()
-    half.mkdir()
-    (whole / "trainer_state.json").write_text("{}")
-    (half / "model.safetensors").write_bytes(b"half")
-    assert last_checkpoint(tmp_path) == str(whole)
+def test_a_run_over_blocks_goes_on_in_the_epochs_order(tmp_path):
+    np.save(tmp_path / "blocks.npy", np.random.default_rng(0).integers(5, 40, (40, 8)))
+    np.save(tmp_path / "first_lengths.npy", np.full(40, 8))
+    ends = []
+    for kill in (False, True):
+        folder = tmp_path / str(kill)
+        seen = []
+
+        class Seeing(Distillation):
+            def forward(self, **batch):
+                if self.training:
+                    seen.append(batch["input_ids"].clone())  # noqa: B023
+                    if kill and len(seen) == 8:  # noqa: B023
+                        raise KilledError
+                return super().forward(**batch | {"labels": torch.zeros(8, dtype=torch.long)})
+
+        rows = Blocks(tmp_path)
+        if kill:
+            with pytest.raises(KilledError):
+                model = Seeing(tiny_classifier(), {"label": 1.0})
+                train(model, rows, 0, SCHEDULE, run_in(folder, save_steps=7))
+            kill = False
+        seen = []
+        model = Seeing(tiny_classifier(), {"label": 1.0})
+        train(model, rows, 0, SCHEDULE, run_in(folder, save_steps=7))
+        ends.append(seen[-8:])  # steps 8 to 15: from the third batch of the second epoch of 5
+    assert same(*ends)
+
+
+def test_a_run_that_came_to_its_end_is_not_done_again_before_its_outputs_are_in_place(tmp_path):
+    first = fine_tuning()
+    expected, _ = train(first, rows_of(), 0, SCHEDULE, run_in(tmp_path))
+    again = Exploding(tiny_classifier(seed=5), {"label": 1.0})  # would stop if it were trained
+    history, _ = train(again, rows_of(), 0, SCHEDULE, run_in(tmp_path))
+    assert same(weights_of(first), weights_of(again))
+    pd.testing.assert_frame_equal(history, expected, check_exact=True)
+
+
+def test_a_run_cut_off_after_its_last_checkpoint_takes_no_step_more(tmp_path):
+    cut = SCHEDULE.model_copy(update={"max_steps": 11})  # within the second epoch
+    first = fine_tuning()
+    expected, _ = train(first, rows_of(), 0, cut, run_in(tmp_path / "whole"))
+    blocked = tmp_path / "checkpoints/finished.partial"
+    blocked.parent.mkdir()
+    blocked.write_text("a file where the result is to be written")
+    with pytest.raises(FileExistsError):
+        train(fine_tuning(), rows_of(), 0, cut, run_in(tmp_path))
+    blocked.unlink()
+    assert last_checkpoint(tmp_path / "checkpoints").endswith("checkpoint-11")
+    again = fine_tuning(seed=5)
+    history, _ = train(again, rows_of(), 0, cut, run_in(tmp_path))
+    assert same(weights_of(first), weights_of(again))
+    pd.testing.assert_frame_equal(history, expected, check_exact=True)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.pt", "trainer_state.json"])
+@pytest.mark.parametrize("damage", ["truncated", "missing"])
+def test_a_damaged_checkpoint_is_not_gone_on_from(tmp_path, name, damage):
+    cut_off_at(8, tmp_path)
+    checkpoints = tmp_path / "checkpoints"
+    assert last_checkpoint(checkpoints) == str(checkpoints / "checkpoint-5")
+    file = checkpoints / "checkpoint-5" / name
+    content = file.read_bytes()
+    file.unlink()
+    if damage == "truncated":
+        file.write_bytes(content[: len(content) // 2])
+    assert last_checkpoint(checkpoints) is None
     assert last_checkpoint(tmp_path / "none") is None
+    whole, resumed = fine_tuning(), fine_tuning()
+    train(whole, rows_of(), 0, SCHEDULE, run_in(tmp_path / "whole"))
+    train(resumed, rows_of(), 0, SCHEDULE, run_in(tmp_path))
+    assert same(weights_of(whole), weights_of(resumed))
+
+
+def test_a_checkpoint_whose_best_epoch_is_damaged_is_not_gone_on_from(tmp_path):
+    values = iter([0.9, 0.3])
+
+    def evaluate():
+        return {"accuracy": next(values)}
+
+    with pytest.raises(StopIteration):
+        train(fine_tuning(), rows_of(), 0, SCHEDULE, run_in(tmp_path), evaluate)
+    checkpoints = tmp_path / "checkpoints"
+    assert last_checkpoint(checkpoints) == str(checkpoints / "checkpoint-16")
+    (checkpoints / "checkpoint-8/model.safetensors").unlink()  # the best one
+    assert last_checkpoint(checkpoints) is None
+
+
+def test_a_finished_point_of_a_grid_is_not_trained_again(tmp_path):
+    trained, schedules = [], [SCHEDULE, SCHEDULE.model_copy(update={"learning_rate": 1e-3})]
+
+    def grid(folder, dies):
+        class Counting(Distillation):
+            def forward(self, **batch):
+                if self.training:
+                    trained.append(folder)
+                    if dies and trained.count(folder) == 30:  # in the second point's 24 steps
+                        raise KilledError
+                return super().forward(**batch)
+
+        def make_model():
+            return Counting(tiny_classifier(), {"label": 1.0})
+
+        def evaluate_model(student):
+            return lambda: {"accuracy": next(student.parameters()).abs().mean().item()}
+
+        return best_of_grid(schedules, make_model, rows_of(), evaluate_model, run_in(folder))
+
+    expected = grid(tmp_path / "whole", dies=False)
+    with pytest.raises(KilledError):
+        grid(tmp_path, dies=True)
+    student, history, choice = grid(tmp_path, dies=False)
+    # 29 steps; after the kill the second point goes on from its 1st epoch or does all of it.
+    assert trained.count(tmp_path) <= 30 + 24
+    assert choice == expected[2]
+    assert same(list(student.parameters()), list(expected[0].parameters()))
+    pd.testing.assert_frame_equal(history, expected[1], check_exact=True)
 
 
 def test_the_best_epoch_is_kept(tmp_path):

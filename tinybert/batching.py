@@ -6,6 +6,7 @@ how they are padded (`collate`).
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset, RandomSampler, Sampler
+from torch.utils.data import Dataset, Sampler
 
 Row = dict[str, Any]
 Batch = dict[str, Tensor]
@@ -146,7 +147,25 @@ def collate(rows: Sequence[Row], pad_token_id: int) -> Batch:
     return batch
 
 
-class LengthGroupedSampler(Sampler[int]):
+class EpochSampler(Sampler[int]):
+    """Shuffle rows, by the seed and the epoch alone, so that resuming knows the order."""
+
+    def __init__(self, num_rows: int, seed: int) -> None:
+        self.num_rows, self.seed, self.epoch = num_rows, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch's order; called by the training loop, on resuming as well."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.num_rows
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(self.seed + self.epoch)
+        yield from torch.randperm(self.num_rows, generator=generator).tolist()
+
+
+class LengthGroupedSampler(EpochSampler):
     """Shuffle rows so that neighbours have like lengths: the batches need little padding.
 
     Rows are shuffled, cut into groups of 50 batches, sorted by length within a group, and the
@@ -156,14 +175,8 @@ class LengthGroupedSampler(Sampler[int]):
     batches_per_group = 50
 
     def __init__(self, lengths: NDArray[np.int64], batch_size: int, seed: int) -> None:
-        self.lengths, self.batch_size, self.seed, self.epoch = lengths, batch_size, seed, 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch's order; called by the training loop, on resuming as well."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return len(self.lengths)
+        super().__init__(len(lengths), seed)
+        self.lengths, self.batch_size = lengths, batch_size
 
     def __iter__(self) -> Iterator[int]:
         rng = np.random.default_rng([self.seed, self.epoch])
@@ -181,11 +194,54 @@ class LengthGroupedSampler(Sampler[int]):
         yield from (int(row) for batch in [*shuffled, *short] for row in batch)
 
 
-def sampler(rows: Rows, batch_size: int, seed: int) -> Sampler[int]:
+def sampler(rows: Rows, batch_size: int, seed: int) -> EpochSampler:
     """Choose the order of training rows."""
     if isinstance(rows, Blocks):
-        return RandomSampler(rows, generator=torch.Generator().manual_seed(seed))
+        return EpochSampler(len(rows), seed)
     return LengthGroupedSampler(rows.lengths, batch_size, seed)
+
+
+class Batches(Sampler[list[int]]):
+    """The batches of an epoch, or one process's part of each: together they have the same rows.
+
+    A process that a short last batch has no row for gets the batch's first row, as ~row, which
+    `Parts` marks as not counting.
+
+    Args:
+        order: The order of rows.
+        batch_size: Rows of a batch, of all processes together.
+        part: This process's number.
+        num_parts: The number of processes.
+    """
+
+    def __init__(
+        self, order: EpochSampler, batch_size: int, part: int = 0, num_parts: int = 1
+    ) -> None:
+        self.order, self.batch_size = order, batch_size
+        self.part, self.num_parts = part, num_parts
+
+    def __len__(self) -> int:
+        return -(-len(self.order) // self.batch_size)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        rows = iter(self.order)
+        while batch := list(islice(rows, self.batch_size)):
+            # Every n-th row: a batch is sorted by length, and halves would differ in work.
+            yield batch[self.part :: self.num_parts] or [~batch[0]]
+
+
+class Parts(Dataset[Row]):
+    """Rows for one of several processes: their `counts` says whether they count."""
+
+    def __init__(self, rows: Rows) -> None:
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> Row:
+        counts = index >= 0
+        return {**self.rows[index if counts else ~index], "counts": np.bool_(counts)}
 
 
 def sorted_batches(rows: Rows, batch_tokens: int) -> list[NDArray[np.int64]]:

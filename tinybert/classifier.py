@@ -1,6 +1,5 @@
 """Make classifiers for a task, and choose the best of a grid on its dev split."""
 
-import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -19,7 +18,7 @@ from tinybert.evaluation import encode_split
 from tinybert.listeners import Ended, announce
 from tinybert.prediction import predict_logits, scores
 from tinybert.tasks import DEV, TaskInfo, read_split
-from tinybert.training import Evaluate, Run, Schedule, train
+from tinybert.training import Evaluate, Run, Schedule, require_shareable, train
 
 
 def new_classifier(encoder: Path, info: TaskInfo, seed: int) -> PreTrainedModel:
@@ -117,28 +116,35 @@ def best_of_grid(
     Returns:
         The best student, its history, and its batch_size, learning_rate and dev score.
     """
-    best: tuple[PreTrainedModel, pd.DataFrame, dict[str, float]] | None = None
-    for number, schedule in enumerate(schedules):
+    for schedule in schedules:
+        require_shareable(schedule, run)
+
+    def trained(number: int) -> tuple[PreTrainedModel, pd.DataFrame, float]:
         model = make_model()
-        student = model.student
-        own = _point(run, number, schedule, len(schedules))
-        pad = student.config.pad_token_id or 0
-        evaluate = evaluate_model(student)
-        history, score = train(model, rows, pad, schedule, own, evaluate)
-        choice = {
-            "batch_size": float(schedule.batch_size),
-            "learning_rate": schedule.learning_rate,
-            "dev_score": score,
-        }
+        pad = model.student.config.pad_token_id or 0
+        own = _point(run, number, schedules[number], len(schedules))
+        evaluate = evaluate_model(model.student)
+        history, score = train(model, rows, pad, schedules[number], own, evaluate)
+        return model.student, history, score
+
+    best, best_score = 0, math.nan
+    for number, schedule in enumerate(schedules):
+        student, history, score = trained(number)
         if len(schedules) > 1:
             tried = f"batch size {schedule.batch_size}, learning rate {schedule.learning_rate:g}"
             print(f"{run.phase}: {tried}: dev {score:.4f}", flush=True)
-        if best is None or score > best[2]["dev_score"] or math.isnan(best[2]["dev_score"]):
-            best = (copy.deepcopy(student).cpu(), history, choice)
-    assert best is not None
+        if math.isnan(best_score) or score > best_score:
+            best, best_score = number, score
+    if best != len(schedules) - 1:
+        student, history, _ = trained(best)  # not done again: read from its checkpoints
     if len(schedules) > 1:
-        announce(Ended("", best[1]))
-    return best
+        announce(Ended("", history))
+    choice = {
+        "batch_size": float(schedules[best].batch_size),
+        "learning_rate": schedules[best].learning_rate,
+        "dev_score": best_score,
+    }
+    return student.cpu(), history, choice
 
 
 def _point(run: Run, number: int, schedule: Schedule, num_points: int) -> Run:

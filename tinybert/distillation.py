@@ -23,6 +23,7 @@ from tinybert.losses import (
     prediction_loss,
     regression_loss,
 )
+from tinybert.processes import num_processes, shares, sum_over_all
 from tinybert.settings import Settings
 from tinybert.signals import Signals, read_signals, record_attention
 
@@ -173,7 +174,8 @@ class Distillation(nn.Module):
 
         Args:
             batch: As `batching.collate` makes it. `teacher_logits` in it stand for the teacher's
-                pass; `labels` are needed by the label term.
+                pass; `labels` are needed by the label term. Of several processes each has
+                `counts`, and its terms are weighed so that their mean is that of the whole batch.
         """
         attention = "attention" in self.weights
         student = read_signals(self.student, batch, attention=attention)
@@ -183,6 +185,10 @@ class Distillation(nn.Module):
             if self._matches_layers:
                 terms |= self._layer_terms(student, teacher, batch["attention_mask"].bool())
             terms |= self._output_terms(student, teacher, batch)
+            if num_processes() > 1:
+                counts = term_counts(batch, list(terms))
+                factors = shares(counts, sum_over_all(counts), num_processes())
+                terms = {t: terms[t] * factor for t, factor in zip(terms, factors, strict=True)}
             total = torch.stack([self.weights[term] * terms[term] for term in terms]).sum()
         return {"loss": total} | {f"loss/{term}": terms[term].detach() for term in terms}
 
@@ -233,6 +239,17 @@ class Distillation(nn.Module):
                 else label_loss(logits_S, labels)
             )
         return terms
+
+
+def term_counts(batch: Batch, terms: Sequence[Term]) -> Tensor:
+    """Return what each term's mean is taken over: pairs of real tokens, real tokens, or rows.
+
+    Rows that the batch's `counts` denies count nothing.
+    """
+    lengths = batch["attention_mask"].sum(dim=1)
+    counts = batch.get("counts", torch.ones_like(lengths)).to(lengths.dtype)
+    per_row = {"attention": lengths.square(), "hidden": lengths, "embedding": lengths}
+    return torch.stack([(per_row.get(term, counts) * counts).sum() for term in terms])
 
 
 def require_equal_heads(student: PreTrainedModel, teacher: PreTrainedModel) -> None:

@@ -3,8 +3,14 @@
 import hashlib
 import json
 import os
+import shutil
+import time
 from pathlib import Path
 from typing import Any
+
+from tinybert.processes import num_processes, rank
+
+DAYS_KEPT = 14  # unfinished runs of other settings or code; going back to those goes on from them
 
 
 def checkpoints_folder(stage: str, settings: dict[str, Any], inputs: list[Path]) -> Path:
@@ -14,8 +20,12 @@ def checkpoints_folder(stage: str, settings: dict[str, Any], inputs: list[Path])
         stage: The stage's name.
         settings: Everything that was read of params, as JSON-able values.
         inputs: Files and folders that were read.
+
+    Side effects: Removes the stage's other folders that nothing was written to for `DAYS_KEPT`.
     """
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
+    if num_processes() > 1:  # each process draws its own random numbers
+        digest.update(f"{num_processes()} processes".encode())
     code = sorted(Path(__file__).parent.glob("*.py"))
     for path in [*code, *inputs]:
         for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
@@ -23,5 +33,22 @@ def checkpoints_folder(stage: str, settings: dict[str, Any], inputs: list[Path])
                 digest.update(str(file.name).encode())
                 with file.open("rb") as stream:
                     digest.update(hashlib.file_digest(stream, "sha256").digest())
-    root = Path(os.environ.get("DVC_ROOT", "."))
-    return root / "checkpoints" / stage / digest.hexdigest()[:16]
+    folder = Path(os.environ.get("DVC_ROOT", ".")) / "checkpoints" / stage
+    own = folder / digest.hexdigest()[:16]
+    if not rank():
+        _remove_abandoned(folder, own)
+    return own
+
+
+def _remove_abandoned(folder: Path, own: Path) -> None:
+    oldest = time.time() - DAYS_KEPT * 24 * 3600
+    for run in folder.glob("*"):
+        if run != own and max(_written(path) for path in [run, *run.rglob("*")]) < oldest:
+            shutil.rmtree(run, ignore_errors=True)
+
+
+def _written(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:  # another process is at work there
+        return time.time()

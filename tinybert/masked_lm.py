@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from tinybert.batching import Batch, Rows, collate
+from tinybert.processes import num_processes, shares, sum_over_all
 from tinybert.signals import takes_token_types
 
 MASKED_SHARE = 0.15
@@ -39,6 +40,9 @@ class MaskedWords(nn.Module):
             self.model.base_model.eval()
         logits = masked_logits(self.model, hidden, chosen)
         loss = F.cross_entropy(logits.float(), batch["input_ids"][chosen])
+        if num_processes() > 1:
+            count = (chosen & batch["counts"][:, None]).sum()
+            loss = loss * shares(count, sum_over_all(count), num_processes())
         return {"loss": loss, "loss/mlm": loss.detach()}
 
 

@@ -1,24 +1,36 @@
-"""Write beside and rename at the end, so that a killed stage leaves no half output."""
+"""Write beside and rename at the end, so that a killed stage leaves no half output.
+
+Of several processes that train together the first one writes; what the others write is thrown away.
+"""
 
 import errno
 import glob
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from tinybert.errors import InputError
+from tinybert.processes import rank
 
 
 @contextmanager
 def replace_folder(folder: Path) -> Iterator[Path]:
     """Yield an empty folder that takes the place of `folder` once the block has succeeded.
 
-    Side effects: `<folder>.partial` exists during the block and is removed if the block fails.
+    Side effects: `<folder>.partial` exists during the block and is removed if the block fails;
+        one that a killed process left is removed first.
     """
+    if rank():
+        with tempfile.TemporaryDirectory() as thrown_away:
+            yield Path(thrown_away)
+        return
     partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    old = folder.with_name(folder.name + ".old.partial")
+    for left in (partial, old):
+        shutil.rmtree(left, ignore_errors=True)
     try:
         with disk_space_guard(folder):
             partial.mkdir(parents=True)
@@ -26,8 +38,10 @@ def replace_folder(folder: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
-    shutil.rmtree(folder, ignore_errors=True)
+    if folder.is_dir():  # renamed before it is removed, so that no half of it is ever there
+        folder.replace(old)
     partial.replace(folder)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 @contextmanager
@@ -40,6 +54,10 @@ def replace_file(file: Path) -> Iterator[Path]:
     Side effects: `<file>.<process>.partial` exists during the block and is removed if the
         block fails; those that killed processes left are removed first.
     """
+    if rank():
+        with tempfile.TemporaryDirectory() as thrown_away:
+            yield Path(thrown_away) / file.name
+        return
     for left in file.parent.glob(f"{glob.escape(file.name)}.*.partial"):
         if not _is_running(left.suffixes[-2][1:]):
             left.unlink(missing_ok=True)

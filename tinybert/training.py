@@ -3,6 +3,7 @@
 Loops, devices, mixed precision, clipping, schedules, checkpoints and resuming are the Trainer's.
 """
 
+import json
 import math
 import shutil
 import sys
@@ -16,21 +17,32 @@ from typing import Any, cast
 import pandas as pd
 import torch
 from pydantic import Field
-from safetensors.torch import save_model
+from safetensors.torch import load_model, save_model
 from torch import Tensor, nn
-from torch.utils.data import Sampler
+from torch.utils.data import DataLoader
 from transformers import (
     PrinterCallback,
     Trainer,
     TrainerCallback,
+    TrainerState,
     TrainingArguments,
     set_seed,
 )
 
-from tinybert.batching import Rows, collate, sampler
+from tinybert.batching import Batches, EpochSampler, Parts, Rows, collate, sampler
 from tinybert.errors import InputError
 from tinybert.listeners import Ended, Row, Started, announce, announced
+from tinybert.outputs import replace_folder
+from tinybert.processes import num_processes, of_the_first, rank, sum_over_all, wait_for_all
 from tinybert.settings import Settings
+
+# What a run keeps in its folder of checkpoints.
+PARTIAL = "partial"  # where a checkpoint is written, before it is renamed
+SIZES = "sizes.json"  # of a checkpoint's files, written last
+STATE = "trainer_state.json"
+WEIGHTS = "model.safetensors"
+FINISHED = "finished"  # weights and history of a run that came to its end
+HISTORY = "history.json"
 
 
 class Schedule(Settings):
@@ -38,7 +50,7 @@ class Schedule(Settings):
 
     num_epochs: float = Field(gt=0)
     max_steps: int | None = Field(ge=1)  # stops earlier than num_epochs where it is smaller
-    batch_size: int = Field(ge=1)  # rows
+    batch_size: int = Field(ge=1)  # rows, of all processes together
     learning_rate: float = Field(gt=0)
     warmup_ratio: float = Field(ge=0, lt=1)  # share of the steps
     weight_decay: float = Field(ge=0)
@@ -55,7 +67,7 @@ class Run:
 
     Attributes:
         phase: The stage's name and arguments, for messages.
-        checkpoints: Folder of this run's checkpoints, outside the outputs; removed at the end.
+        checkpoints: Folder of this run's checkpoints, outside the outputs.
         seed: Of shuffling and dropout.
         dtype: What forward passes are autocast to; None for float32.
         save_steps: Steps between checkpoints.
@@ -73,6 +85,17 @@ class Run:
     training_id: str = ""
     point: str = ""
 
+    def finish(self) -> None:
+        """Remove the checkpoints; called once the outputs are in place."""
+        if rank():
+            return
+        # Renamed before, so that no later run goes on from what a kill left of them.
+        removed = self.checkpoints.with_name(f"{self.checkpoints.name}.removed")
+        shutil.rmtree(removed, ignore_errors=True)
+        if self.checkpoints.is_dir():
+            self.checkpoints.rename(removed)
+        shutil.rmtree(removed, ignore_errors=True)
+
 
 Evaluate = Callable[[], dict[str, float]]
 
@@ -87,7 +110,8 @@ def train(
 ) -> tuple[pd.DataFrame, float]:
     """Train a model whose forward pass returns `loss` and `loss/<term>`s.
 
-    Goes on from the last whole checkpoint in `run.checkpoints`, if there is one.
+    Goes on from the last whole checkpoint in `run.checkpoints`, if there is one. What came out is
+    kept there until `run.finish()`, so a run that came to its end is not done again.
 
     Args:
         model: What to train, in place.
@@ -102,48 +126,103 @@ def train(
         the best value of `evaluate`, NaN without one.
 
     Raises:
-        InputError: There are no rows, or the loss or a weight became NaN or infinite.
+        InputError: There are no rows, the batch cannot be shared out to the processes, or the loss
+            or a weight became NaN or infinite.
     """
     if not len(rows):
         raise InputError(f"{run.phase}: no rows to train on, got 0; check the stage before")
+    require_shareable(schedule, run)
     set_seed(run.seed)
     trainer = _PhaseTrainer(
         model=model,
         args=_arguments(len(rows), schedule, run, evaluate is not None),
-        train_dataset=cast(Any, rows),
+        train_dataset=cast(Any, rows if num_processes() == 1 else Parts(rows)),
         eval_dataset=cast(Any, rows),  # never read: `evaluate` is our own, but one must be named
         data_collator=partial(collate, pad_token_id=pad_token_id),
-        callbacks=[_Lines(run.phase)] if not sys.stderr.isatty() else [],
+        callbacks=[_Lines(run.phase)] if not (sys.stderr.isatty() or rank()) else [],
     )
     trainer.remove_callback(PrinterCallback)
-    trainer.phase, trainer.own_evaluate, trainer.point = run.phase, evaluate, run.point
+    trainer.phase, trainer.own_evaluate, trainer.checkpoints = run.phase, evaluate, run.checkpoints
+    trainer.point = run.point
+    trainer.order = sampler(rows, schedule.batch_size, run.seed)
+    trainer.add_callback(_Epochs(trainer.order))
     training_id = run.training_id or run.checkpoints.name
     with announced(Started(training_id, run.phase, run.point, schedule.model_dump())):
-        trainer.train(resume_from_checkpoint=last_checkpoint(run.checkpoints))
-    best = trainer.state.best_metric
-    shutil.rmtree(run.checkpoints, ignore_errors=True)
-    history = _history(trainer.state.log_history)
+        if not (run.checkpoints / FINISHED).is_dir():
+            _keep(trainer.run_to_the_end(), run.checkpoints)
+    load_model(model, run.checkpoints / FINISHED / WEIGHTS)  # knows tied weights
+    kept = json.loads((run.checkpoints / FINISHED / HISTORY).read_text(encoding="utf-8"))
+    wait_for_all()  # else the first process might remove what others still read
+    set_seed(run.seed)  # what is drawn later must not depend on how much was trained just now
+    best, history = kept["best"], _history(kept["log"])
     announce(Ended(run.point, history))
     return history, math.nan if best is None else float(best)
 
 
-def last_checkpoint(folder: Path) -> str | None:
-    """Return the newest checkpoint that was written to its end, if any.
+def require_shareable(schedule: Schedule, run: Run) -> None:
+    """Check that each process gets as many rows of a batch.
 
-    The Trainer writes `trainer_state.json` last, so a checkpoint without it was cut off.
+    Raises:
+        InputError: The batch size is no multiple of the number of processes.
     """
-    whole = [path.parent for path in folder.glob("checkpoint-*/trainer_state.json")]
-    newest = max(whole, key=lambda path: int(path.name.split("-")[1]), default=None)
-    return None if newest is None else str(newest)
+    if schedule.batch_size % num_processes():
+        raise InputError(
+            f"{run.phase}: the batch size must be a multiple of the number of processes, got "
+            f"{schedule.batch_size} rows and {num_processes()} processes; change one"
+        )
+
+
+def last_checkpoint(folder: Path) -> str | None:
+    """Return the newest checkpoint that is whole, with the best one it names, if any."""
+    found = sorted(folder.glob("checkpoint-*"), key=lambda path: -int(path.name.split("-")[1]))
+    for path in found:
+        if _is_whole(path):
+            best = _state(path).best_global_step
+            if best is None or _is_whole(folder / f"checkpoint-{best}"):
+                return str(path)
+    return None
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    try:
+        sizes: dict[str, int] = json.loads((checkpoint / SIZES).read_text(encoding="utf-8"))
+        return all((checkpoint / name).stat().st_size == size for name, size in sizes.items())
+    except (OSError, ValueError):
+        return False
+
+
+def _state(checkpoint: Path) -> TrainerState:
+    return TrainerState.load_from_json(str(checkpoint / STATE))
+
+
+def _keep(last: Path, checkpoints: Path) -> None:
+    """Keep the weights and history of a run that came to its end; drop its checkpoints."""
+    state = _state(last)
+    chosen = last
+    if state.best_global_step is not None:
+        chosen = checkpoints / f"checkpoint-{state.best_global_step}"
+    with replace_folder(checkpoints / FINISHED) as folder:
+        shutil.copy(chosen / WEIGHTS, folder / WEIGHTS)
+        kept = {"best": state.best_metric, "log": state.log_history}
+        (folder / HISTORY).write_text(json.dumps(kept), encoding="utf-8")
+    wait_for_all()
+    if not rank():
+        _remove_checkpoints(checkpoints, set())
+
+
+def _remove_checkpoints(checkpoints: Path, kept: set[str]) -> None:
+    for checkpoint in checkpoints.glob("checkpoint-*"):
+        if checkpoint.name not in kept:
+            shutil.rmtree(checkpoint, ignore_errors=True)
 
 
 def _arguments(num_rows: int, schedule: Schedule, run: Run, selects: bool) -> TrainingArguments:
     cuda = torch.cuda.is_available()
     num_steps = schedule.num_steps(num_rows)
-    return TrainingArguments(
-        output_dir=str(run.checkpoints),
+    arguments = TrainingArguments(
+        output_dir=str(run.checkpoints / PARTIAL),
         max_steps=num_steps,
-        per_device_train_batch_size=schedule.batch_size,
+        per_device_train_batch_size=schedule.batch_size // num_processes(),
         learning_rate=schedule.learning_rate,
         lr_scheduler_type="linear",
         warmup_steps=math.ceil(schedule.warmup_ratio * num_steps),
@@ -155,8 +234,6 @@ def _arguments(num_rows: int, schedule: Schedule, run: Run, selects: bool) -> Tr
         eval_strategy="epoch" if selects else "no",
         save_strategy="epoch" if selects else "steps",
         save_steps=run.save_steps,
-        save_total_limit=1,
-        load_best_model_at_end=selects,
         metric_for_best_model="selected" if selects else None,
         greater_is_better=True if selects else None,
         logging_steps=min(run.log_steps, max(1, num_steps // 10)),
@@ -166,15 +243,26 @@ def _arguments(num_rows: int, schedule: Schedule, run: Run, selects: bool) -> Tr
         disable_tqdm=not sys.stderr.isatty(),
         report_to="none",
         seed=run.seed,
+        ddp_find_unused_parameters=True,  # a pooler has no part in a layer's term
+        ddp_broadcast_buffers=False,
     )
+    # One process trains on one device: two GPUs would double the batch. More: `accelerate launch`.
+    arguments._n_gpu = min(1, arguments.n_gpu)
+    return arguments
 
 
 class _PhaseTrainer(Trainer):  # type: ignore[misc]
-    """The Trainer with this project's sampler, terms in the log, own evaluation, finite losses."""
+    """The Trainer with this project's batches, terms in the log, own evaluation, finite losses.
+
+    Its checkpoints are written beside and renamed, so a killed run finds whole ones only. Of
+    several processes all take the same steps on their parts of each batch; the first one writes.
+    """
 
     phase = ""
     point = ""
     own_evaluate: Evaluate | None = None
+    checkpoints: Path
+    order: EpochSampler
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -183,8 +271,32 @@ class _PhaseTrainer(Trainer):  # type: ignore[misc]
         self._num_tokens: Tensor | int = 0
         self._row_time = time.monotonic()
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
-        return sampler(self.train_dataset, self.args.per_device_train_batch_size, self.args.seed)
+    def run_to_the_end(self) -> Path:
+        """Train, going on from the last whole checkpoint; return the one at the end."""
+        if self.args.should_save:
+            shutil.rmtree(self.args.output_dir, ignore_errors=True)
+        wait_for_all()
+        last = last_checkpoint(self.checkpoints)
+        # The Trainer would take one more step after a checkpoint at the end.
+        if last is None or _state(Path(last)).global_step < self.args.max_steps:
+            if rank():
+                set_seed(self.args.seed + rank())
+            if last is not None:
+                self._load_sums(Path(last))
+            self.train(resume_from_checkpoint=last)
+            last = last_checkpoint(self.checkpoints)
+        assert last is not None
+        return Path(last)
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """Give this process its part of each batch."""
+        batch_size = self.args.per_device_train_batch_size * num_processes()
+        return DataLoader(
+            cast(Any, self.train_dataset),
+            batch_sampler=Batches(self.order, batch_size, rank(), num_processes()),
+            collate_fn=self.data_collator,
+            pin_memory=self.args.dataloader_pin_memory,
+        )
 
     def compute_loss(
         self, model: nn.Module, inputs: dict[str, Tensor], *args: Any, **kwargs: Any
@@ -192,15 +304,14 @@ class _PhaseTrainer(Trainer):  # type: ignore[misc]
         """Take the loss from the model and sum up its terms for the log."""
         terms = model(**inputs)
         for name, value in terms.items():
-            if name.startswith("loss/"):
-                self._sums[name] = self._sums.get(name, 0) + value.detach().float()
+            self._sums[name] = self._sums.get(name, 0) + value.detach().float()
         self._num_summed += 1
         self._num_tokens = self._num_tokens + inputs["attention_mask"].sum()  # read by `log` alone
         return cast(Tensor, terms["loss"])
 
     def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
         """Stop at a loss that is no number, before the optimizer spoils the weights with it."""
-        loss = cast(Tensor, super().training_step(*args, **kwargs))
+        loss = sum_over_all(super().training_step(*args, **kwargs)) / num_processes()
         if not torch.isfinite(loss):
             self._stop(f"the loss became {loss.item()}")
         return loss
@@ -210,14 +321,43 @@ class _PhaseTrainer(Trainer):  # type: ignore[misc]
         if not all(bool(torch.isfinite(weight).all()) for weight in weights):
             self._stop("a weight became NaN or infinite")
         super()._save_checkpoint(*args, **kwargs)
+        written = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+        self._save_sums(written)
+        wait_for_all()
+        if self.args.should_save:
+            sizes = {path.name: path.stat().st_size for path in written.iterdir()}
+            (written / SIZES).write_text(json.dumps(sizes), encoding="utf-8")
+            shutil.rmtree(self.checkpoints / written.name, ignore_errors=True)
+            written.rename(self.checkpoints / written.name)
+            kept = {written.name, f"checkpoint-{self.state.best_global_step}"}
+            _remove_checkpoints(self.checkpoints, kept)
+        wait_for_all()
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        folder = Path(output_dir or self.args.output_dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        save_model(self.model, str(folder / "model.safetensors"))  # knows tied weights
+        if self.args.should_save:
+            folder = Path(output_dir or self.args.output_dir)
+            folder.mkdir(parents=True, exist_ok=True)
+            save_model(self.model, str(folder / WEIGHTS))  # knows tied weights
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        load_model(
+            self.model, Path(resume_from_checkpoint) / WEIGHTS
+        )  # the Trainer's stops at tied ones
+
+    def _save_sums(self, checkpoint: Path) -> None:
+        """Keep what was summed since the last row of the log, which the Trainer would forget."""
+        sums = {name: float(value) for name, value in self._sums.items()}
+        text = json.dumps({"num_summed": self._num_summed, "sums": sums})
+        (checkpoint / f"sums_{rank()}.json").write_text(text, encoding="utf-8")
+
+    def _load_sums(self, checkpoint: Path) -> None:
+        kept = json.loads((checkpoint / f"sums_{rank()}.json").read_text(encoding="utf-8"))
+        device = self.args.device
+        self._sums = {name: torch.tensor(v, device=device) for name, v in kept["sums"].items()}
+        self._num_summed = kept["num_summed"]
 
     def _stop(self, what: str) -> None:
-        kept = last_checkpoint(Path(self.args.output_dir))
+        kept = last_checkpoint(self.checkpoints)
         raise InputError(
             f"{self.phase}: {what} at step {self.state.global_step + 1} of "
             f"{self.state.max_steps}, last good checkpoint: {kept or 'none yet'}; lower the "
@@ -225,9 +365,11 @@ class _PhaseTrainer(Trainer):  # type: ignore[misc]
         )
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Add the mean of each term since the last row."""
+        """Put in the means of the loss and of each term since the last row, of all processes."""
         if "loss" in logs and self._num_summed:
-            logs |= {name: float(value) / self._num_summed for name, value in self._sums.items()}
+            sums = sum_over_all(torch.stack(list(self._sums.values()))) / num_processes()
+            means = (sums.double() / self._num_summed).tolist()
+            logs |= dict(zip(self._sums, means, strict=True))
             self._sums, self._num_summed = {}, 0
             self._announce_row(logs)
         super().log(logs, start_time)
@@ -241,11 +383,22 @@ class _PhaseTrainer(Trainer):  # type: ignore[misc]
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Score with the caller's function instead of the Trainer's loop."""
         assert self.own_evaluate is not None
-        scores = self.own_evaluate()
+        scores = of_the_first(self.own_evaluate())
         metrics = {"eval_selected": next(iter(scores.values()))}
         metrics |= {f"eval_{name}": value for name, value in scores.items()}
         self.log(dict(metrics))
         return metrics
+
+
+class _Epochs(TrainerCallback):  # type: ignore[misc]
+    """Tells the sampler the epoch, which the Trainer does for some samplers only."""
+
+    def __init__(self, order: EpochSampler) -> None:
+        self.order = order
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Choose the order; within an epoch that is gone on with, `state.epoch` is no integer."""
+        self.order.set_epoch(int(state.epoch or 0))
 
 
 class _Lines(TrainerCallback):  # type: ignore[misc]

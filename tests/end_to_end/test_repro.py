@@ -35,10 +35,8 @@ def ran(output: str) -> set[str]:
     return {line.split("'")[1] for line in lines if line.startswith("Running stage '")}
 
 
-@pytest.fixture(scope="module")
-def clone(tmp_path_factory) -> Path:
-    """A git repository of the project's code with a tiny workspace, reproduced once."""
-    folder = tmp_path_factory.mktemp("clone")
+def make_clone(folder: Path) -> Path:
+    """Make a git repository of the project's code with a tiny workspace."""
     for name in ("tinybert", "stages", ".dvc/config", "dvc.yaml", ".dvcignore", ".gitignore"):
         source, target = ROOT / name, folder / name
         target.parent.mkdir(exist_ok=True)
@@ -55,6 +53,13 @@ def clone(tmp_path_factory) -> Path:
     run(folder, "git", "config", "user.name", "test")
     run(folder, "git", "add", "-A")
     run(folder, "git", "commit", "-qm", "start")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory) -> Path:
+    """A clone, reproduced once."""
+    folder = make_clone(tmp_path_factory.mktemp("clone"))
     run(folder, "dvc", "repro")
     run(folder, "git", "add", "-A")
     run(folder, "git", "commit", "-qm", "reproduced")

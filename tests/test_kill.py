@@ -1,0 +1,97 @@
+"""A training stage killed at any moment and run again leaves what one never killed leaves."""
+
+import random
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.killing import Moment, Stage, copy_of, outputs, run_stage
+from tests.workspace import edit_yaml, make_workspace, read_yaml
+
+SYSTEM, TASK = "tinybert_mini", "reviews"
+LONGER = {"num_epochs": 10.0, "max_steps": 34, "save_steps": 4}  # a row of the history: 3 steps
+GRID = {"num_epochs": 4.0, "max_steps": 25, "batch_sizes": [8], "learning_rates": [1e-3, 1e-4]}
+PIPELINE = (
+    Stage("prepare_corpus"),
+    Stage("fetch_teacher"),
+    Stage("prepare_task", (TASK,)),
+    Stage("word_vectors"),
+    Stage("augment", (TASK,)),
+    Stage("finetune_teacher", (TASK,)),
+    Stage("general_distill", (SYSTEM,)),
+    Stage("intermediate_distill", (SYSTEM, TASK)),
+    Stage("prediction_distill", (SYSTEM, TASK)),
+)
+TRAINING = (
+    "fetch_teacher",
+    "finetune_teacher",
+    "general_distill",
+    "intermediate_distill",
+    "prediction_distill",
+)
+
+
+def make_longer_workspace(folder: Path) -> Path:
+    """Make a workspace whose training stages write several checkpoints."""
+    make_workspace(folder)
+    file = folder / "params/profiles/tiny.yaml"
+    profile = read_yaml(file)
+    for name in ("fetch_teacher", "general_distill", "intermediate_distill"):
+        profile[name] |= LONGER
+    for name in ("finetune_teacher", "prediction_distill"):
+        profile[name] |= GRID
+    profile["fetch_teacher"] |= {"train_always": True}
+    edit_yaml(file, **profile)
+    edit_yaml(folder / "params.yaml", tasks=[TASK], systems=[SYSTEM])
+    return folder
+
+
+def assert_killed_and_run_again_is_the_same(
+    before: Path, expected: dict[str, bytes], stage: Stage, *moments: Moment
+) -> None:
+    """Kill a stage in a copy of the workspace, run it again and compare every file."""
+    place = [stage.events[each - 1] if isinstance(each, int) else each for each in moments]
+    copy = copy_of(before, "killed")
+    try:
+        for moment in moments:
+            code = run_stage(copy, stage, moment)
+            assert code == -9 or isinstance(moment, float), place
+            for name, content in outputs(copy).items():  # whole, or not there
+                assert ".partial" in name or content == expected[name], (place, name)
+        assert run_stage(copy, stage) == 0, place
+        found = outputs(copy)
+        assert found.keys() == expected.keys(), place
+        assert [name for name in expected if found[name] != expected[name]] == [], place
+        assert not [path for path in (copy / "checkpoints").rglob("*") if path.is_file()], place
+    finally:
+        shutil.rmtree(copy)
+
+
+def test_a_stage_killed_in_mid_checkpoint_and_before_its_outputs_ends_the_same(tmp_path):
+    folder = make_longer_workspace(tmp_path / "workspace")
+    for stage in (PIPELINE[0], PIPELINE[1]):
+        assert run_stage(folder, stage) == 0
+    before, stage = copy_of(folder, "before"), Stage("general_distill", (SYSTEM,))
+    assert run_stage(folder, stage) == 0
+    moments = ("partial/checkpoint-16", "models/general")
+    assert_killed_and_run_again_is_the_same(before, outputs(folder), stage, *moments)
+
+
+@pytest.mark.slow
+def test_every_training_stage_killed_at_any_moment_ends_the_same(tmp_path):
+    folder, rng = make_longer_workspace(tmp_path / "workspace"), random.Random(0)
+    for stage in PIPELINE:
+        before = copy_of(folder, "before")
+        assert run_stage(folder, stage) == 0, stage
+        if stage.name in TRAINING:
+            expected = outputs(folder)
+            events = {stage.first("partial/checkpoint", number=8)}  # in the second one
+            events |= {stage.first("finished.partial"), stage.first("models/")}
+            events |= {stage.first("reports/"), len(stage.events)}
+            events |= {len(stage.events) - 3}  # while the checkpoints are removed
+            events |= set(rng.sample(range(1, len(stage.events)), 6))
+            times = [rng.uniform(0.1, 1.0) * stage.seconds for _ in range(3)]
+            for moment in [*sorted(events), *times]:
+                assert_killed_and_run_again_is_the_same(before, expected, stage, moment)
+        shutil.rmtree(before)
