@@ -52,7 +52,8 @@ def refused(capsys, monkeypatch, stage: str, *arguments: str) -> list[str]:
     with pytest.raises(SystemExit) as caught:
         stages.run(module.main)
     assert caught.value.code == 1
-    assert not list(Path.cwd().rglob("*.partial"))
+    left = [file.name for file in Path.cwd().rglob("*.partial")]
+    assert not [name for name in left if not name.startswith("mlflow.db")]  # a thread makes that
     lines = capsys.readouterr().err.strip().splitlines()
     return [line for line in lines if line.startswith(f"{stage}: ")]
 
