@@ -17,9 +17,9 @@ from typing import cast
 # the same.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from tinybert.errors import InputError  # noqa: E402
-from tinybert.outputs import disk_space_guard  # noqa: E402
-from tinybert.processes import rank  # noqa: E402
+from tinybert.errors import InputError
+from tinybert.outputs import disk_space_guard
+from tinybert.processes import rank
 
 NAMES = (
     "fetch_teacher",
