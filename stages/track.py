@@ -2,12 +2,18 @@
 
 python -m stages.track
 python -m stages.track store    # only creates the store that a server started here will serve
+python -m stages.track compare loss.attn_weight    # shows the runs that differ in it alone
 """
 
 import json
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
 
 from stages import run
 from tinybert.errors import InputError
@@ -15,6 +21,7 @@ from tinybert.outputs import replace_file
 from tinybert.results import read_results
 from tinybert.settings import PARAMS, profile_file, read_param, read_yaml
 from tinybert.tracking.children import records_folder
+from tinybert.tracking.compare import Comparison, compare
 from tinybert.tracking.histories import read_histories
 from tinybert.tracking.models import find_models
 from tinybert.tracking.pipeline import log_pipeline
@@ -73,13 +80,28 @@ def track(
     return run_id
 
 
-def main(action: str = "") -> str:
-    """Log the pipeline in the working directory, or with `store` create the store alone."""
-    if action not in ("", "store"):
-        raise InputError(f"argument: unknown, got {action!r}; known: store")
+def print_comparison(found: Comparison) -> None:
+    """Print one row a value, figures as columns of their own kind."""
+    console = Console(highlight=False)
+    table = Table("system and figure", *map(str, found.table.index), box=box.SIMPLE_HEAD)
+    for figure, values in found.table.items():
+        cells = ("-" if math.isnan(value) else f"{value:.3f}" for value in values)
+        table.add_row(str(figure), *cells)
+    console.print(f"runs that differ in {found.key} alone", table, sep="\n")
+    print(f"in MLflow (`make ui`): {found.page}")
+
+
+def main(action: str = "", key: str = "") -> str:
+    """Log the pipeline in the working directory, create the store alone, or compare runs."""
+    if action not in ("", "store", "compare"):
+        raise InputError(f"argument: unknown, got {action!r}; known: store, compare")
     if action == "store":
         create_store(backend_uri(os.environ))
         return f"the store is {backend_uri(os.environ)}"
+    if action == "compare":
+        found = compare(choose_store(os.environ), key)
+        print_comparison(found)
+        return f"compared {len(found.table)} runs"
     settings = flat(read_yaml(PARAMS)) | flat(read_yaml(profile_file()), PROFILE)
     store = choose_store(os.environ)
     run_id = track(

@@ -15,6 +15,7 @@ import yaml
 from stages.track import track
 from tinybert.errors import InputError
 from tinybert.results import read_results
+from tinybert.tracking.compare import compare
 from tinybert.tracking.record import flat, flat_metrics, pipeline_state, run_name
 from tinybert.tracking.store import EXPERIMENT, backend_uri, require_server, store_uri
 
@@ -254,3 +255,23 @@ def test_every_metric_has_a_name_of_system_task_split_and_metric(tmp_path: Path)
             "small/share_of_teacher": 0.75,
         }
     )
+
+
+def test_a_comparison_has_the_runs_that_differ_from_the_newest_in_the_key_alone(tmp_path):
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    write_lock(tmp_path / "dvc.lock")
+    sweep = [("10", "1", 0.7), ("0.5", "1", 0.6), ("0.5", "2", 0.1), ("10", "1", 0.65)]
+    for weight, seed, accuracy in sweep:
+        write_reports(tmp_path / "reports", accuracy)
+        params = {"loss.attn_weight": weight, "seed": seed, "profile.augment.top_k": "3"}
+        run_id = track(["small"], ["rte"], params, "demo", tmp_path, uri)
+    found = compare(uri, "loss.attn_weight")
+    assert list(found.table.index) == ["0.5", "10"]  # by size; seed 2 is another comparison
+    # The same state again is the same run, with the newer figures.
+    assert list(found.table["small/rte/dev/accuracy"]) == [0.6, 0.65]
+    assert not [name for name in found.table if "loss" in name]
+    assert found.page.startswith("http://127.0.0.1:5000/#/compare-runs?runs=%5B%22")
+    assert run_id in found.page
+    assert compare(uri, "params/profiles/demo.yaml:augment.top_k").key == "profile.augment.top_k"
+    with pytest.raises(InputError, match=r"no run in .* has the parameter, got 'loss\.x'"):
+        compare(uri, "loss.x")

@@ -13,7 +13,8 @@ from tinybert.batching import Blocks, EncodedRows
 from tinybert.classifier import best_of_grid
 from tinybert.distillation import Distillation, Teacher
 from tinybert.errors import InputError
-from tinybert.training import Run, Schedule, last_checkpoint, train
+from tinybert.resuming import last_checkpoint
+from tinybert.training import Run, Schedule, train
 
 
 def rows_of(num_rows=64, seed=0) -> EncodedRows:

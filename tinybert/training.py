@@ -24,7 +24,6 @@ from transformers import (
     PrinterCallback,
     Trainer,
     TrainerCallback,
-    TrainerState,
     TrainingArguments,
     set_seed,
 )
@@ -32,17 +31,18 @@ from transformers import (
 from tinybert.batching import Batches, EpochSampler, Parts, Rows, collate, sampler
 from tinybert.errors import InputError
 from tinybert.listeners import Ended, Row, Started, announce, announced
-from tinybert.outputs import replace_folder
 from tinybert.processes import num_processes, of_the_first, rank, sum_over_all, wait_for_all
+from tinybert.resuming import (
+    FINISHED,
+    HISTORY,
+    PARTIAL,
+    WEIGHTS,
+    keep_finished,
+    last_checkpoint,
+    put_in_place,
+    state_of,
+)
 from tinybert.settings import Settings
-
-# What a run keeps in its folder of checkpoints.
-PARTIAL = "partial"  # where a checkpoint is written, before it is renamed
-SIZES = "sizes.json"  # of a checkpoint's files, written last
-STATE = "trainer_state.json"
-WEIGHTS = "model.safetensors"
-FINISHED = "finished"  # weights and history of a run that came to its end
-HISTORY = "history.json"
 
 
 class Schedule(Settings):
@@ -149,7 +149,7 @@ def train(
     training_id = run.training_id or run.checkpoints.name
     with announced(Started(training_id, run.phase, run.point, schedule.model_dump())):
         if not (run.checkpoints / FINISHED).is_dir():
-            _keep(trainer.run_to_the_end(), run.checkpoints)
+            keep_finished(trainer.run_to_the_end(), run.checkpoints)
     load_model(model, run.checkpoints / FINISHED / WEIGHTS)  # knows tied weights
     kept = json.loads((run.checkpoints / FINISHED / HISTORY).read_text(encoding="utf-8"))
     wait_for_all()  # else the first process might remove what others still read
@@ -170,50 +170,6 @@ def require_shareable(schedule: Schedule, run: Run) -> None:
             f"{run.phase}: the batch size must be a multiple of the number of processes, got "
             f"{schedule.batch_size} rows and {num_processes()} processes; change one"
         )
-
-
-def last_checkpoint(folder: Path) -> str | None:
-    """Return the newest checkpoint that is whole, with the best one it names, if any."""
-    found = sorted(folder.glob("checkpoint-*"), key=lambda path: -int(path.name.split("-")[1]))
-    for path in found:
-        if _is_whole(path):
-            best = _state(path).best_global_step
-            if best is None or _is_whole(folder / f"checkpoint-{best}"):
-                return str(path)
-    return None
-
-
-def _is_whole(checkpoint: Path) -> bool:
-    try:
-        sizes: dict[str, int] = json.loads((checkpoint / SIZES).read_text(encoding="utf-8"))
-        return all((checkpoint / name).stat().st_size == size for name, size in sizes.items())
-    except (OSError, ValueError):
-        return False
-
-
-def _state(checkpoint: Path) -> TrainerState:
-    return TrainerState.load_from_json(str(checkpoint / STATE))
-
-
-def _keep(last: Path, checkpoints: Path) -> None:
-    """Keep the weights and history of a run that came to its end; drop its checkpoints."""
-    state = _state(last)
-    chosen = last
-    if state.best_global_step is not None:
-        chosen = checkpoints / f"checkpoint-{state.best_global_step}"
-    with replace_folder(checkpoints / FINISHED) as folder:
-        shutil.copy(chosen / WEIGHTS, folder / WEIGHTS)
-        kept = {"best": state.best_metric, "log": state.log_history}
-        (folder / HISTORY).write_text(json.dumps(kept), encoding="utf-8")
-    wait_for_all()
-    if not rank():
-        _remove_checkpoints(checkpoints, set())
-
-
-def _remove_checkpoints(checkpoints: Path, kept: set[str]) -> None:
-    for checkpoint in checkpoints.glob("checkpoint-*"):
-        if checkpoint.name not in kept:
-            shutil.rmtree(checkpoint, ignore_errors=True)
 
 
 def _arguments(num_rows: int, schedule: Schedule, run: Run, selects: bool) -> TrainingArguments:
@@ -278,7 +234,7 @@ class _PhaseTrainer(Trainer):  # type: ignore[misc]
         wait_for_all()
         last = last_checkpoint(self.checkpoints)
         # The Trainer would take one more step after a checkpoint at the end.
-        if last is None or _state(Path(last)).global_step < self.args.max_steps:
+        if last is None or state_of(Path(last)).global_step < self.args.max_steps:
             if rank():
                 set_seed(self.args.seed + rank())
             if last is not None:
@@ -325,12 +281,7 @@ class _PhaseTrainer(Trainer):  # type: ignore[misc]
         self._save_sums(written)
         wait_for_all()
         if self.args.should_save:
-            sizes = {path.name: path.stat().st_size for path in written.iterdir()}
-            (written / SIZES).write_text(json.dumps(sizes), encoding="utf-8")
-            shutil.rmtree(self.checkpoints / written.name, ignore_errors=True)
-            written.rename(self.checkpoints / written.name)
-            kept = {written.name, f"checkpoint-{self.state.best_global_step}"}
-            _remove_checkpoints(self.checkpoints, kept)
+            put_in_place(written, self.checkpoints, self.state.best_global_step)
         wait_for_all()
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:

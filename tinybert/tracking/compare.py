@@ -1,0 +1,95 @@
+"""Put the runs of a sweep beside each other."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+import pandas as pd
+
+from tinybert.errors import InputError
+from tinybert.tracking.pipeline import STATE_TAG
+from tinybert.tracking.record import PROFILE
+from tinybert.tracking.store import experiment_id, open_store, server_errors
+
+PAGES = "http://127.0.0.1:5000"  # where `make ui` and `make server` show a local store
+MAX_RUNS = 1000  # pipeline states that are looked through
+SHOWN = ("average", "share_of_teacher")  # costs are the same for every value of a weight
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Runs that differ in one parameter alone.
+
+    Attributes:
+        key: The parameter, as MLflow names it.
+        table: One row a value, in the values' order; the figures are columns.
+        page: Address of MLflow's page that compares them.
+    """
+
+    key: str
+    table: pd.DataFrame
+    page: str
+
+
+def compare(uri: str, key: str) -> Comparison:
+    """Compare the newest run with those that differ from it in one parameter alone.
+
+    Args:
+        uri: An MLflow store or server.
+        key: As `dvc exp run -S` takes it: `loss.attn_weight`, or `file:key` for a profile's.
+
+    Raises:
+        InputError: No run has this parameter, or the server does not answer.
+    """
+    name = PROFILE + key.partition(":")[2] if ":" in key else key
+    client = open_store(uri)
+    with server_errors(uri):
+        experiment = experiment_id(client)
+        found = client.search_runs(
+            [experiment],
+            f"tags.{STATE_TAG} != ''",
+            max_results=MAX_RUNS,
+            order_by=["attributes.end_time DESC"],
+        )
+    runs = [run for run in found if name in run.data.params]
+    if not runs:
+        raise InputError(f"compare: no run in {uri} has the parameter, got {key!r}; run it first")
+    newest = _others(runs[0].data.params, name)
+    by_value: dict[str, Any] = {}
+    for run in runs:
+        if _others(run.data.params, name) == newest:
+            by_value.setdefault(run.data.params[name], run)
+    ordered = sorted(by_value.items(), key=lambda item: _order(item[0]))
+    figures = {
+        value: {figure: run.data.metrics[figure] for figure in _figures(run.data.metrics)}
+        for value, run in ordered
+    }
+    table = pd.DataFrame.from_dict(figures, orient="index").rename_axis(name)
+    return Comparison(name, table, _page(uri, experiment, [run for _, run in ordered]))
+
+
+def _others(params: Mapping[str, str], name: str) -> dict[str, str]:
+    return {key: value for key, value in params.items() if key != name}
+
+
+def _order(value: str) -> tuple[float, str]:
+    try:
+        return float(value), value
+    except ValueError:
+        return math.inf, value
+
+
+def _figures(metrics: Mapping[str, float]) -> list[str]:
+    """Return each system's average and its score on every task's dev split."""
+    scores = [name for name in metrics if name.split("/")[2:3] == ["dev"] and "loss" not in name]
+    return [*sorted(scores), *sorted(name for name in metrics if name.split("/")[-1] in SHOWN)]
+
+
+def _page(uri: str, experiment: str, runs: list[Any]) -> str:
+    server = uri if uri.startswith("http") else PAGES
+    ids = quote(json.dumps([run.info.run_id for run in runs]))
+    experiments = quote(json.dumps([experiment]))
+    return f"{server}/#/compare-runs?runs={ids}&experiments={experiments}"
