@@ -43,6 +43,7 @@ TRAINING = (
     "intermediate_distill",
     "prediction_distill",
 )
+FIRST_SPEAKS_SECONDS = 10.0
 
 
 def run(main: Callable[..., str]) -> None:
@@ -63,7 +64,10 @@ def run(main: Callable[..., str]) -> None:
         with _live_curves(name), disk_space_guard(Path.cwd()):
             made = main(*sys.argv[1:])
     except InputError as error:
-        for problem in error.problems if not rank() else ():
+        if rank():
+            time.sleep(FIRST_SPEAKS_SECONDS)  # else the launcher ends the first before it speaks
+            sys.exit(1)
+        for problem in error.problems:
             print(f"{name}: {problem}", file=sys.stderr)
         sys.exit(1)
     print(f"{name}: {made}, {time.monotonic() - started:.0f} s", flush=True)

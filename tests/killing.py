@@ -80,6 +80,8 @@ def _main(folder: Path, stage: Stage, dies: Moment | None, log: Path) -> None:
 
     def hook(name: str, arguments: tuple) -> None:
         writes = name == "open" and isinstance(arguments[2], int) and arguments[2] & WRITES
+        if threading.current_thread() is not threading.main_thread():
+            return  # whoever shows the training to MLflow, in a time of its own
         if not (writes or name in CHANGES) or not isinstance(arguments[0], str | os.PathLike):
             return
         place = os.fspath(arguments[0])

@@ -23,9 +23,10 @@ pytestmark = pytest.mark.slow
 
 def launch(folder: Path, stage: Stage, num_processes: int = 2) -> subprocess.Popen:
     """Start a stage in several processes."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command += ["--nproc_per_node", str(num_processes), "-m", f"stages.{stage.name}"]
-    command += stage.arguments
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu"]
+    command += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+    command += ["--num_processes", str(num_processes), "--main_process_port", "0"]
+    command += ["-m", f"stages.{stage.name}", *stage.arguments]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
     environment |= {"OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
