@@ -1,0 +1,162 @@
+"""Several clones, workers and servers that die: the real commands, on one machine."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from flows.server import require_server
+from tests.flows.small_pipeline import STAGES, make_pipeline, set_params, times_run
+from tests.flows.test_stage_process import wait_for_stage
+from tinybert.errors import InputError
+
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).parents[2]
+
+
+def environment(address: str, home: Path) -> dict[str, str]:
+    return {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
+        "PREFECT_API_URL": address,
+        "PREFECT_HOME": str(home),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_CLIENT_MAX_RETRIES": "8",
+    }
+
+
+@contextmanager
+def running(*command: str, cwd: Path, env: dict[str, str]) -> Iterator[subprocess.Popen]:
+    """Run a server in a group of its own; end the group after the block."""
+    log = (cwd / f"{command[1]}-{time.monotonic_ns()}.log").open("w")
+    process = subprocess.Popen(
+        command, cwd=cwd, env=env, stdout=log, stderr=log, start_new_session=True
+    )
+    try:
+        yield process
+    finally:
+        kill_group(process)
+
+
+def kill_group(process: subprocess.Popen) -> None:
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+    process.wait()
+
+
+def wait_until(true: Callable[[], bool], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.3)
+
+
+def answers(address: str) -> bool:
+    try:
+        require_server({"PREFECT_API_URL": address})
+    except InputError:
+        return False
+    return True
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+@pytest.fixture
+def origin(tmp_path):
+    """A repository with the flows and a DVC remote."""
+    folder = make_pipeline(tmp_path / "origin")
+    shutil.copytree(ROOT / "flows", folder / "flows", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "prefect.yaml", folder)
+    (tmp_path / "remote").mkdir()
+    (tmp_path / "home").mkdir()
+    call = [sys.executable, "-m", "dvc", "remote", "add", "-q", "-d", "shared"]
+    subprocess.run([*call, str(tmp_path / "remote")], cwd=folder, check=True)
+    for command in (["git", "add", "-A"], ["git", "commit", "-qm", "flows"]):
+        subprocess.run(command, cwd=folder, check=True)
+    return folder
+
+
+def clone(origin: Path, name: str) -> Path:
+    subprocess.run(["git", "clone", "-q", origin, origin.parent / name], check=True)
+    return origin.parent / name
+
+
+def run_flow(folder: Path, call: str, env: dict[str, str]) -> str:
+    """Call a flow in a process in a folder; return its log."""
+    code = f"from flows.pipeline import tinybert; from flows.split import split; {call}"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, env=env, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def start_server(folder: Path, port: int, env: dict[str, str]):
+    command = ("prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port))
+    return running(*command, cwd=folder, env=env)
+
+
+def test_two_workers_split_a_run_and_a_third_clone_restores_all_of_it(origin, tmp_path):
+    port = free_port()
+    address = f"http://127.0.0.1:{port}/api"
+    env = environment(address, tmp_path / "home")
+    one, two, three = (clone(origin, name) for name in ("one", "two", "three"))
+    worker = ("prefect", "worker", "start", "--pool", "tinybert", "--type", "process")
+    with start_server(tmp_path, port, env):
+        wait_until(lambda: answers(address), 90)
+        for command in (
+            ("prefect", "work-pool", "create", "tinybert", "--type", "process"),
+            ("prefect", "--no-prompt", "deploy", "--all"),
+        ):
+            subprocess.run(command, cwd=one, env=env, check=True, capture_output=True)
+        with (
+            running(*worker, "--limit", "1", cwd=one, env={**env, "TINYBERT_WORKSPACE": str(one)}),
+            running(*worker, "--limit", "1", cwd=two, env={**env, "TINYBERT_WORKSPACE": str(two)}),
+        ):
+            run_flow(origin, "split(overrides=['loss.attn_weight=0.5'])", env)
+        ran = [times_run(folder) for folder in (one, two)]
+        assert sorted([*ran[0], *ran[1]]) == ["corpus", "one", "report", "small", "speed", "two"]
+        assert all(ran)  # both had a share
+        log = run_flow(three, "tinybert(overrides=['loss.attn_weight=0.5'], pull=True)", env)
+    assert log.count("Finished in state Restored") == len(STAGES)
+    assert times_run(three) == {}
+    assert (
+        "small0.5" in (three / "out/report").read_text()
+        or "0.5" in (three / "out/speed").read_text()
+    )
+
+
+def test_a_run_outlives_its_server(origin, tmp_path):
+    port = free_port()
+    address = f"http://127.0.0.1:{port}/api"
+    env = environment(address, tmp_path / "home")
+    set_params(origin, seconds=3)
+    call = [sys.executable, "-c", "from flows.pipeline import tinybert; tinybert()"]
+    with start_server(tmp_path, port, env) as server:
+        wait_until(lambda: answers(address), 90)
+        flow = subprocess.Popen(
+            call, cwd=origin, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        wait_for_stage(origin)
+        kill_group(server)
+        time.sleep(8)
+    with start_server(tmp_path, port, env):
+        output, _ = flow.communicate(timeout=240)
+    assert flow.returncode == 0, output
+    assert "Finished in state Completed()" in output
+    assert set(times_run(origin).values()) == {1}
