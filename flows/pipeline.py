@@ -20,7 +20,12 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.graph import Graph, read_graph, with_upstream
 from flows.overrides import params_changed, put_back
-from flows.request import Request, require_known_names, require_valid_params
+from flows.request import (
+    Request,
+    read_request,
+    require_known_names,
+    require_valid_params,
+)
 from flows.room import Room
 from flows.stage_process import Outcome
 from flows.walk import Walk, changed_stages, dvc, only_run_in
@@ -132,11 +137,12 @@ def fates(graph: Graph, outcomes: dict[str, Outcome]) -> Iterator[tuple[str, str
 
 
 def _run_name() -> str:
-    given = {key: value for key, value in runtime.flow_run.parameters.items() if value is not None}
-    known = {key: given[key] for key in Request.model_fields if key in given}
-    return (
-        f"{given.get('experiment') or Request(**known).title()} {time.strftime('%m-%d %H:%M:%S')}"
-    )
+    given = runtime.flow_run.parameters
+    try:
+        title = given.get("experiment") or read_request(given).title()
+    except InputError:
+        title = "refused"  # the flow itself says why
+    return f"{title} {time.strftime('%m-%d %H:%M:%S')}"
 
 
 @flow(
@@ -168,13 +174,15 @@ def tinybert(
         pull: Look for outputs in the DVC remote too.
         push: Send outputs and run-cache to the DVC remote at the end.
     """
-    request = Request(
-        profile=profile,
-        tasks=None if tasks is None else tuple(tasks),
-        systems=None if systems is None else tuple(systems),
-        overrides=tuple(overrides or ()),
-        targets=tuple(targets or ()),
-        experiment=experiment,
+    request = read_request(
+        {
+            "profile": profile,
+            "tasks": tasks,
+            "systems": systems,
+            "overrides": overrides,
+            "targets": targets,
+            "experiment": experiment,
+        }
     )
     run_pipeline(request, training_slots=training_slots, pull=pull, push=push)
 
@@ -187,13 +195,8 @@ def _step_flow(step: str, stage: str) -> Flow[..., None]:
         overrides: list[str] | None = None,
         training_slots: int = 1,
     ) -> None:
-        request = Request(
-            profile=profile,
-            tasks=None if tasks is None else tuple(tasks),
-            systems=None if systems is None else tuple(systems),
-            overrides=tuple(overrides or ()),
-            targets=(stage,),
-        )
+        given = {"profile": profile, "tasks": tasks, "systems": systems, "overrides": overrides}
+        request = read_request({**given, "targets": [stage]})
         run_pipeline(request, training_slots=training_slots, pull=False, push=False)
 
     run_step.__name__ = step  # a deployment finds the flow by its function's name

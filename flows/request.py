@@ -3,18 +3,19 @@
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from tinybert.errors import InputError
-from tinybert.settings import PARAMS, read_yaml
+from tinybert.settings import PARAMS, Settings, parse, read_yaml
 
 FOLDERS = {"profile": "profiles", "tasks": "tasks", "systems": "systems"}
 
 
-class Request(BaseModel):
+class Request(Settings):
     """Parameters of a flow run; what is not given stays as params.yaml has it.
 
     Attributes:
@@ -27,13 +28,11 @@ class Request(BaseModel):
         experiment: Name of the DVC experiment that keeps the result; none: it is not kept as one.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     profile: str | None = None
-    tasks: tuple[str, ...] | None = Field(default=None, min_length=1)
-    systems: tuple[str, ...] | None = Field(default=None, min_length=1)
-    overrides: tuple[str, ...] = ()
-    targets: tuple[str, ...] = ()
+    tasks: list[str] | None = Field(default=None, min_length=1)
+    systems: list[str] | None = Field(default=None, min_length=1)
+    overrides: list[str] = Field(default_factory=list)
+    targets: list[str] = Field(default_factory=list)
     experiment: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
 
     def all_overrides(self) -> list[str]:
@@ -47,6 +46,20 @@ class Request(BaseModel):
     def title(self) -> str:
         """Return a short name that tells runs apart."""
         return ", ".join([*self.all_overrides(), *self.targets]) or "as params.yaml says"
+
+
+def read_request(parameters: Mapping[str, Any]) -> Request:
+    """Read a flow's parameters; None stands for what is not given.
+
+    Args:
+        parameters: Others than `Request`'s are not looked at.
+
+    Raises:
+        InputError: One line for each that is wrong.
+    """
+    given = {key: parameters.get(key) for key in Request.model_fields}
+    wanted = {key: value for key, value in given.items() if value is not None}
+    return parse(Request, wanted, "parameters")
 
 
 def require_known_names(root: Path) -> None:

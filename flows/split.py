@@ -12,7 +12,7 @@ from prefect.deployments import run_deployment
 
 from flows.graph import Graph, read_graph
 from flows.overrides import params_changed
-from flows.request import Request, require_known_names, require_valid_params
+from flows.request import read_request, require_known_names, require_valid_params
 from flows.walk import only_run_in
 from tinybert.settings import PARAMS, read_yaml
 
@@ -92,12 +92,8 @@ def split(
         deployment: The deployment that the workers run.
     """
     root, log = Path.cwd(), get_run_logger()
-    request = Request(
-        profile=profile,
-        tasks=None if tasks is None else tuple(tasks),
-        systems=None if systems is None else tuple(systems),
-        overrides=tuple(overrides or ()),
-    )
+    given = {"profile": profile, "tasks": tasks, "systems": systems, "overrides": overrides}
+    request = read_request(given)
     with only_run_in(root), params_changed(root, request.all_overrides()):
         require_known_names(root)
         require_valid_params(root)

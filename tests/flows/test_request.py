@@ -2,16 +2,15 @@
 
 import pytest
 import yaml
-from pydantic import ValidationError
 
-from flows.request import Request, require_known_names, require_valid_params
+from flows.request import read_request, require_known_names, require_valid_params
 from tests.flows.small_pipeline import PARAMS, make_pipeline, set_params
 from tinybert.errors import InputError
 
 
 def test_profile_tasks_and_systems_come_before_the_overrides():
-    request = Request(
-        profile="paper", tasks=("mrpc", "rte"), systems=("pkd4",), overrides=("seed=2",)
+    request = read_request(
+        {"profile": "paper", "tasks": ["mrpc", "rte"], "systems": ["pkd4"], "overrides": ["seed=2"]}
     )
     assert request.all_overrides() == [
         "profile=paper",
@@ -19,13 +18,22 @@ def test_profile_tasks_and_systems_come_before_the_overrides():
         "systems=[pkd4]",
         "seed=2",
     ]
-    assert Request().all_overrides() == []
+    assert read_request({"tasks": None, "training_slots": 1}).all_overrides() == []
 
 
-@pytest.mark.parametrize("wrong", [{"tasks": ()}, {"experiment": "a/b"}, {"sistems": ("a",)}])
-def test_what_cannot_be_meant_is_refused(wrong):
-    with pytest.raises(ValidationError):
-        Request(**wrong)
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"tasks": []}, "parameters: tasks"),
+        ({"experiment": "a/b"}, "parameters: experiment"),
+        ({"overrides": "seed=1"}, "parameters: overrides"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_in_one_line(wrong, said):
+    with pytest.raises(InputError) as refused:
+        read_request(wrong)
+    (line,) = refused.value.problems
+    assert line.startswith(said)
 
 
 def test_unknown_names_are_all_named_with_the_known_ones(tmp_path):
