@@ -251,6 +251,7 @@ def test_a_step_flow_brings_its_stage_and_what_it_needs(root):
     assert times_run(root) == {"corpus": 1, "small": 1}
 
 
+@pytest.mark.slow
 def test_a_sweep_runs_each_value_and_keeps_each_as_an_experiment(root):
     state = pipeline.sweep("loss.attn_weight", [0, 0.5], return_state=True)
     assert state.is_completed()
