@@ -13,6 +13,7 @@ PARAMS = "# What people sweep.\nseed: 1 # the seed\nloss:\n  attn_weight: 1.0\nt
 def root(tmp_path):
     (tmp_path / "params/profiles").mkdir(parents=True)
     (tmp_path / "params.yaml").write_text(PARAMS)
+    (tmp_path / "secret.yaml").write_text("seed: 1\n")
     (tmp_path / "params/profiles/demo.yaml").write_text("general_distill:\n  max_steps: 700\n")
     return tmp_path
 
@@ -70,7 +71,7 @@ def test_a_copy_cut_off_by_a_kill_is_not_put_back(root):
         ("sede=1", 'known: ["loss", "seed", "tasks"]'),
         ("seed", "right is key=value"),
         ("params/profiles/none.yaml:a=1", "known: params.yaml, params/profiles/demo.yaml"),
-        ("../params.yaml:seed=1", "unknown params file"),
+        ("params/../secret.yaml:seed=1", "unknown params file"),
         ("seed=[1", "cannot be set in params.yaml"),
     ],
 )
