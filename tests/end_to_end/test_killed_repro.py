@@ -32,7 +32,7 @@ def clone(tmp_path_factory) -> Path:
 def kill_in_mid_training(folder: Path) -> list[psutil.Process]:
     """Start `dvc repro`, kill it with -9 after a checkpoint; return its children."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = {**os.environ, "PATH": path, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PATH": path, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "2"}
     process = subprocess.Popen(
         ["dvc", "repro", STAGE], cwd=folder, env=environment, stdout=subprocess.DEVNULL
     )
