@@ -6,7 +6,7 @@ prefect deployment run tinybert/full --watch -p profile=demo -p 'overrides=["los
 import csv
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from flows.stage_process import Outcome
 from flows.walk import Walk, changed_stages, dvc, only_run_in
 from tinybert.errors import InputError
 
+RESULTS = ("dvc.lock", "reports/metrics", "reports/latency", "reports/pretrained.json")
 SCORES = Path("reports/tables/results.csv")
 RETRIES = 2
 # Threads only wait: the room decides how many stages run.
@@ -88,7 +89,7 @@ def run_pipeline(request: Request, *, training_slots: int, pull: bool, push: boo
         if failed:
             raise RuntimeError(f"{len(failed)} of {len(graph)} stages failed: {', '.join(failed)}")
         if request.experiment:
-            dvc(root, "exp", "save", "--force", "--name", request.experiment, say=log.info)
+            save_experiment(root, request.experiment, log.info)
 
 
 def _state(walk: Walk, stage: str) -> str:
@@ -105,6 +106,13 @@ def walk_graph(graph: Graph, walk: Walk) -> None:
             stage, upstream, walk, wait_for=[runs[name] for name in upstream]
         )
     wait(list(runs.values()))
+
+
+def save_experiment(root: Path, name: str, say: Callable[[str], None]) -> None:
+    """Keep the workspace as a DVC experiment, small files that no commit holds yet included."""
+    found = [path for path in RESULTS if (root / path).exists()]
+    included = [word for path in found for word in ("--include-untracked", path)]
+    dvc(root, "exp", "save", "--force", "--name", name, *included, say=say)
 
 
 def show(root: Path, graph: Graph, outcomes: dict[str, Outcome]) -> None:
@@ -242,7 +250,7 @@ def sweep(
 
 def experiment_name(key: str, value: Any) -> str:
     """Return a DVC experiment's name for one value of a sweep."""
-    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", f"{key.rpartition(':')[2]}-{value}")
+    plain = re.sub(r"[^A-Za-z0-9._]+", "-", f"{key.rpartition(':')[2]}={value}")
     return plain.strip("-.")
 
 

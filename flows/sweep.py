@@ -4,10 +4,17 @@ python -m flows.sweep KEY VALUE,VALUE,... [dvc|prefect]
 """
 
 import json
+import math
 import os
 import subprocess
 import sys
+from io import StringIO
 from pathlib import Path
+
+import pandas as pd
+from rich import box
+from rich.console import Console
+from rich.table import Table
 
 from flows.overrides import params_changed
 from flows.pipeline import experiment_name
@@ -15,6 +22,7 @@ from flows.request import require_valid_params
 from flows.server import require_server
 from tinybert.errors import InputError
 
+SCORES = ".json:metrics.dev."  # between a metrics file and the name of a score
 RAW = Path("data/raw")  # not in git, so a queued experiment's folder would lack it
 
 
@@ -40,7 +48,7 @@ def main(key: str = "", values: str = "", via: str = "dvc") -> None:
         run_with_prefect(key, chosen)
     else:
         run_with_dvc(key, chosen)
-    call("dvc", "exp", "show", "--only-changed", "--no-pager", "--sort-by", key.rpartition(":")[2])
+    print_experiments(root, key, [experiment_name(key, value) for value in chosen])
     call(sys.executable, "-m", "stages.track", "compare", key)
 
 
@@ -72,6 +80,56 @@ def run_with_prefect(key: str, values: list[str]) -> None:
         *("prefect", "deployment", "run", "tinybert-sweep/full", "--watch"),
         *("--params", parameters),
     )
+
+
+def print_experiments(root: Path, key: str, names: list[str]) -> None:
+    """Print DVC's own table of the sweep, turned on its side: it has a column for every file."""
+    done = subprocess.run(
+        [sys.executable, "-m", "dvc", "exp", "show", "--csv"],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise InputError(f"dvc exp show: got {done.stderr.strip().splitlines()[-1]}")
+    frame = read_experiments(done.stdout, key, names)
+    table = Table("DVC experiment", *map(str, frame.index), box=box.SIMPLE_HEAD)
+    for name, values in frame.items():
+        table.add_row(str(name), *map(_shown, values))
+    Console(highlight=False).print(table)
+    print("all columns: `dvc exp show`; take one over: `dvc exp apply NAME`")
+
+
+def read_experiments(text: str, key: str, names: list[str]) -> pd.DataFrame:
+    """Read `dvc exp show --csv`.
+
+    Returns:
+        One row an experiment, in the order of `names`; the swept parameter and every dev score.
+    """
+    frame = (
+        pd.read_csv(StringIO(text), na_values=["!"])
+        .drop_duplicates("Experiment")
+        .set_index("Experiment")
+    )
+    frame = frame.reindex([name for name in names if name in frame.index])
+    plain = key.rpartition(":")[2]
+    columns: dict[str, str] = {
+        column: plain if column.rpartition(":")[2] == plain else _score(column)
+        for column in map(str, frame)
+        if column.rpartition(":")[2] == plain or SCORES in column
+    }
+    found = frame[list(columns)].rename(columns=columns)
+    return found[sorted(columns.values(), key=lambda column: (column != plain, column))]
+
+
+def _score(column: str) -> str:
+    file, _, name = column.partition(SCORES)
+    return f"{file.removeprefix('reports/metrics/')}/{name}"
+
+
+def _shown(value: object) -> str:
+    return f"{value:.3f}" if isinstance(value, float) and not math.isnan(value) else str(value)
 
 
 def call(*command: str) -> None:
