@@ -89,6 +89,24 @@ def test_two_processes_may_run_two_stages_of_one_workspace_at_once(root):
     assert "up to date" in done.stdout
 
 
+def test_two_repros_started_at_once_leave_a_workspace_that_the_next_one_finishes(root):
+    set_params(root, seconds=0.3)
+    both = [
+        subprocess.Popen(
+            ["dvc", "repro"], cwd=root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        for _ in range(2)
+    ]
+    printed = [each.communicate(timeout=120)[0] for each in both]
+    assert all(
+        each.returncode == 0 or "lock" in text for each, text in zip(both, printed, strict=False)
+    )
+    subprocess.run(["dvc", "repro", "-q"], cwd=root, check=True)
+    assert (root / "out/report").read_text() == "reportonecorpustwocorpusspeedsmall1.0corpus"
+    done = subprocess.run(["dvc", "status"], cwd=root, capture_output=True, text=True)
+    assert "up to date" in done.stdout
+
+
 def wait_for_stage(root, name="corpus"):
     """Wait until a stage runs; return its process id."""
     deadline = time.monotonic() + 60
