@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -36,9 +37,15 @@ def server():
         yield
 
 
+@pytest.fixture(scope="session")
+def template(tmp_path_factory):
+    return make_pipeline(tmp_path_factory.mktemp("template") / "repo")
+
+
 @pytest.fixture
-def root(tmp_path, server, monkeypatch):
-    folder = make_pipeline(tmp_path / "repo")
+def root(tmp_path, template, server, monkeypatch):
+    folder = tmp_path / "repo"
+    shutil.copytree(template, folder, symlinks=True)
     monkeypatch.chdir(folder)
     return folder
 
@@ -74,6 +81,7 @@ def test_stages_run_then_are_cached_then_restored(root):
     assert times_run(root) == dict.fromkeys(["corpus", "one", "report", "small", "speed", "two"], 1)
 
 
+@pytest.mark.slow
 def test_an_override_reruns_what_it_touches_and_leaves_the_params_file(root):
     run()
     before = (root / "params.yaml").read_text()
@@ -88,11 +96,13 @@ def test_an_override_reruns_what_it_touches_and_leaves_the_params_file(root):
     assert "0.5" not in (root / "out/small").read_text()
 
 
+@pytest.mark.slow
 def test_targets_bring_only_what_they_need(root):
     _state, stages = run(targets=["augment@two"])
     assert set(stages) == {"prepare_corpus", "augment@two"}
 
 
+@pytest.mark.slow
 def test_a_named_experiment_is_one_of_dvcs(root):
     run(overrides=["loss.attn_weight=0.5"], experiment="half")
     done = subprocess.run(
@@ -138,6 +148,7 @@ def test_a_refusing_stage_fails_once_and_other_branches_go_on(root):
     assert "2 of 6 stages failed: augment@one, report" in str(error(state))
 
 
+@pytest.mark.slow
 def test_a_killed_stage_is_tried_again(root):
     set_params(root, killed="corpus")
     state, _stages = run(targets=["prepare_corpus"])
@@ -145,6 +156,7 @@ def test_a_killed_stage_is_tried_again(root):
     assert times_run(root)["corpus"] == 2
 
 
+@pytest.mark.slow
 def test_a_corrupted_cache_file_is_said_and_the_stage_runs_again(root):
     run()
     spoil(cached(root, "onecorpus"))
@@ -158,6 +170,7 @@ def test_a_corrupted_cache_file_is_said_and_the_stage_runs_again(root):
     assert local_cache(root).is_dir()
 
 
+@pytest.mark.slow
 def test_stage_output_is_in_the_runs_log_and_the_states_are_an_artifact(root):
     (root / "reports/tables").mkdir(parents=True)
     (root / "reports/tables/results.csv").write_text("system,average\nsmall,0.5\n")
@@ -189,6 +202,7 @@ def logs(state):
     return text
 
 
+@pytest.mark.slow
 def test_a_second_run_in_one_workspace_is_refused(root):
     set_params(root, seconds=600)
     first = start_run(root)
@@ -205,6 +219,7 @@ def test_a_second_run_in_one_workspace_is_refused(root):
     assert state.is_completed()
 
 
+@pytest.mark.slow
 def test_cancelling_ends_the_stage_within_seconds_and_puts_the_params_back(root):
     set_params(root, seconds=600)
     before = (root / "params.yaml").read_text()
@@ -246,6 +261,7 @@ def test_every_step_has_a_flow_of_its_own_that_a_deployment_finds():
         assert getattr(pipeline, flow.fn.__name__) is flow
 
 
+@pytest.mark.slow
 def test_a_step_flow_brings_its_stage_and_what_it_needs(root):
     assert pipeline.general(return_state=True).is_completed()
     assert times_run(root) == {"corpus": 1, "small": 1}

@@ -69,6 +69,7 @@ def test_stopping_ends_the_stage_within_seconds_and_starts_no_more(root):
         run(root, "prepare_corpus", processes)
 
 
+@pytest.mark.slow
 def test_two_processes_may_run_two_stages_of_one_workspace_at_once(root):
     run(root, "prepare_corpus")
     set_params(root, seconds=1)
@@ -89,6 +90,7 @@ def test_two_processes_may_run_two_stages_of_one_workspace_at_once(root):
     assert "up to date" in done.stdout
 
 
+@pytest.mark.slow
 def test_two_repros_started_at_once_leave_a_workspace_that_the_next_one_finishes(root):
     set_params(root, seconds=0.3)
     both = [
