@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -17,6 +18,7 @@ from flows.room import Room
 from flows.stage_process import Outcome, Processes, run_stage
 from tinybert.errors import InputError
 
+DYING_SECONDS = 30.0
 LOCK = Path(".dvc/tmp/flow_run.lock")
 
 
@@ -104,15 +106,21 @@ def only_run_in(root: Path) -> Iterator[None]:
 
 def changed_stages(root: Path) -> frozenset[str]:
     """Ask DVC, in one process, which stages' own inputs or outputs are not as it left them."""
-    done = subprocess.run(
-        [sys.executable, "-m", "dvc", "--wait-for-lock", "status", "--json"],
-        cwd=root,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    deadline = time.monotonic() + DYING_SECONDS
+    while True:
+        done = subprocess.run(
+            [sys.executable, "-m", "dvc", "--wait-for-lock", "status", "--json"],
+            cwd=root,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        # A killed run's children hold DVC's locks until the system has buried them.
+        if "rwlock" not in done.stderr or time.monotonic() > deadline:
+            break
+        time.sleep(1)
     if done.returncode != 0:
-        raise InputError(f"dvc status: got {done.stderr.strip().splitlines()[-1]}")
+        raise InputError(f"dvc status: got {' '.join(done.stderr.split())}")
     return frozenset(json.loads(done.stdout))
 
 
