@@ -34,6 +34,7 @@ from tinybert.errors import InputError
 RESULTS = ("dvc.lock", "reports/metrics", "reports/latency", "reports/pretrained.json")
 SCORES = Path("reports/tables/results.csv")
 RETRIES = 2
+UNDONE = ("Failed", "NotReady")
 # Threads only wait: the room decides how many stages run.
 THREADS: Any = ThreadPoolTaskRunner(max_workers=200)
 
@@ -83,18 +84,13 @@ def run_pipeline(request: Request, *, training_slots: int, pull: bool, push: boo
         stack.callback(walk.processes.stop)
         walk_graph(graph, walk)
         show(root, graph, walk.outcomes)
-        failed = [name for name in graph if _state(walk, name) != "done"]
+        failed = [name for name, state, _ in fates(graph, walk.outcomes) if state in UNDONE]
         if push:
             dvc(root, "push", "--run-cache", say=log.info)
         if failed:
             raise RuntimeError(f"{len(failed)} of {len(graph)} stages failed: {', '.join(failed)}")
         if request.experiment:
             save_experiment(root, request.experiment, log.info)
-
-
-def _state(walk: Walk, stage: str) -> str:
-    outcome = walk.outcomes.get(stage)
-    return "done" if outcome is not None and outcome.state != "Failed" else "failed"
 
 
 def walk_graph(graph: Graph, walk: Walk) -> None:

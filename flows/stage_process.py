@@ -1,6 +1,5 @@
 """Run one stage with `dvc repro` in a process of its own, and read what DVC did with it."""
 
-import ctypes
 import os
 import re
 import signal
@@ -14,11 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from tinybert.processes import die_with_parent
+
 State = Literal["Cached", "Restored", "Ran", "Failed"]
 EXIT = re.compile(r"exited with (-?\d+)")
 KEPT_LINES = 5  # of a failed stage's output, for the message
 STOP_SECONDS = 5.0
-LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Processes:
                 text=True,
                 errors="replace",
                 start_new_session=True,  # a group of its own: the stage ends with its dvc
-                preexec_fn=_die_with_parent,
+                preexec_fn=die_with_parent,
             )
             self._running.add(process)
         try:
@@ -98,12 +98,6 @@ class Processes:
 def _signal_group(process: subprocess.Popen[str], number: int) -> None:
     with suppress(ProcessLookupError):
         os.killpg(process.pid, number)
-
-
-def _die_with_parent() -> None:
-    if LIBC is not None:
-        pr_set_pdeathsig = 1
-        LIBC.prctl(pr_set_pdeathsig, signal.SIGTERM)
 
 
 def run_stage(

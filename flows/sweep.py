@@ -20,6 +20,7 @@ from flows.overrides import params_changed
 from flows.pipeline import experiment_name
 from flows.request import require_valid_params
 from flows.server import require_server
+from flows.walk import ask_dvc
 from tinybert.errors import InputError
 
 SCORES = ".json:metrics.dev."  # between a metrics file and the name of a score
@@ -84,13 +85,7 @@ def run_with_prefect(key: str, values: list[str]) -> None:
 
 def print_experiments(root: Path, key: str, names: list[str]) -> None:
     """Print DVC's own table of the sweep, turned on its side: it has a column for every file."""
-    done = subprocess.run(
-        [sys.executable, "-m", "dvc", "exp", "show", "--csv"],
-        cwd=root,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = ask_dvc(root, "exp", "show", "--csv")
     if done.returncode != 0:
         raise InputError(f"dvc exp show: got {done.stderr.strip().splitlines()[-1]}")
     frame = read_experiments(done.stdout, key, names)

@@ -108,13 +108,7 @@ def changed_stages(root: Path) -> frozenset[str]:
     """Ask DVC, in one process, which stages' own inputs or outputs are not as it left them."""
     deadline = time.monotonic() + DYING_SECONDS
     while True:
-        done = subprocess.run(
-            [sys.executable, "-m", "dvc", "--wait-for-lock", "status", "--json"],
-            cwd=root,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = ask_dvc(root, "status", "--json")
         # A killed run's children hold DVC's locks until the system has buried them.
         if "rwlock" not in done.stderr or time.monotonic() > deadline:
             break
@@ -122,6 +116,17 @@ def changed_stages(root: Path) -> frozenset[str]:
     if done.returncode != 0:
         raise InputError(f"dvc status: got {' '.join(done.stderr.split())}")
     return frozenset(json.loads(done.stdout))
+
+
+def ask_dvc(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a DVC command for what it prints."""
+    return subprocess.run(
+        [sys.executable, "-m", "dvc", "--wait-for-lock", *arguments],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def dvc(root: Path, *arguments: str, say: Callable[[str], None]) -> None:

@@ -4,7 +4,6 @@ import hashlib
 import importlib
 import inspect
 import os
-import signal
 import sys
 import time
 from collections.abc import Callable
@@ -19,7 +18,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from tinybert.errors import InputError
 from tinybert.outputs import disk_space_guard
-from tinybert.processes import rank
+from tinybert.processes import die_with_parent, rank
 
 NAMES = (
     "fetch_teacher",
@@ -54,7 +53,7 @@ def run(main: Callable[..., str]) -> None:
     """
     started = time.monotonic()
     name = Path(sys.argv[0]).stem
-    _die_with_parent()
+    die_with_parent()
     _quieten_libraries()
     if rank():
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115  (open to the end)
@@ -111,15 +110,6 @@ def _check_params_once() -> None:
     importlib.import_module("stages._check_params").check_params()
     marker.parent.mkdir(parents=True, exist_ok=True)
     marker.touch()
-
-
-def _die_with_parent() -> None:
-    """Ask Linux to end this process when dvc dies, lest a second run starts beside it."""
-    if sys.platform == "linux":
-        import ctypes
-
-        pr_set_pdeathsig = 1
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
 
 
 def _quieten_libraries() -> None:

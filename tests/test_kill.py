@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from stages import TRAINING
 from tests.killing import Moment, Stage, copy_of, outputs, run_stage
 from tests.workspace import edit_yaml, make_workspace, read_yaml
 
@@ -22,13 +23,6 @@ PIPELINE = (
     Stage("general_distill", (SYSTEM,)),
     Stage("intermediate_distill", (SYSTEM, TASK)),
     Stage("prediction_distill", (SYSTEM, TASK)),
-)
-TRAINING = (
-    "fetch_teacher",
-    "finetune_teacher",
-    "general_distill",
-    "intermediate_distill",
-    "prediction_distill",
 )
 
 

@@ -4,11 +4,24 @@
 nothing here costs anything. torch is imported late, for the stages that need none.
 """
 
+import ctypes
 import os
+import signal
+import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+# Loaded here: between fork and exec nothing may be.
+LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+PR_SET_PDEATHSIG = 1
+
+
+def die_with_parent() -> None:
+    """Ask Linux to end this process when its parent dies, lest a second run starts beside it."""
+    if LIBC is not None:
+        LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def rank() -> int:

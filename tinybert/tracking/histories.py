@@ -38,7 +38,7 @@ class History:
     @property
     def item(self) -> str:
         """What DVC calls the stage's item; `mlm` where the stage has one training only."""
-        return "-".join(self.names.values()) or "mlm"
+        return _item(self.names)
 
     @property
     def phase(self) -> str:
@@ -50,13 +50,16 @@ def read_histories(systems: Sequence[str], tasks: Sequence[str], reports: Path) 
     """Read every training's history; a phase without terms trained nothing and has none."""
     found = []
     for stage, names in _trainings(systems, tasks):
-        item = "-".join(names.values()) or "mlm"
-        file = reports / "training" / stage / f"{item}.csv"
+        file = reports / "training" / stage / f"{_item(names)}.csv"
         if file.is_file():
             frame = pd.read_csv(file)
             if len(frame):
                 found.append(History(stage, names, frame, content_sha256(file.read_bytes())))
     return found
+
+
+def _item(names: Mapping[str, str]) -> str:
+    return "-".join(names.values()) or "mlm"
 
 
 def _trainings(
