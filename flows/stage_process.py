@@ -30,7 +30,8 @@ class Outcome:
             stage was executed. Failed: it was, or could not be.
         seconds: Wall-clock.
         message: The stage's last line, or why it failed.
-        exit_code: Of the stage's command where it failed; negative for a signal.
+        exit_code: Of the stage's command where it failed; negative for a signal, also where
+            DVC's shell says 128 plus the signal.
     """
 
     state: State
@@ -141,13 +142,18 @@ def read_outcome(stage: str, lines: list[str], exit_code: int, seconds: float) -
     ran = any(line.startswith(f"Running stage '{stage}'") for line in lines)
     if exit_code != 0:
         exits = [int(found[1]) for line in lines if (found := EXIT.search(line))]
-        return Outcome("Failed", seconds, _reason(lines), exits[-1] if exits else exit_code)
+        own = exits[-1] if exits else exit_code
+        return Outcome("Failed", seconds, _reason(lines), _signed(own))
     if ran:
         own = [line for line in lines if line.startswith(f"{stage.partition('@')[0]}: ")]
         return Outcome("Ran", seconds, own[-1] if own else "done")
     if any("skipping run, checking out" in line for line in lines):
         return Outcome("Restored", seconds, "outputs taken from DVC's cache")
     return Outcome("Cached", seconds, "nothing changed")
+
+
+def _signed(exit_code: int) -> int:
+    return 128 - exit_code if 128 < exit_code < 128 + signal.NSIG else exit_code
 
 
 def _reason(lines: list[str]) -> str:

@@ -7,7 +7,7 @@ import time
 import psutil
 import pytest
 
-from flows.stage_process import Outcome, Processes, run_stage
+from flows.stage_process import Outcome, Processes, read_outcome, run_stage
 from tests.flows.small_pipeline import make_pipeline, set_params, times_run
 
 
@@ -44,6 +44,13 @@ def test_a_killed_stage_is_worth_a_retry_and_the_retry_runs(root):
     outcome = run(root, "prepare_corpus")
     assert (outcome.state, outcome.exit_code, outcome.may_retry) == ("Failed", -9, True)
     assert run(root, "prepare_corpus").state == "Ran"
+
+
+@pytest.mark.parametrize("said", [-9, 137])  # a shell that became the command, one that did not
+def test_a_signal_is_a_negative_exit_code_whichever_shell_reports_it(said):
+    line = f"ERROR: failed to reproduce 'augment@one': failed to run: x, exited with {said}"
+    outcome = read_outcome("augment@one", ["Running stage 'augment@one':", line], 255, 1.0)
+    assert (outcome.exit_code, outcome.may_retry) == (-9, True)
 
 
 def test_variables_reach_the_stage(root):
