@@ -142,8 +142,8 @@ def read_outcome(stage: str, lines: list[str], exit_code: int, seconds: float) -
     ran = any(line.startswith(f"Running stage '{stage}'") for line in lines)
     if exit_code != 0:
         exits = [int(found[1]) for line in lines if (found := EXIT.search(line))]
-        own = exits[-1] if exits else exit_code
-        return Outcome("Failed", seconds, _reason(lines), _signed(own))
+        code = exits[-1] if exits else exit_code
+        return Outcome("Failed", seconds, _reason(lines), _signed(code))
     if ran:
         own = [line for line in lines if line.startswith(f"{stage.partition('@')[0]}: ")]
         return Outcome("Ran", seconds, own[-1] if own else "done")

@@ -18,9 +18,10 @@ from tinybert.fingerprint import checkpoints_folder
 from tinybert.masked_lm import MaskedWords, masked_accuracy
 from tinybert.outputs import replace_file, replace_folder
 from tinybert.precision import Precision, autocast_dtype
+from tinybert.schedule import Run, Schedule
 from tinybert.settings import read_param, read_section
 from tinybert.teacher_source import TeacherSource, locate_teacher
-from tinybert.training import Run, Schedule, empty_history, train
+from tinybert.training import empty_history, train
 
 CORPUS, PRETRAINED = Path("data/corpus"), Path("models/pretrained")
 HISTORY, METRICS = Path("reports/training/fetch_teacher/mlm.csv"), Path("reports/pretrained.json")

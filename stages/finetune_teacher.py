@@ -17,10 +17,11 @@ from tinybert.evaluation import encode_split, evaluate_task, write_json
 from tinybert.fingerprint import checkpoints_folder
 from tinybert.outputs import replace_file, replace_folder
 from tinybert.precision import Precision, autocast_dtype
+from tinybert.schedule import Run
 from tinybert.settings import read_param, read_section, read_task
 from tinybert.systems import Grid
 from tinybert.tasks import TRAIN, TaskFile, TaskInfo, read_info, read_split
-from tinybert.training import Run, empty_history
+from tinybert.training import empty_history
 
 PRETRAINED = Path("models/pretrained")
 

@@ -13,15 +13,18 @@ from transformers import PreTrainedModel
 from stages import run
 from tinybert.batching import Blocks
 from tinybert.checkpoints import load_encoder, load_tokenizer, require_same_vocabulary
-from tinybert.distillation import Distillation, Loss, Projection, Teacher, Weights, phase_weights
+from tinybert.distillation import Distillation, Loss, Weights, phase_weights
 from tinybert.fingerprint import checkpoints_folder
 from tinybert.layer_map import LayerMap, teacher_layers
 from tinybert.outputs import replace_file, replace_folder
 from tinybert.precision import Precision, autocast_dtype
+from tinybert.projections import Projection
+from tinybert.schedule import Run, Schedule
 from tinybert.settings import read_param, read_section, read_system
 from tinybert.student import Initialisation, Shape, make_student
 from tinybert.systems import LayerPhase
-from tinybert.training import Run, Schedule, empty_history, train
+from tinybert.teacher import Teacher
+from tinybert.training import empty_history, train
 
 CORPUS, PRETRAINED = Path("data/corpus"), Path("models/pretrained")
 

@@ -3,6 +3,7 @@
 python -m stages.intermediate_distill SYSTEM TASK
 """
 
+import math
 import shutil
 from pathlib import Path
 
@@ -18,16 +19,22 @@ from tinybert.checkpoints import (
     load_tokenizer,
     require_same_vocabulary,
 )
-from tinybert.distillation import Distillation, Loss, Projection, Teacher, Weights, phase_weights
+from tinybert.distillation import Distillation, Loss, Weights, phase_weights
 from tinybert.evaluation import encode_split
 from tinybert.fingerprint import checkpoints_folder
 from tinybert.layer_map import LayerMap, teacher_layers
 from tinybert.outputs import replace_file, replace_folder
-from tinybert.precision import Precision, autocast_dtype
+from tinybert.precision import Precision, autocast_dtype, computing_device
+from tinybert.processes import num_processes
+from tinybert.projections import Projection
+from tinybert.resuming import FINISHED
+from tinybert.schedule import Run, Schedule
 from tinybert.settings import read_param, read_section, read_system, read_task
 from tinybert.systems import LayerPhase
 from tinybert.tasks import TRAIN, TaskFile, read_split
-from tinybert.training import Run, Schedule, empty_history, train
+from tinybert.teacher import Teacher, TeacherSignals
+from tinybert.teacher_states import use_stored_states
+from tinybert.training import empty_history, train
 
 PROJECTIONS = "projections.safetensors"
 
@@ -36,6 +43,7 @@ class IntermediateDistillSettings(Schedule):
     """The profile's section `intermediate_distill`; a task's epochs_scale multiplies num_epochs."""
 
     save_steps: int = Field(ge=1)  # steps between checkpoints
+    max_stored_gigabytes: float = Field(ge=0)  # of the teacher's states, where that saves time
 
 
 SETTINGS = IntermediateDistillSettings
@@ -50,6 +58,7 @@ def intermediate_distill(
     projection: Projection,
     projections_file: Path,
     schedule: Schedule,
+    max_stored_gigabytes: float,
     how: Run,
 ) -> pd.DataFrame:
     """Train the student, in place, on the task's rows; return the history.
@@ -63,13 +72,34 @@ def intermediate_distill(
         projection: Kind of W_h.
         projections_file: The general phase's projections; gone on from if they are there.
         schedule: Length and speed.
+        max_stored_gigabytes: Of the teacher's states; beyond it the teacher runs in every step.
         how: Seed, precision, checkpoints.
     """
-    model = Distillation(student, weights, Teacher(teacher, how.dtype), layers, projection)
+    frozen = Teacher(teacher.to(computing_device()), how.dtype)
+    signals: TeacherSignals = frozen
+    if num_processes() == 1 and not (how.checkpoints / FINISHED).is_dir():
+        signals, rows, decision = use_stored_states(
+            frozen,
+            rows,
+            layers if "attention" in weights else [],
+            [0, *layers],
+            num_passes(schedule, len(rows)),
+            max_stored_gigabytes,
+            how.checkpoints / "teacher_states",
+        )
+        did = "stores" if decision.store else "does not store"
+        print(f"{how.phase}: {did} the teacher's states: {decision.reason}", flush=True)
+    model = Distillation(student, weights, signals, layers, projection)
     if model.projections is not None:
         model.projections.load(projections_file)
     history, _ = train(model, rows, student.config.pad_token_id or 0, schedule, how)
     return history
+
+
+def num_passes(schedule: Schedule, num_rows: int) -> float:
+    """Return how often training sees a row."""
+    by_steps = (schedule.max_steps or math.inf) * schedule.batch_size / max(1, num_rows)
+    return min(schedule.num_epochs, by_steps)
 
 
 def main(system: str, task: str) -> str:
@@ -119,7 +149,16 @@ def main(system: str, task: str) -> str:
     )
     rows = encode_split(read_split(augmented, TRAIN), tokenizer, task_file.max_length)
     history = intermediate_distill(
-        student, teacher, rows, weights, layers, projection, general / PROJECTIONS, schedule, how
+        student,
+        teacher,
+        rows,
+        weights,
+        layers,
+        projection,
+        general / PROJECTIONS,
+        schedule,
+        settings.max_stored_gigabytes,
+        how,
     )
     with replace_folder(folder) as partial:
         student.save_pretrained(partial)

@@ -15,17 +15,19 @@ from stages import run
 from tinybert.batching import EncodedRows
 from tinybert.checkpoints import load_classifier, load_tokenizer, require_same_vocabulary
 from tinybert.classifier import best_of_grid, dev_scores, label_names, new_classifier
-from tinybert.distillation import Distillation, Loss, Teacher, Weights, phase_weights
+from tinybert.distillation import Distillation, Loss, Weights, phase_weights
 from tinybert.errors import InputError
 from tinybert.evaluation import encode_split
 from tinybert.fingerprint import checkpoints_folder
 from tinybert.outputs import replace_file, replace_folder
 from tinybert.precision import Precision, autocast_dtype
 from tinybert.prediction import predict_logits
+from tinybert.schedule import Run
 from tinybert.settings import read_param, read_section, read_system, read_task
 from tinybert.systems import Grid, OutputPhase
 from tinybert.tasks import TRAIN, TaskFile, TaskInfo, read_info, read_split
-from tinybert.training import Run, empty_history
+from tinybert.teacher import Teacher
+from tinybert.training import empty_history
 
 
 class PredictionDistillSettings(Grid):

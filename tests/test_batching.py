@@ -7,9 +7,12 @@ import torch
 from tests.models import tiny_tokenizer
 from tinybert.batching import (
     Blocks,
-    LengthGroupedSampler,
+    EncodedRows,
+    RowBatches,
+    TokenBatches,
     collate,
     encode,
+    epoch_batches,
     sorted_batches,
 )
 
@@ -43,30 +46,91 @@ def test_targets_stay_with_their_rows(tmp_path):
     assert batch["labels"].tolist() == [7, 5]
 
 
+def lengths_of(num_rows, longest=120):
+    return np.random.default_rng(0).integers(5, longest, num_rows)
+
+
+def batches_of(kind, num_rows, batch_size, seed=1):
+    if kind == "rows":
+        return RowBatches(num_rows, batch_size, seed)
+    return TokenBatches(lengths_of(num_rows), batch_size, seed)
+
+
+@pytest.mark.parametrize("kind", ["rows", "tokens"])
 @pytest.mark.parametrize(("num_rows", "batch_size"), [(1, 4), (103, 8), (1000, 16)])
-def test_the_sampler_yields_every_row_once_an_epoch(num_rows, batch_size):
-    lengths = np.random.default_rng(0).integers(3, 60, num_rows)
-    sampler = LengthGroupedSampler(lengths, batch_size, seed=1)
-    assert sorted(sampler) == list(range(num_rows))
-    assert len(sampler) == num_rows
+def test_an_epoch_has_every_row_once_in_as_many_batches_as_said(kind, num_rows, batch_size):
+    batches = batches_of(kind, num_rows, batch_size)
+    for epoch in range(3):
+        batches.set_epoch(epoch)
+        made = list(batches)
+        assert sorted(row for batch in made for row in batch) == list(range(num_rows))
+        assert len(made) == len(batches)
+        assert all(made)
 
 
-def test_the_sampler_repeats_an_epoch_and_changes_between_epochs():
-    sampler = LengthGroupedSampler(np.arange(500) % 37, 8, seed=1)
-    first = list(sampler)
-    assert list(sampler) == first
-    sampler.set_epoch(1)
-    assert list(sampler) != first
+@pytest.mark.parametrize("kind", ["rows", "tokens"])
+def test_batches_are_the_same_for_seed_and_epoch_and_others_for_another(kind):
+    batches = batches_of(kind, 500, 8)
+    first = list(batches)
+    assert list(batches) == first
+    assert list(batches_of(kind, 500, 8, seed=2)) != first
+    batches.set_epoch(1)
+    again = list(batches)
+    assert again != first
+    # Not only the order of the batches: other rows are together.
+    assert {frozenset(batch) for batch in again}.isdisjoint({frozenset(batch) for batch in first})
 
 
-def test_grouping_by_length_saves_padding():
-    lengths = np.random.default_rng(0).integers(5, 120, 3200)
-    order = np.array(list(LengthGroupedSampler(lengths, 32, seed=1)))
-    padded = lengths[order].reshape(-1, 32).max(axis=1).sum() * 32
-    shuffled = np.random.default_rng(1).permutation(lengths).reshape(-1, 32)
-    # Sorted groups of 50 batches waste a few per cent, random batches nearly half.
-    assert padded < 1.08 * lengths.sum()
-    assert shuffled.max(axis=1).sum() * 32 > 1.6 * lengths.sum()
+def test_batches_by_rows_have_the_papers_number_of_rows():
+    assert [len(batch) for batch in RowBatches(70, 32, seed=0)] == [32, 32, 6]
+
+
+def test_batches_by_tokens_keep_to_the_budget_of_rows_of_mean_length_and_hardly_pad():
+    lengths = lengths_of(6400)
+    made = list(TokenBatches(lengths, 32, seed=1))
+    padded = [len(batch) * int(lengths[batch].max()) for batch in made]
+    # Lengths are rounded up to 4, so the mean is at most 3 above the real one.
+    assert max(padded) <= 32 * (lengths.mean() + 3)
+    assert sum(padded) < 1.06 * lengths.sum()
+    # As many batches as of 32 rows, but for what does not fill the last row of a batch.
+    assert 200 <= len(made) < 1.1 * 200
+
+
+def test_short_and_long_batches_come_in_no_order():
+    lengths = lengths_of(6400)
+    means = [lengths[batch].mean() for batch in TokenBatches(lengths, 32, seed=1)]
+    assert abs(np.corrcoef(means, np.arange(len(means)))[0, 1]) < 0.3
+
+
+def test_a_row_longer_than_the_budget_has_a_batch_of_its_own():
+    lengths = np.array([4] * 15 + [100])
+    assert [15] in list(TokenBatches(lengths, 2, seed=0))
+
+
+def test_the_mean_rows_tokens_and_pairs_of_a_batch_are_known():
+    lengths = np.array([4, 4, 8, 8])
+    batches = TokenBatches(lengths, 2, seed=0)  # 12 tokens: [8], [8], [4, 4] -> 8 fits one row
+    assert len(batches) == 3
+    # 4 rows, 24 tokens, 16 + 16 + 64 + 64 = 160 pairs, in 3 batches
+    assert batches.per_batch.tolist() == pytest.approx([4 / 3, 8.0, 160 / 3])
+
+
+def test_blocks_of_one_length_make_batches_of_as_many_rows(tmp_path):
+    np.save(tmp_path / "blocks.npy", np.zeros((10, 8), dtype=np.uint16))
+    np.save(tmp_path / "first_lengths.npy", np.full(10, 8, dtype=np.int32))
+    batches = epoch_batches(Blocks(tmp_path), 4, "tokens", seed=0)
+    assert [len(batch) for batch in batches] == [4, 4, 2]
+
+
+def test_values_per_token_are_padded_with_their_rows():
+    ids = np.arange(5, dtype=np.int32)
+    rows = EncodedRows(ids, np.array([2, 5]), np.array([2, 3], dtype=np.int32), {})
+    states = torch.arange(10.0).reshape(5, 2)
+    parts = [states[:2], states[2:]]
+    batch = collate([{**rows[i], "teacher_states": parts[i]} for i in (0, 1)], 0)
+    assert batch["teacher_states"].shape == (2, 3, 2)
+    assert torch.equal(batch["teacher_states"][batch["attention_mask"]], states)
+    assert batch["teacher_states"][0, 2].tolist() == [0, 0]
 
 
 def test_inference_batches_hold_every_row_and_keep_to_the_budget(tmp_path):

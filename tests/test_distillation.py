@@ -7,10 +7,13 @@ import torch
 from transformers import BertConfig, BertModel
 
 from tests.models import tiny_batch, tiny_classifier, tiny_encoder
-from tinybert.distillation import Distillation, Loss, Projections, Teacher, phase_weights
+from tests.plain_attention import attention_scores, plain_attention_loss
+from tinybert.distillation import Distillation, Loss, phase_weights
 from tinybert.errors import InputError
 from tinybert.layer_map import teacher_layers
+from tinybert.projections import Projections
 from tinybert.signals import read_signals, record_attention
+from tinybert.teacher import Teacher
 
 LAYER_WEIGHTS = {"attention": 1.0, "hidden": 1.0, "embedding": 1.0}
 
@@ -51,7 +54,7 @@ def test_a_student_of_the_teachers_mapped_layers_has_no_loss_and_a_shifted_map_h
 def test_queries_and_keys_are_the_ones_the_model_attends_with():
     model = tiny_encoder(num_hidden_layers=2).eval()
     record_attention(model)
-    signals = read_signals(model, tiny_batch(), attention=True)
+    signals = read_signals(model, tiny_batch(), attention=[1, 2])
     plain = copy.deepcopy(model)
     plain.set_attn_implementation("eager")
     batch = tiny_batch()
@@ -59,7 +62,7 @@ def test_queries_and_keys_are_the_ones_the_model_attends_with():
         expected = plain(**batch, output_attentions=True).attentions
     unmasked = torch.where(batch["attention_mask"][:, None, None, :], 0.0, float("-inf"))
     for layer in (1, 2):
-        probs = torch.softmax(signals.scores(layer) + unmasked, dim=-1)
+        probs = torch.softmax(attention_scores(signals.attention[layer]) + unmasked, dim=-1)
         torch.testing.assert_close(probs, expected[layer - 1], rtol=1e-4, atol=1e-6)
 
 
@@ -89,8 +92,8 @@ def test_the_teacher_has_no_dropout_and_is_no_part_of_what_is_saved():
     assert not teacher.training
     own = {id(weight) for weight in model.parameters()}
     assert not any(id(weight) in own for weight in teacher.parameters())
-    first = Teacher(teacher).signals(tiny_batch(), attention=False).hidden[-1]
-    second = Teacher(teacher).signals(tiny_batch(), attention=False).hidden[-1]
+    first = Teacher(teacher).signals(tiny_batch(), hidden=True).hidden[2]
+    second = Teacher(teacher).signals(tiny_batch(), hidden=True).hidden[2]
     assert torch.equal(first, second)
 
 
@@ -115,12 +118,12 @@ def test_the_loss_is_the_weighted_sum_of_its_terms():
 def test_terms_are_summed_over_layers():
     teacher, student = tiny_encoder(seed=1), tiny_encoder()
     both = Distillation(student, {"attention": 1.0}, Teacher(teacher), [1, 2]).eval()
-    signals_S = read_signals(student, tiny_batch(), attention=True)
-    signals_T = read_signals(teacher, tiny_batch(), attention=True)
+    signals_S = read_signals(student, tiny_batch(), attention=[1, 2])
+    signals_T = read_signals(teacher, tiny_batch(), attention=[1, 2])
     mask = tiny_batch()["attention_mask"]
-    pairs = (mask[:, :, None] & mask[:, None, :])[:, None].expand(-1, 4, -1, -1)
     expected = sum(
-        (signals_S.scores(m) - signals_T.scores(m))[pairs].square().mean().item() for m in (1, 2)
+        plain_attention_loss(signals_S.attention[m], signals_T.attention[m], mask).item()
+        for m in (1, 2)
     )
     assert both(**tiny_batch())["loss"].item() == pytest.approx(expected, rel=1e-4)
 
@@ -167,7 +170,7 @@ def test_stored_teacher_logits_stand_for_the_teachers_pass():
     teacher, student = tiny_classifier(seed=1), tiny_classifier()
     batch = tiny_batch()
     live = Distillation(student, {"prediction": 1.0}, Teacher(teacher)).eval()
-    logits = Teacher(teacher).signals(batch, attention=False).logits
+    logits = Teacher(teacher).signals(batch).logits
     stored = Distillation(student, {"prediction": 1.0}).eval()
     expected = live(**batch)["loss"].item()
     assert stored(**batch, teacher_logits=logits)["loss"].item() == pytest.approx(expected)
@@ -176,7 +179,7 @@ def test_stored_teacher_logits_stand_for_the_teachers_pass():
 def test_regression_matches_the_teachers_score():
     student = tiny_classifier(num_labels=1).eval()
     model = Distillation(student, {"prediction": 1.0}, regression=True).eval()
-    own = read_signals(student, tiny_batch(), attention=False).logits
+    own = read_signals(student, tiny_batch()).logits
     # A teacher 2 higher everywhere: squared error 4.
     loss = model(**tiny_batch(), teacher_logits=own.detach() + 2)["loss"]
     assert loss.item() == pytest.approx(4.0, rel=1e-5)

@@ -29,11 +29,12 @@ from tests.test_training import (
 from tinybert.classifier import best_of_grid
 from tinybert.distillation import Distillation
 from tinybert.listeners import Ended, Row, Started, announce, listening
+from tinybert.schedule import Run
 from tinybert.tracking.children import HISTORY_TAG, PARENT_TAG, adopt
 from tinybert.tracking.histories import ARGUMENTS, History, frame_sha256
 from tinybert.tracking.live import CLOSING_SECONDS, Sender
 from tinybert.tracking.store import experiment_id
-from tinybert.training import Run, train
+from tinybert.training import train
 
 
 def run_of(folder: Path, training_id: str = "") -> Run:

@@ -5,12 +5,13 @@ import pytest
 import torch
 
 from tests.models import tiny_classifier, tiny_encoder
-from tinybert.batching import Batches, EncodedRows, Parts, collate, sampler
-from tinybert.distillation import Distillation, Teacher, term_counts
+from tinybert.batching import EncodedRows, PartBatches, Parts, collate, epoch_batches
+from tinybert.distillation import Distillation, term_counts
 from tinybert.errors import InputError
 from tinybert.outputs import replace_file, replace_folder
 from tinybert.processes import shares
-from tinybert.training import Run, Schedule, require_shareable
+from tinybert.schedule import Run, Schedule, require_shareable
+from tinybert.teacher import Teacher
 
 
 def rows_of(lengths, **targets) -> EncodedRows:
@@ -112,17 +113,18 @@ def test_a_part_that_only_fills_up_counts_nothing():
 
 @pytest.mark.parametrize("num_rows", [24, 29, 25, 3])
 @pytest.mark.parametrize("num_parts", [2, 4])
-def test_the_parts_of_each_batch_have_the_rows_of_the_batch(num_rows, num_parts):
+@pytest.mark.parametrize("kind", ["rows", "tokens"])
+def test_the_parts_of_each_batch_have_the_rows_of_the_batch(num_rows, num_parts, kind):
     rows = rows_of([4 + i % 7 for i in range(num_rows)])
 
     def batches(part, of) -> list[list[int]]:
-        order = sampler(rows, 8, seed=3)
-        order.set_epoch(2)
-        return list(Batches(order, 8, part, of))
+        whole = epoch_batches(rows, 8, kind, seed=3)
+        whole.set_epoch(2)
+        return list(PartBatches(whole, part, of))
 
     whole = batches(0, 1)
     parts = [batches(part, num_parts) for part in range(num_parts)]
-    assert {len(each) for each in parts} == {len(whole)} == {-(-num_rows // 8)}
+    assert {len(each) for each in parts} == {len(whole)}
     for number, batch in enumerate(whole):
         pieces = [part[number] for part in parts]
         assert all(pieces)  # no process is without a row, or it would wait for ever

@@ -1,14 +1,13 @@
 """Encoded text as flat arrays, and the batches made of it.
 
-This is the one place that decides how rows become batches: which rows go together (`sampler`) and
-how they are padded (`collate`).
+This is the one place that decides how rows become batches: which rows go together (`epoch_batches`)
+and how they are padded (`collate`).
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -29,12 +28,14 @@ class EncodedRows(Dataset[Row]):
         ends: Where each row ends in `ids`; int64, shape (rows,).
         first_lengths: How many tokens belong to the first segment; int32, shape (rows,).
         targets: Further values per row by name, for instance `labels`, `teacher_logits`.
+        token_targets: Further values per token, shape (tokens, ...), for instance `teacher_states`.
     """
 
     ids: NDArray[np.int32]
     ends: NDArray[np.int64]
     first_lengths: NDArray[np.int32]
     targets: dict[str, NDArray[Any]]
+    token_targets: dict[str, Tensor] = field(default_factory=dict)
 
     @property
     def lengths(self) -> NDArray[np.int64]:
@@ -47,13 +48,18 @@ class EncodedRows(Dataset[Row]):
     def __getitem__(self, index: int) -> Row:
         start = self.ends[index - 1] if index else 0
         row: Row = {name: values[index] for name, values in self.targets.items()}
+        row |= {name: of[start : self.ends[index]] for name, of in self.token_targets.items()}
         row["ids"] = self.ids[start : self.ends[index]]
         row["first_length"] = self.first_lengths[index]
         return row
 
     def with_targets(self, **targets: NDArray[Any]) -> "EncodedRows":
         """Return the same rows with further targets."""
-        return EncodedRows(self.ids, self.ends, self.first_lengths, {**self.targets, **targets})
+        return replace(self, targets={**self.targets, **targets})
+
+    def with_token_targets(self, **targets: Tensor) -> "EncodedRows":
+        """Return the same rows with further values per token."""
+        return replace(self, token_targets={**self.token_targets, **targets})
 
 
 def encode(
@@ -122,8 +128,13 @@ class Blocks(Dataset[Row]):
 Rows = EncodedRows | Blocks
 
 
-def collate(rows: Sequence[Row], pad_token_id: int) -> Batch:
+def collate(rows: Sequence[Row], pad_token_id: int, per_batch: Tensor | None = None) -> Batch:
     """Pad rows to the longest of them.
+
+    Args:
+        rows: Rows, with targets: arrays are per row, tensors have a value per token.
+        pad_token_id: The token that fills rows up.
+        per_batch: Of `EpochBatches`; put into the batch.
 
     Returns:
         input_ids and token_type_ids (int64), attention_mask (boolean, True for a real token), each
@@ -143,90 +154,128 @@ def collate(rows: Sequence[Row], pad_token_id: int) -> Batch:
         "token_type_ids": ((places >= firsts[:, None]) & mask).long(),
     }
     for name in rows[0].keys() - {"ids", "first_length"}:
-        batch[name] = torch.from_numpy(np.stack([row[name] for row in rows]))
+        values = [row[name] for row in rows]
+        batch[name] = (
+            _padded(values, len(places))
+            if isinstance(values[0], Tensor)
+            else torch.from_numpy(np.stack(values))
+        )
+    if per_batch is not None:
+        batch["per_batch"] = per_batch
     return batch
 
 
-class EpochSampler(Sampler[int]):
-    """Shuffle rows, by the seed and the epoch alone, so that resuming knows the order."""
-
-    def __init__(self, num_rows: int, seed: int) -> None:
-        self.num_rows, self.seed, self.epoch = num_rows, seed, 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch's order; called by the training loop, on resuming as well."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return self.num_rows
-
-    def __iter__(self) -> Iterator[int]:
-        generator = torch.Generator().manual_seed(self.seed + self.epoch)
-        yield from torch.randperm(self.num_rows, generator=generator).tolist()
+def _padded(values: list[Tensor], num_tokens: int) -> Tensor:
+    padded = values[0].new_zeros(len(values), num_tokens, *values[0].shape[1:])
+    for row, value in zip(padded, values, strict=True):
+        row[: len(value)] = value
+    return padded
 
 
-class LengthGroupedSampler(EpochSampler):
-    """Shuffle rows so that neighbours have like lengths: the batches need little padding.
+class EpochBatches(Sampler[list[int]]):
+    """Which rows make a batch: every row once an epoch, by the seed and the epoch alone.
 
-    Rows are shuffled, cut into groups of 50 batches, sorted by length within a group, and the
-    batches are shuffled again, so that no length comes first.
+    So resuming knows the batches. Their number is the same in every epoch.
+
+    Attributes:
+        per_batch: Mean rows, tokens and pairs of tokens of a batch, where batches differ in them.
     """
 
-    batches_per_group = 50
+    per_batch: Tensor | None = None
+
+    def __init__(self, seed: int) -> None:
+        self.seed, self.epoch = seed, 0
+
+    def __len__(self) -> int:
+        """Return the number of batches."""
+        raise NotImplementedError
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch's batches; called by the training loop, on resuming as well."""
+        self.epoch = epoch
+
+
+class RowBatches(EpochBatches):
+    """Shuffled batches of `batch_size` rows, the last one of those left: the paper's."""
+
+    def __init__(self, num_rows: int, batch_size: int, seed: int) -> None:
+        super().__init__(seed)
+        self.num_rows, self.batch_size = num_rows, batch_size
+
+    def __len__(self) -> int:
+        return -(-self.num_rows // self.batch_size)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.num_rows)
+        for start in range(0, self.num_rows, self.batch_size):
+            yield order[start : start + self.batch_size].tolist()
+
+
+class TokenBatches(EpochBatches):
+    """Shuffled batches of like lengths and of about equal numbers of tokens: hardly any padding.
+
+    A batch has as many rows as fit the tokens of `batch_size` rows of mean length. Rows are sorted
+    by length, to BUCKET tokens, in random order within a bucket, and cut into batches, whose order
+    is random too. Which lengths go together is the same in every epoch, which rows is not.
+    """
+
+    BUCKET = 4  # tokens
 
     def __init__(self, lengths: NDArray[np.int64], batch_size: int, seed: int) -> None:
-        super().__init__(len(lengths), seed)
-        self.lengths, self.batch_size = lengths, batch_size
+        super().__init__(seed)
+        self.rounded = -(-lengths // self.BUCKET) * self.BUCKET
+        budget = batch_size * self.rounded.mean()
+        descending = np.sort(self.rounded)[::-1]
+        starts = [0]
+        while starts[-1] < len(descending):
+            size = max(1, int(budget // descending[starts[-1]]))
+            starts.append(min(starts[-1] + size, len(descending)))
+        self.borders = np.array(starts)
+        sums = [len(lengths), int(lengths.sum()), int(np.square(lengths).sum())]
+        self.per_batch = torch.tensor(sums, dtype=torch.float64) / len(self)
 
-    def __iter__(self) -> Iterator[int]:
+    def __len__(self) -> int:
+        return len(self.borders) - 1
+
+    def __iter__(self) -> Iterator[list[int]]:
         rng = np.random.default_rng([self.seed, self.epoch])
-        order = rng.permutation(len(self.lengths))
-        group = self.batch_size * self.batches_per_group
-        batches: list[NDArray[np.int64]] = []
-        for start in range(0, len(order), group):
-            rows = order[start : start + group]
-            rows = rows[np.argsort(self.lengths[rows], kind="stable")]
-            batches.extend(np.split(rows, range(self.batch_size, len(rows), self.batch_size)))
-        # A short batch anywhere but at the end would shift the following ones' borders.
-        full = [batch for batch in batches if len(batch) == self.batch_size]
-        short = [batch for batch in batches if len(batch) < self.batch_size]
-        shuffled = [full[index] for index in rng.permutation(len(full))]
-        yield from (int(row) for batch in [*shuffled, *short] for row in batch)
+        order = rng.permutation(len(self.rounded))
+        order = order[np.argsort(-self.rounded[order], kind="stable")]
+        for number in rng.permutation(len(self)):
+            yield order[self.borders[number] : self.borders[number + 1]].tolist()
 
 
-def sampler(rows: Rows, batch_size: int, seed: int) -> EpochSampler:
-    """Choose the order of training rows."""
-    if isinstance(rows, Blocks):
-        return EpochSampler(len(rows), seed)
-    return LengthGroupedSampler(rows.lengths, batch_size, seed)
+BatchKind = Literal["tokens", "rows"]
 
 
-class Batches(Sampler[list[int]]):
-    """The batches of an epoch, or one process's part of each: together they have the same rows.
+def epoch_batches(rows: Rows, batch_size: int, kind: BatchKind, seed: int) -> EpochBatches:
+    """Choose how training rows become batches; blocks are all of one length."""
+    if kind == "rows" or isinstance(rows, Blocks):
+        return RowBatches(len(rows), batch_size, seed)
+    return TokenBatches(rows.lengths, batch_size, seed)
 
-    A process that a short last batch has no row for gets the batch's first row, as ~row, which
+
+class PartBatches(Sampler[list[int]]):
+    """One process's part of each batch: together the processes have the same rows.
+
+    A process that a small batch has no row for gets the batch's first row, as ~row, which
     `Parts` marks as not counting.
 
     Args:
-        order: The order of rows.
-        batch_size: Rows of a batch, of all processes together.
+        whole: The batches of all processes together.
         part: This process's number.
         num_parts: The number of processes.
     """
 
-    def __init__(
-        self, order: EpochSampler, batch_size: int, part: int = 0, num_parts: int = 1
-    ) -> None:
-        self.order, self.batch_size = order, batch_size
-        self.part, self.num_parts = part, num_parts
+    def __init__(self, whole: EpochBatches, part: int = 0, num_parts: int = 1) -> None:
+        self.whole, self.part, self.num_parts = whole, part, num_parts
 
     def __len__(self) -> int:
-        return -(-len(self.order) // self.batch_size)
+        return len(self.whole)
 
     def __iter__(self) -> Iterator[list[int]]:
-        rows = iter(self.order)
-        while batch := list(islice(rows, self.batch_size)):
-            # Every n-th row: a batch is sorted by length, and halves would differ in work.
+        for batch in self.whole:
+            # Every n-th row: halves of a sorted batch would differ in work.
             yield batch[self.part :: self.num_parts] or [~batch[0]]
 
 

@@ -16,9 +16,11 @@ from tinybert.distillation import Distillation
 from tinybert.errors import InputError
 from tinybert.evaluation import encode_split
 from tinybert.listeners import Ended, announce
+from tinybert.phase_trainer import Evaluate
 from tinybert.prediction import predict_logits, scores
+from tinybert.schedule import Run, Schedule, require_shareable
 from tinybert.tasks import DEV, TaskInfo, read_split
-from tinybert.training import Evaluate, Run, Schedule, require_shareable, train
+from tinybert.training import train
 
 
 def new_classifier(encoder: Path, info: TaskInfo, seed: int) -> PreTrainedModel:

@@ -5,15 +5,14 @@ and embedding; prediction distillation weighs prediction; ordinary fine-tuning w
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import torch
 from pydantic import Field
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
+from tinybert.batching import Batch
 from tinybert.errors import InputError
 from tinybert.losses import (
     attention_loss,
@@ -24,14 +23,22 @@ from tinybert.losses import (
     regression_loss,
 )
 from tinybert.processes import num_processes, shares, sum_over_all
+from tinybert.projections import Projection, Projections
 from tinybert.settings import Settings
 from tinybert.signals import Signals, read_signals, record_attention
+from tinybert.teacher import TeacherSignals
 
 Term = Literal["attention", "hidden", "embedding", "prediction", "label"]
+# What a term's mean is taken over: rows (0), real tokens (1), pairs of them (2).
+COUNTED: dict[Term, int] = {
+    "attention": 2,
+    "hidden": 1,
+    "embedding": 1,
+    "prediction": 0,
+    "label": 0,
+}
 TRANSFORMER_TERMS: frozenset[Term] = frozenset({"attention", "hidden", "embedding"})
-Projection = Literal["per_layer", "shared", "identity"]
 Weights = Mapping[Term, float]
-Batch = dict[str, Tensor]
 
 
 class Loss(Settings):
@@ -42,86 +49,6 @@ class Loss(Settings):
     embedding_weight: float = Field(default=0.0, ge=0)
     prediction_weight: float = Field(default=0.0, ge=0)
     temperature: float = Field(default=1.0, gt=0)
-
-
-class Teacher:
-    """A frozen model: in eval mode, without gradients, no part of what is trained or saved.
-
-    Args:
-        model: The pretrained or fine-tuned model.
-        dtype: Its weights' dtype; None leaves float32.
-    """
-
-    def __init__(self, model: PreTrainedModel, dtype: torch.dtype | None = None) -> None:
-        self.model = model.eval().requires_grad_(False)
-        if dtype is not None:
-            self.model.to(dtype)
-
-    @property
-    def num_layers(self) -> int:
-        """N."""
-        return int(self.model.config.num_hidden_layers)
-
-    def signals(self, batch: Batch, *, attention: bool) -> Signals:
-        """Run the teacher on the batch's device, without gradients."""
-        device = batch["input_ids"].device
-        if self.model.device != device:
-            self.model.to(device)
-        with torch.no_grad():
-            return read_signals(self.model, batch, attention=attention)
-
-
-class Projections(nn.Module):
-    """W_h and W_e: the student's width to the teacher's (Eq. 8 and 9). Never in the saved student.
-
-    Args:
-        num_layers: M, the student's layers.
-        width_S: The student's width.
-        width_T: The teacher's width.
-        kind: One W_h per layer, one for all layers, or none where the widths are equal.
-
-    Raises:
-        InputError: "identity" with unequal widths.
-    """
-
-    def __init__(self, num_layers: int, width_S: int, width_T: int, kind: Projection) -> None:
-        super().__init__()
-        if kind == "identity" and width_S != width_T:
-            raise InputError(
-                f"projection: identity needs equal widths, got student {width_S} and teacher "
-                f"{width_T}; write per_layer or shared"
-            )
-        if kind == "identity":
-            self.embedding_projection: nn.Module = nn.Identity()
-            self.hidden_projection = nn.ModuleList([nn.Identity()])
-        else:
-            num_matrices = num_layers if kind == "per_layer" else 1
-            self.embedding_projection = nn.Linear(width_S, width_T, bias=False)
-            self.hidden_projection = nn.ModuleList(
-                nn.Linear(width_S, width_T, bias=False) for _ in range(num_matrices)
-            )
-
-    def hidden(self, layer: int, hidden_S: Tensor) -> Tensor:
-        """Project the output of student layer `layer`, counted from 1."""
-        index = layer - 1 if len(self.hidden_projection) > 1 else 0
-        return cast(Tensor, self.hidden_projection[index](hidden_S))
-
-    def embedding(self, embedding_S: Tensor) -> Tensor:
-        """Project the student's embedding output."""
-        return cast(Tensor, self.embedding_projection(embedding_S))
-
-    def save(self, file: Path) -> None:
-        """Write the matrices, for the next phase to go on from."""
-        save_file(self.state_dict(), file)
-
-    def load(self, file: Path) -> bool:
-        """Go on from an earlier phase's matrices, if they are there and fit; say whether."""
-        state = load_file(file) if file.is_file() else {}
-        ours = self.state_dict()
-        fits = {k: v.shape for k, v in state.items()} == {k: v.shape for k, v in ours.items()}
-        if fits and state:
-            self.load_state_dict(state)
-        return fits and bool(state)
 
 
 class Distillation(nn.Module):
@@ -144,7 +71,7 @@ class Distillation(nn.Module):
         self,
         student: PreTrainedModel,
         weights: Weights,
-        teacher: Teacher | None = None,
+        teacher: TeacherSignals | None = None,
         layers: list[int] | None = None,
         projection: Projection = "per_layer",
         temperature: float = 1.0,
@@ -159,10 +86,10 @@ class Distillation(nn.Module):
         self._teacher = (teacher,)  # in a tuple, so that it is no part of this module's state
         if self._matches_layers and teacher is not None:
             if "attention" in self.weights:
-                require_equal_heads(student, teacher.model)
+                require_equal_heads(student.config, teacher.config)
                 record_attention(student)
-                record_attention(teacher.model)
-            widths = (student.config.hidden_size, teacher.model.config.hidden_size)
+                teacher.record_attention()
+            widths = (student.config.hidden_size, teacher.config.hidden_size)
             self.projections = Projections(len(self.layers), *widths, kind=projection)
 
     @property
@@ -177,28 +104,57 @@ class Distillation(nn.Module):
                 pass; `labels` are needed by the label term. Of several processes each has
                 `counts`, and its terms are weighed so that their mean is that of the whole batch.
         """
-        attention = "attention" in self.weights
-        student = read_signals(self.student, batch, attention=attention)
-        teacher = self._teacher_signals(batch, attention)
-        with torch.autocast(student.hidden[0].device.type, enabled=False):
+        return self.terms(batch, self._teacher_signals(batch))
+
+    def terms(self, batch: Batch, teacher: Signals) -> dict[str, Tensor]:
+        """Return what `forward` does, from a pass of the teacher that has been made."""
+        student = read_signals(
+            self.student,
+            batch,
+            attention=range(1, len(self.layers) + 1) if "attention" in self.weights else (),
+            hidden=self._matches_layers,
+        )
+        with torch.autocast(batch["input_ids"].device.type, enabled=False):
             terms: dict[Term, Tensor] = {}
             if self._matches_layers:
                 terms |= self._layer_terms(student, teacher, batch["attention_mask"].bool())
             terms |= self._output_terms(student, teacher, batch)
-            if num_processes() > 1:
-                counts = term_counts(batch, list(terms))
-                factors = shares(counts, sum_over_all(counts), num_processes())
-                terms = {t: terms[t] * factor for t, factor in zip(terms, factors, strict=True)}
+            terms = self._share(terms, batch)
             total = torch.stack([self.weights[term] * terms[term] for term in terms]).sum()
         return {"loss": total} | {f"loss/{term}": terms[term].detach() for term in terms}
 
-    def _teacher_signals(self, batch: Batch, attention: bool) -> Signals:
+    @property
+    def teacher(self) -> TeacherSignals | None:
+        """What gives the teacher's signals."""
+        return self._teacher[0]
+
+    def _teacher_signals(self, batch: Batch) -> Signals:
         if "teacher_logits" in batch and not self._matches_layers:
-            return Signals([], (), batch["teacher_logits"])
-        (teacher,) = self._teacher
-        if teacher is None:
-            return Signals([], ())
-        return teacher.signals(batch, attention=attention)
+            return Signals({}, {}, batch["teacher_logits"])
+        if self.teacher is None:
+            return Signals({}, {})
+        return self.teacher.signals(batch, **self.read_of_teacher())
+
+    def read_of_teacher(self) -> dict[str, Any]:
+        """Say what the terms read of the teacher, as `Teacher.signals` takes it."""
+        attention = self.layers if "attention" in self.weights else []
+        return {"attention": attention, "hidden": self._matches_layers}
+
+    def _share(self, terms: dict[Term, Tensor], batch: Batch) -> dict[Term, Tensor]:
+        """Weigh each term by what its mean is taken over here, against the whole or the usual.
+
+        Of several processes, this one has a part of the batch. Of batches by tokens, those of long
+        rows have fewer: without this a row would count more the longer it is.
+        """
+        if "per_batch" not in batch and num_processes() == 1:
+            return terms
+        counts = term_counts(batch, list(terms))
+        if "per_batch" in batch:
+            whole = batch["per_batch"][[COUNTED[term] for term in terms]]
+        else:
+            whole = sum_over_all(counts)
+        factors = shares(counts, whole, num_processes())
+        return {term: terms[term] * factor for term, factor in zip(terms, factors, strict=True)}
 
     def _layer_terms(self, student: Signals, teacher: Signals, mask: Tensor) -> dict[Term, Tensor]:
         """Eq. 11 for layers 0 to M: each term summed over the layers."""
@@ -207,7 +163,7 @@ class Distillation(nn.Module):
         terms: dict[Term, Tensor] = {}
         if "attention" in self.weights:
             terms["attention"] = torch.stack(
-                [attention_loss(student.scores(m), teacher.scores(n), mask) for m, n in pairs]
+                [attention_loss(student.attention[m], teacher.attention[n], mask) for m, n in pairs]
             ).sum()
         if "hidden" in self.weights:
             terms["hidden"] = torch.stack(
@@ -248,17 +204,17 @@ def term_counts(batch: Batch, terms: Sequence[Term]) -> Tensor:
     """
     lengths = batch["attention_mask"].sum(dim=1)
     counts = batch.get("counts", torch.ones_like(lengths)).to(lengths.dtype)
-    per_row = {"attention": lengths.square(), "hidden": lengths, "embedding": lengths}
-    return torch.stack([(per_row.get(term, counts) * counts).sum() for term in terms])
+    found = torch.stack([counts.sum(), (lengths * counts).sum(), (lengths.square() * counts).sum()])
+    return found[[COUNTED[term] for term in terms]]
 
 
-def require_equal_heads(student: PreTrainedModel, teacher: PreTrainedModel) -> None:
+def require_equal_heads(student: PreTrainedConfig, teacher: PreTrainedConfig) -> None:
     """Check that attention can be matched head by head.
 
     Raises:
         InputError: The numbers of heads differ.
     """
-    ours, theirs = student.config.num_attention_heads, teacher.config.num_attention_heads
+    ours, theirs = student.num_attention_heads, teacher.num_attention_heads
     if ours != theirs:
         raise InputError(
             f"shape.num_attention_heads: attention distillation needs the teacher's {theirs} "

@@ -5,41 +5,57 @@ boolean, True for a real token, and padding never counts, so padding a batch cha
 mean is taken in float32 whatever the inputs' dtype.
 """
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F  # noqa: N812  (the field's name for it)
 from torch import Tensor
 
 
-def attention_scores(query_BHLD: Tensor, key_BHLD: Tensor, scaling: float) -> Tensor:
-    """Return the scores before the softmax, shape (B, H, L, L) (Eq. 1).
+class QueryKey(NamedTuple):
+    """What a layer's attention scores are made of: query @ key^T * scaling (Eq. 1).
 
-    Args:
-        query_BHLD: Queries, D wide per head.
-        key_BHLD: Keys.
+    Attributes:
+        query: Queries, shape (B, H, L, D), D wide per head.
+        key: Keys, same shape.
         scaling: 1 / sqrt(D) for standard attention.
     """
-    return query_BHLD.float() @ key_BHLD.float().transpose(-1, -2) * scaling
+
+    query: Tensor
+    key: Tensor
+    scaling: float
 
 
-def attention_loss(scores_S_BHLL: Tensor, scores_T_BHLL: Tensor, mask_BL: Tensor) -> Tensor:
-    """Match attention scores before the softmax (Eq. 7).
+def attention_loss(attention_S: QueryKey, attention_T: QueryKey, mask_BL: Tensor) -> Tensor:
+    """Match attention scores before the softmax (Eq. 7), without making them.
+
+    With Q = [Q_S / sqrt(D_S), -Q_T / sqrt(D_T)] and K = [K_S, K_T], joined along the head's width,
+    Q K^T is the difference of the scores, and ||Q K^T||^2 = sum((Q^T Q) * (K^T K)). The smaller
+    product is taken: (L, L) for short rows, Grams D_S + D_T wide for long ones. So memory grows
+    with L, not with L^2.
 
     Args:
-        scores_S_BHLL: Student's query-key scores, unmasked.
-        scores_T_BHLL: Teacher's query-key scores, unmasked.
+        attention_S: Student's queries and keys; its D may differ from the teacher's.
+        attention_T: Teacher's queries and keys.
         mask_BL: True for a real token, False for padding.
 
     Returns:
         Squared error, averaged over heads and pairs of real tokens; a scalar.
 
     Raises:
-        ValueError: The shapes differ, for instance in the number of heads.
+        ValueError: The shapes differ in more than D, for instance in the number of heads.
     """
-    _require_same_shape("attention scores", scores_S_BHLL, scores_T_BHLL)
-    pair_mask_BLL = mask_BL[:, :, None] & mask_BL[:, None, :]
-    num_heads = scores_S_BHLL.shape[1]
-    error_BLL = (scores_S_BHLL.float() - scores_T_BHLL.float()).square().sum(dim=1)
-    return _masked_sum(error_BLL, pair_mask_BLL) / (num_heads * pair_mask_BLL.sum())
+    _require_same_shape("queries", attention_S.query[..., 0], attention_T.query[..., 0])
+    query_S = attention_S.query.float() * attention_S.scaling
+    query_T = attention_T.query.float() * -attention_T.scaling
+    query_BHLD = _joined(query_S, query_T, mask_BL)
+    key_BHLD = _joined(attention_S.key.float(), attention_T.key.float(), mask_BL)
+    _, num_heads, num_tokens, width = query_BHLD.shape
+    if num_tokens <= width:
+        squared = (query_BHLD @ key_BHLD.mT).square().sum()
+    else:
+        squared = ((query_BHLD.mT @ query_BHLD) * (key_BHLD.mT @ key_BHLD)).sum()
+    return squared / (num_heads * mask_BL.sum(dim=1).square().sum())
 
 
 def hidden_loss(hidden_S_BLD: Tensor, hidden_T_BLD: Tensor, mask_BL: Tensor) -> Tensor:
@@ -110,6 +126,11 @@ def label_loss(logits_BC: Tensor, labels_B: Tensor) -> Tensor:
         Cross-entropy, averaged over the batch; a scalar.
     """
     return F.cross_entropy(logits_BC.float(), labels_B)
+
+
+def _joined(student_BHLD: Tensor, teacher_BHLD: Tensor, mask_BL: Tensor) -> Tensor:
+    joined = torch.cat([student_BHLD, teacher_BHLD], dim=-1)
+    return torch.where(mask_BL[:, None, :, None], joined, 0.0)
 
 
 def _masked_sum(values: Tensor, mask: Tensor) -> Tensor:

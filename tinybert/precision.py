@@ -1,5 +1,6 @@
 """Choose the number format of matrix products."""
 
+import os
 from typing import Literal
 
 import torch
@@ -25,3 +26,10 @@ def _computes_in_bf16() -> bool:
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(bool(getattr(torch.cpu, name, bool)()) for name in probes)
+
+
+def computing_device() -> torch.device:
+    """Return the device that models compute on: CUDA's first, or this process's, else the CPU."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))

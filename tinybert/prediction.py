@@ -36,7 +36,7 @@ def predict_logits(
         for batch in track(batches, title, disable=not title, transient=True):
             inputs = collate([rows[int(row)] for row in batch], model.config.pad_token_id or 0)
             inputs = {key: value.to(device) for key, value in inputs.items()}
-            signals = read_signals(model, inputs, attention=False)
+            signals = read_signals(model, inputs)
             assert signals.logits is not None
             logits[batch] = signals.logits.float().cpu().numpy()
     model.train(was_training)

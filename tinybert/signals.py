@@ -4,7 +4,7 @@ Queries and keys are reached through transformers' attention interface, so no mo
 and both models run fused attention: a registered function records them and calls the stock SDPA.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -17,12 +17,25 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from tinybert.errors import InputError
-from tinybert.losses import attention_scores
+from tinybert.losses import QueryKey
 
 RECORDING_ATTENTION = "recording_sdpa"
 
-Recorded = tuple[Tensor, Tensor, float]
-_record: ContextVar[list[Recorded] | None] = ContextVar("_record", default=None)
+
+class _Recording:
+    """Queries and keys of the layers asked for; layers call in their order, and count from 1."""
+
+    def __init__(self, layers: Collection[int]) -> None:
+        self.layers, self.num_calls = layers, 0
+        self.found: dict[int, QueryKey] = {}
+
+    def keep(self, query: Tensor, key: Tensor, scaling: float) -> None:
+        self.num_calls += 1
+        if self.num_calls in self.layers:
+            self.found[self.num_calls] = QueryKey(query, key, scaling)
+
+
+_record: ContextVar[_Recording | None] = ContextVar("_record", default=None)
 
 
 @dataclass(frozen=True)
@@ -30,37 +43,40 @@ class Signals:
     """One model's forward pass.
 
     Attributes:
-        attention: Per layer, query and key of shape (batch, heads, tokens, head width) and their
-            scaling; empty unless recorded.
+        attention: Queries and keys by layer, counted from 1; of the layers that were asked for.
         hidden: Hidden states of shape (batch, tokens, width): the embedding output (layer 0),
-            then each layer's output, so that `hidden[m]` is layer m.
+            then each layer's output, so that `hidden[m]` is layer m. Empty unless asked for.
         logits: Shape (batch, outputs), or None for a bare encoder.
     """
 
-    attention: list[Recorded]
-    hidden: tuple[Tensor, ...]
+    attention: Mapping[int, QueryKey]
+    hidden: Mapping[int, Tensor]
     logits: Tensor | None = None
 
-    def scores(self, layer: int) -> Tensor:
-        """Return a layer's attention scores before the softmax; layers count from 1."""
-        return attention_scores(*self.attention[layer - 1])
 
-
-def read_signals(model: PreTrainedModel, batch: dict[str, Tensor], *, attention: bool) -> Signals:
+def read_signals(
+    model: PreTrainedModel,
+    batch: dict[str, Tensor],
+    *,
+    attention: Collection[int] = (),
+    hidden: bool = False,
+) -> Signals:
     """Run a model and return what distillation reads of it.
 
     Args:
         model: An encoder, or a sequence classifier; prepared by `record_attention` if its
             attention is asked for.
         batch: input_ids, attention_mask (boolean), token_type_ids; each (batch, tokens).
-        attention: Whether to keep queries and keys.
+        attention: The layers, from 1, whose queries and keys to keep.
+        hidden: Whether to keep the layers' outputs.
     """
     inputs = {key: batch[key] for key in ("input_ids", "attention_mask")}
     if "token_type_ids" in batch and takes_token_types(model):
         inputs["token_type_ids"] = batch["token_type_ids"]
     with _recording(attention) as recorded:
-        outputs = model(**inputs, output_hidden_states=True)
-    return Signals(recorded, tuple(outputs.hidden_states), getattr(outputs, "logits", None))
+        outputs = model(**inputs, output_hidden_states=hidden)
+    states = dict(enumerate(outputs.hidden_states)) if hidden else {}
+    return Signals(recorded.found, states, getattr(outputs, "logits", None))
 
 
 def takes_token_types(model: PreTrainedModel) -> bool:
@@ -78,23 +94,23 @@ def record_attention(model: PreTrainedModel) -> None:
     AttentionMaskInterface.register(RECORDING_ATTENTION, sdpa_mask)
     model.set_attn_implementation(RECORDING_ATTENTION)
     ids = torch.full((1, 2), model.config.pad_token_id or 0, device=model.device) + 1
-    with torch.no_grad(), _recording(True) as recorded:
-        model(input_ids=ids)
     num_layers = model.config.num_hidden_layers
-    if len(recorded) != num_layers:
+    with torch.no_grad(), _recording(range(1, num_layers + 1)) as recorded:
+        model(input_ids=ids)
+    if recorded.num_calls != num_layers:
         raise InputError(
-            f"{model.config.model_type}: {len(recorded)} of {num_layers} layers go through "
+            f"{model.config.model_type}: {recorded.num_calls} of {num_layers} layers go through "
             "transformers' attention interface; choose a BERT or RoBERTa style encoder, or set "
             "loss.attn_weight to 0"
         )
 
 
 @contextmanager
-def _recording(enabled: bool) -> Iterator[list[Recorded]]:
-    recorded: list[Recorded] = []
-    token = _record.set(recorded if enabled else None)
+def _recording(layers: Collection[int]) -> Iterator[_Recording]:
+    recording = _Recording(layers)
+    token = _record.set(recording if layers else None)
     try:
-        yield recorded
+        yield recording
     finally:
         _record.reset(token)
 
@@ -107,10 +123,10 @@ def _recording_attention(
     attention_mask: Tensor | None,
     **kwargs: Any,
 ) -> tuple[Tensor, Tensor | None]:
-    recorded = _record.get()
-    if recorded is not None:
+    recording = _record.get()
+    if recording is not None:
         scaling = kwargs.get("scaling")
-        recorded.append((query, key, query.shape[-1] ** -0.5 if scaling is None else scaling))
+        recording.keep(query, key, query.shape[-1] ** -0.5 if scaling is None else scaling)
     attended: tuple[Tensor, Tensor | None] = sdpa_attention_forward(
         module, query, key, value, attention_mask, **kwargs
     )

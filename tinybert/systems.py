@@ -4,11 +4,12 @@ from typing import Literal
 
 from pydantic import Field
 
-from tinybert.distillation import Projection
+from tinybert.batching import BatchKind
 from tinybert.layer_map import LayerMap
+from tinybert.projections import Projection
+from tinybert.schedule import Schedule
 from tinybert.settings import Settings
 from tinybert.student import Initialisation, Shape
-from tinybert.training import Schedule
 
 LayerTerm = Literal["attention", "hidden", "embedding"]
 OutputTerm = Literal["prediction", "label"]
@@ -20,6 +21,7 @@ class Grid(Settings):
     num_epochs: float = Field(gt=0)
     max_steps: int | None = Field(ge=1)
     batch_sizes: list[int] = Field(min_length=1)
+    batches: BatchKind = "rows"
     learning_rates: list[float] = Field(min_length=1)
     warmup_ratio: float = Field(ge=0, lt=1)
     weight_decay: float = Field(ge=0)
@@ -31,6 +33,7 @@ class Grid(Settings):
                 num_epochs=self.num_epochs,
                 max_steps=self.max_steps,
                 batch_size=batch_size,
+                batches=self.batches,
                 learning_rate=learning_rate,
                 warmup_ratio=self.warmup_ratio,
                 weight_decay=self.weight_decay,
