@@ -80,6 +80,8 @@ def run_pipeline(request: Request, *, training_slots: int, pull: bool, push: boo
             require_valid_params(root)
         graph = with_upstream(read_graph(root), request.targets)
         environment = {"DVC_EXP_NAME": request.experiment} if request.experiment else {}
+        if pull:  # other machines make the other systems
+            environment["TINYBERT_TOGETHER"] = "0"
         walk = Walk(root, changed_stages(root), Room(training_slots), environment, pull)
         stack.callback(walk.processes.stop)
         walk_graph(graph, walk)

@@ -118,7 +118,7 @@ def main(system: str, task: str) -> str:
     general, teacher_folder = Path("models/general") / system, Path("models/teacher") / task
     augmented, folder = Path("data/augmented") / task, Path("models/intermediate") / system / task
     history_file = Path(f"reports/training/intermediate_distill/{system}-{task}.csv")
-    weights = phase_weights(phase.terms, loss)
+    weights = phase_weights(phase.terms, loss, phase.weights)
     if not weights:
         with replace_folder(folder) as partial:
             shutil.copytree(general, partial, dirs_exist_ok=True)

@@ -222,8 +222,16 @@ def require_equal_heads(student: PreTrainedConfig, teacher: PreTrainedConfig) ->
         )
 
 
-def phase_weights(terms: Sequence[Term], loss: Loss) -> dict[Term, float]:
-    """Weigh the terms that a system's file names for a phase; the label term always weighs 1."""
+def phase_weights(
+    terms: Sequence[Term], loss: Loss, factors: Mapping[Any, float] | None = None
+) -> dict[Term, float]:
+    """Weigh the terms that a system's file names for a phase; the label term always weighs 1.
+
+    Args:
+        terms: The phase's terms.
+        loss: The weights of params.yaml.
+        factors: The system's own, times those; a term left out has 1.
+    """
     weights: dict[Term, float] = {
         "attention": loss.attn_weight,
         "hidden": loss.hidden_weight,
@@ -231,4 +239,5 @@ def phase_weights(terms: Sequence[Term], loss: Loss) -> dict[Term, float]:
         "prediction": loss.prediction_weight,
         "label": 1.0,
     }
-    return {term: weights[term] for term in terms if weights[term]}
+    weighed = {term: weights[term] * (factors or {}).get(term, 1.0) for term in terms}
+    return {term: weight for term, weight in weighed.items() if weight}

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import time
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,8 @@ def checkpoints_folder(stage: str, settings: dict[str, Any], inputs: list[Path])
         for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
             if file.is_file():
                 digest.update(str(file.name).encode())
-                with file.open("rb") as stream:
-                    digest.update(hashlib.file_digest(stream, "sha256").digest())
+                status = file.stat()
+                digest.update(_file_digest(file, status.st_size, status.st_mtime_ns))
     folder = Path(os.environ.get("DVC_ROOT", ".")) / "checkpoints" / stage
     own = folder / digest.hexdigest()[:16]
     if not rank():
@@ -40,9 +41,15 @@ def checkpoints_folder(stage: str, settings: dict[str, Any], inputs: list[Path])
     return own
 
 
+@cache
+def _file_digest(file: Path, size: int, changed: int) -> bytes:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").digest()
+
+
 def _remove_abandoned(folder: Path, own: Path) -> None:
     oldest = time.time() - DAYS_KEPT * 24 * 3600
-    for run in folder.glob("*"):
+    for run in folder.glob("*/"):
         if run != own and max(_written(path) for path in [run, *run.rglob("*")]) < oldest:
             shutil.rmtree(run, ignore_errors=True)
 

@@ -27,7 +27,7 @@ from tinybert.listeners import Row, announce
 from tinybert.processes import num_processes, of_the_first, rank, sum_over_all, wait_for_all
 from tinybert.resuming import PARTIAL, WEIGHTS, last_checkpoint, put_in_place, state_of
 from tinybert.schedule import Run, Schedule
-from tinybert.together import Together
+from tinybert.together import Together, log_of
 
 Evaluate = Callable[[], dict[str, float]]
 
@@ -126,7 +126,7 @@ class PhaseTrainer(Trainer):  # type: ignore[misc]
     def _clip_grad_norm(self, model: nn.Module) -> Tensor:
         """Clip each student's gradient by its own norm, as if it were trained alone."""
         whole = self.accelerator.unwrap_model(model)
-        parts = whole.students.values() if isinstance(whole, Together) else [whole]
+        parts = list(whole.students) if isinstance(whole, Together) else [whole]
         limit = self.args.max_grad_norm
         norms = [nn.utils.clip_grad_norm_(part.parameters(), limit) for part in parts]
         return norms[0]
@@ -190,6 +190,8 @@ class PhaseTrainer(Trainer):  # type: ignore[misc]
         now = time.monotonic()
         speed = int(self._num_tokens) * self.args.world_size / max(now - self._row_time, 1e-9)
         self._num_tokens, self._row_time = 0, now
+        if isinstance(self.model, Together):
+            logs = log_of(self.model.names[0], logs)
         announce(Row(self.run.point, self.state.global_step, {**logs, "tokens_per_second": speed}))
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:

@@ -1,6 +1,6 @@
 """What a system's file in params/systems/ may say of each phase."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -12,6 +12,7 @@ from tinybert.settings import Settings
 from tinybert.student import Initialisation, Shape
 
 LayerTerm = Literal["attention", "hidden", "embedding"]
+Weight = Annotated[float, Field(ge=0)]
 OutputTerm = Literal["prediction", "label"]
 
 
@@ -47,6 +48,7 @@ class LayerPhase(Settings):
     """General or intermediate distillation; no terms: the student passes through."""
 
     terms: list[LayerTerm]
+    weights: dict[LayerTerm, Weight] = Field(default_factory=dict)  # times those of params.yaml
 
 
 class OutputPhase(Settings):

@@ -5,7 +5,7 @@ state, so each ends with the weights it would have if it were trained alone.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,18 +19,20 @@ class Together(nn.Module):
     """Students that match layers of the same teacher.
 
     Args:
-        students: By name, without dots; all with the same `Teacher` object.
+        students: By name; all with the same `Teacher` object.
     """
 
     def __init__(self, students: Mapping[str, Distillation]) -> None:
         super().__init__()
-        self.students = nn.ModuleDict(students)
+        self.names = list(students)
+        self.students = nn.ModuleList(students.values())
 
     def forward(self, **batch: Tensor) -> dict[str, Tensor]:
         """Return the sum of the students' losses as `loss`, and each one's terms by its name."""
-        students: Mapping[str, Any] = dict(self.students.items())
-        teacher = next(iter(students.values())).teacher
-        read = [student.read_of_teacher() for student in students.values()]
+        students = cast(list[Distillation], list(self.students))
+        read = [student.read_of_teacher() for student in students]
+        teacher = students[0].teacher
+        assert teacher is not None
         signals = teacher.signals(
             batch,
             attention=set().union(*(each["attention"] for each in read)),
@@ -38,19 +40,16 @@ class Together(nn.Module):
         )
         seed = torch.initial_seed()
         terms: dict[str, Tensor] = {}
-        for name, student in students.items():
+        for name, student in zip(self.names, students, strict=True):
             torch.manual_seed(seed)
             found = student.terms(batch, signals)
             terms |= {f"{name}{BETWEEN}{term}": value for term, value in found.items()}
-        total = torch.stack([terms[f"{name}{BETWEEN}loss"] for name in students]).sum()
+        total = torch.stack([terms[f"{name}{BETWEEN}loss"] for name in self.names]).sum()
         return {"loss": total} | terms
 
 
-def history_of(student: str, log: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the log as it would be if the student had been trained alone."""
+def log_of(student: str, row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row of the log as it would be if the student had been trained alone."""
     prefix = student + BETWEEN
-    rows = []
-    for row in log:
-        own = {key.removeprefix(prefix): row[key] for key in row if key.startswith(prefix)}
-        rows.append({key: row[key] for key in row if BETWEEN not in key} | own)
-    return rows
+    own = {key.removeprefix(prefix): row[key] for key in row if key.startswith(prefix)}
+    return {key: row[key] for key in row if BETWEEN not in key} | own

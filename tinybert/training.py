@@ -3,22 +3,28 @@
 Loops, devices, mixed precision, clipping, schedules, checkpoints and resuming are the Trainer's.
 """
 
+import hashlib
 import json
 import math
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
-from safetensors.torch import load_model
+from safetensors.torch import load_model, save_model
 from torch import nn
 from transformers import set_seed
 
 from tinybert.batching import Rows
+from tinybert.distillation import Distillation
 from tinybert.errors import InputError
 from tinybert.listeners import Ended, Started, announce, announced
+from tinybert.outputs import replace_folder
 from tinybert.phase_trainer import Evaluate, PhaseTrainer
 from tinybert.processes import wait_for_all
-from tinybert.resuming import FINISHED, HISTORY, WEIGHTS, keep_finished
+from tinybert.resuming import FINISHED, HISTORY, WEIGHTS, keep_finished, state_of
 from tinybert.schedule import Run, Schedule, require_shareable
+from tinybert.together import Together, log_of
 
 
 def train(
@@ -66,6 +72,51 @@ def train(
     best, history = kept["best"], _history(kept["log"])
     announce(Ended(run.point, history))
     return history, math.nan if best is None else float(best)
+
+
+def train_together(
+    models: Mapping[str, Distillation],
+    rows: Rows,
+    pad_token_id: int,
+    schedule: Schedule,
+    runs: Mapping[str, Run],
+) -> None:
+    """Train several students on one pass of their teacher each step, as `train` would each.
+
+    What comes out is kept in each one's run, where `train` then finds it.
+
+    Args:
+        models: By name, all with one teacher; the listeners hear of the first.
+        rows: Training rows.
+        pad_token_id: For padding batches.
+        schedule: Length and speed, of all.
+        runs: Where and how, by name; they differ in phase and checkpoints alone.
+
+    Raises:
+        InputError: As in `train`; one student's loss that is no number stops all.
+    """
+    first = next(iter(runs.values()))
+    names = hashlib.sha256("".join(run.checkpoints.name for run in runs.values()).encode())
+    folder = first.checkpoints.with_name(f"together_{names.hexdigest()[:16]}")
+    group = replace(first, checkpoints=folder, phase=" + ".join(run.phase for run in runs.values()))
+    together = Together(models)
+    set_seed(group.seed)
+    try:
+        with announced(Started(first.checkpoints.name, first.phase, "", schedule.model_dump())):
+            trainer = PhaseTrainer(together, rows, pad_token_id, schedule, group, None)
+            last = trainer.run_to_the_end()
+    except InputError:
+        group.finish()  # each alone begins anew
+        raise
+    load_model(together, last / WEIGHTS)
+    log = state_of(last).log_history
+    for name, run in runs.items():
+        with replace_folder(run.checkpoints / FINISHED) as finished:
+            save_model(models[name], str(finished / WEIGHTS))
+            kept = {"best": None, "log": [log_of(name, row) for row in log]}
+            (finished / HISTORY).write_text(json.dumps(kept), encoding="utf-8")
+    wait_for_all()
+    group.finish()
 
 
 def _history(log: list[dict[str, Any]]) -> pd.DataFrame:
