@@ -17,6 +17,7 @@ TRAINING = (  # they use every core, or the accelerator
     "finetune_teacher",
     "general_distill",
     "augment",
+    "teacher_logits",
     "intermediate_distill",
     "prediction_distill",
 )

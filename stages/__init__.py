@@ -28,6 +28,7 @@ NAMES = (
     "finetune_teacher",
     "general_distill",
     "augment",
+    "teacher_logits",
     "intermediate_distill",
     "prediction_distill",
     "evaluate",

@@ -7,26 +7,23 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
-from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
 from stages import run
 from tinybert.batching import EncodedRows
-from tinybert.checkpoints import load_classifier, load_tokenizer, require_same_vocabulary
-from tinybert.classifier import best_of_grid, dev_scores, label_names, new_classifier
+from tinybert.checkpoints import load_tokenizer
+from tinybert.classifier import best_of_grid, dev_scores, new_classifier
 from tinybert.distillation import Distillation, Loss, Weights, phase_weights
 from tinybert.errors import InputError
 from tinybert.evaluation import encode_split
 from tinybert.fingerprint import checkpoints_folder
 from tinybert.outputs import replace_file, replace_folder
 from tinybert.precision import Precision, autocast_dtype
-from tinybert.prediction import predict_logits
 from tinybert.schedule import Run
 from tinybert.settings import read_param, read_section, read_system, read_task
 from tinybert.systems import Grid, OutputPhase
-from tinybert.tasks import TRAIN, TaskFile, TaskInfo, read_info, read_split
-from tinybert.teacher import Teacher
+from tinybert.tasks import TRAIN, TaskFile, read_info, read_split
+from tinybert.teacher_logits import first_rows, read_logits
 from tinybert.training import empty_history
 
 
@@ -37,37 +34,27 @@ class PredictionDistillSettings(Grid):
 SETTINGS = PredictionDistillSettings
 
 
-def teacher_logits(
-    folder: Path, info: TaskInfo, rows: EncodedRows, dtype: torch.dtype | None
-) -> NDArray[np.float32]:
-    """Return the teacher's logits of every row: one pass, however many epochs follow.
+def rows_with_logits(frame: pd.DataFrame, logits: pd.DataFrame, original: bool) -> pd.DataFrame:
+    """Return the rows that the teacher has scored, with the column `row` of their number.
+
+    Args:
+        frame: The augmented set.
+        logits: Of `read_logits`.
+        original: Whether to take the rows as they were before augmentation alone.
 
     Raises:
-        InputError: The teacher's label names are not the task's, in the task's order.
+        InputError: Original rows are asked for that the teacher has not scored.
     """
-    model = load_classifier(folder)
-    names = label_names(model)
-    if info.labels and names != info.labels:
-        raise InputError(
-            f"{folder}: the teacher's labels are not the task's, got {', '.join(names)}; expected "
-            f"{', '.join(info.labels)}: run `dvc repro finetune_teacher@{info.name}`"
-        )
-    if torch.cuda.is_available():
-        model.cuda()
-    teacher = Teacher(model, dtype)
-    return predict_logits(teacher.model, rows, dtype, title="teacher's logits")
-
-
-def rows_trained_on(frame: pd.DataFrame, grid: Grid, seed: int) -> pd.DataFrame:
-    """Return as many rows, drawn at random, as the longest schedule trains on; at most all.
-
-    The teacher then need not score rows that `max_steps` would never reach.
-    """
-    schedules = grid.schedules()
-    num_seen = max(each.num_steps(len(frame)) * each.batch_size for each in schedules)
-    if num_seen >= len(frame):
-        return frame
-    return frame.sample(num_seen, random_state=seed)
+    numbers = logits.index.to_numpy()
+    if original:
+        wanted = first_rows(frame["row"].to_numpy())
+        if missing := len(np.setdiff1d(wanted, numbers)):
+            raise InputError(
+                f"teacher_logits: the original rows are needed, got all but {missing:,} of "
+                f"{len(wanted):,}; set teacher_logits.also_original to true"
+            )
+        numbers = wanted
+    return frame.iloc[numbers].assign(row=numbers)
 
 
 def prediction_distill(
@@ -120,28 +107,35 @@ def main(system: str, task: str) -> str:
     temperature = read_param("loss.temperature", float)
     seed, precision = read_param("seed", int), read_param("precision", Precision)
     task_file, task_folder = read_task(task, TaskFile), Path("data/tasks") / task
-    encoder, teacher = Path("models/intermediate") / system / task, Path("models/teacher") / task
-    augmented = (phase.data or task_file.prediction_data) == "augmented"
-    source = Path("data/augmented") / task if augmented else task_folder
+    encoder, scored = (
+        Path("models/intermediate") / system / task,
+        Path("data/teacher_logits") / task,
+    )
+    original = (phase.data or task_file.prediction_data) == "original"
+    augmented = Path("data/augmented") / task
     weights, grid = phase_weights(phase.terms, loss), phase.grid(settings)
-    dtype = autocast_dtype(precision)
     info, tokenizer = read_info(task_folder), load_tokenizer(encoder)
-    require_same_vocabulary(tokenizer, load_tokenizer(teacher), str(encoder))
     read = {"grid": grid.model_dump(), "weights": weights, "temperature": temperature}
     read |= {"seed": seed, "precision": precision, "task": task_file.model_dump()}
+    read |= {"original": original}
     how = Run(
         phase=f"prediction_distill {system} {task}",
-        checkpoints=checkpoints_folder("prediction_distill", read, [encoder, teacher, source]),
+        checkpoints=checkpoints_folder(
+            "prediction_distill", read, [encoder, scored, augmented, task_folder]
+        ),
         seed=seed,
-        dtype=dtype,
+        dtype=autocast_dtype(precision),
     )
     chosen, history = "without terms", empty_history()
     student = new_classifier(encoder, info, seed)
     if weights:
-        frame = rows_trained_on(read_split(source, TRAIN), grid, seed)
-        rows = encode_split(frame, tokenizer, task_file.max_length)
+        frame = read_split(task_folder if original else augmented, TRAIN)
+        targets = {}
         if "prediction" in weights:
-            rows = rows.with_targets(teacher_logits=teacher_logits(teacher, info, rows, dtype))
+            logits = read_logits(scored)
+            frame = rows_with_logits(read_split(augmented, TRAIN), logits, original)
+            targets["teacher_logits"] = logits.loc[frame["row"]].to_numpy(np.float32)
+        rows = encode_split(frame, tokenizer, task_file.max_length).with_targets(**targets)
         student, history, choice = prediction_distill(
             encoder, task_folder, rows, weights, temperature, grid, task_file.max_length, how
         )

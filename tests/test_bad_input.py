@@ -152,15 +152,13 @@ def test_a_corpus_of_another_vocabulary_is_refused(workspace, capsys, monkeypatc
 
 
 def test_a_teacher_whose_labels_were_swapped_is_refused(workspace, capsys, monkeypatch):
-    importlib.import_module("stages.general_distill").main("tinybert_mini")
-    shutil.copytree("models/general/tinybert_mini", "models/intermediate/tinybert_mini/reviews")
     shutil.copytree("data/tasks/reviews", "data/augmented/reviews")
     file = Path("models/teacher/reviews/config.json")
     text = file.read_text().replace('"0": "bad"', '"0": "x"').replace('"1": "good"', '"1": "bad"')
     file.write_text(text.replace('"0": "x"', '"0": "good"'))
-    (line,) = refused(capsys, monkeypatch, "prediction_distill", "tinybert_mini", "reviews")
+    (line,) = refused(capsys, monkeypatch, "teacher_logits", "reviews")
     assert "got good, bad; expected bad, good" in line
-    assert not Path("models/student").exists()
+    assert not Path("data/teacher_logits").exists()
 
 
 def test_a_pickled_teacher_is_refused(workspace, capsys, monkeypatch):

@@ -57,6 +57,17 @@ class EncodedRows(Dataset[Row]):
         """Return the same rows with further targets."""
         return replace(self, targets={**self.targets, **targets})
 
+    def part(self, start: int, stop: int) -> "EncodedRows":
+        """Return the rows from `start` on, before `stop`, without values per token."""
+        begin = int(self.ends[start - 1]) if start else 0
+        end = int(self.ends[stop - 1]) if stop else 0
+        return EncodedRows(
+            self.ids[begin:end],
+            self.ends[start:stop] - begin,
+            self.first_lengths[start:stop],
+            {name: values[start:stop] for name, values in self.targets.items()},
+        )
+
     def with_token_targets(self, **targets: Tensor) -> "EncodedRows":
         """Return the same rows with further values per token."""
         return replace(self, token_targets={**self.token_targets, **targets})

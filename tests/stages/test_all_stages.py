@@ -31,7 +31,7 @@ def workspace(tmp_path_factory) -> Path:
     try:
         for stage in ("prepare_corpus", "fetch_teacher", "word_vectors"):
             main_of(stage)()
-        for stage in ("prepare_task", "finetune_teacher", "augment"):
+        for stage in ("prepare_task", "finetune_teacher", "augment", "teacher_logits"):
             for task in TASKS:
                 main_of(stage)(task)
         for system in SYSTEMS:
@@ -127,7 +127,8 @@ def test_histories_name_the_terms_of_their_phase(workspace):
 
 def test_nothing_unfinished_is_left(workspace):
     assert not list(workspace.rglob("*.partial"))
-    assert not [path for path in (workspace / "checkpoints").rglob("*") if path.is_file()]
+    files = [path.name for path in (workspace / "checkpoints").rglob("*") if path.is_file()]
+    assert set(files) <= {"tinybert_mini.made", "lock"}
 
 
 def test_the_report_is_written(workspace):
@@ -166,23 +167,25 @@ def test_a_teacher_with_other_labels_is_refused(workspace, tmp_path):
         finetuned_classifier(workspace / "models/teacher/reviews", info)
 
 
-def test_no_more_rows_are_scored_than_the_longest_schedule_trains_on():
-    from stages.prediction_distill import rows_trained_on
-    from tinybert.systems import Grid
+def test_the_teachers_logits_are_those_of_the_augmented_rows(workspace):
+    from tinybert.teacher_logits import read_logits
 
-    frame = pd.DataFrame({"sentence1": [f"row {number}" for number in range(100)]})
-    grid = Grid(
-        num_epochs=2.0,
-        max_steps=5,
-        batch_sizes=[4, 8],
-        learning_rates=[1e-3],
-        warmup_ratio=0.0,
-        weight_decay=0.0,
-    )
-    seen = rows_trained_on(frame, grid, seed=1)
-    assert len(seen) == 40  # 5 steps of 8 rows
-    assert seen["sentence1"].is_unique
-    assert set(seen.index) != set(range(40))
-    assert rows_trained_on(frame, grid, seed=1).equals(seen)
-    longer = grid.model_copy(update={"max_steps": None})
-    assert rows_trained_on(frame, longer, seed=1) is frame
+    folder = workspace / "models/teacher/reviews"
+    model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    augmented = read_split(workspace / "data/augmented/reviews", "train")
+    logits = read_logits(workspace / "data/teacher_logits/reviews")
+    assert logits.index.tolist() == list(range(len(augmented)))
+    for number in (0, 1, len(augmented) - 1):
+        text = augmented["sentence1"].iloc[number]
+        expected = model(**tokenizer(text, return_tensors="pt")).logits[0].tolist()
+        assert logits.loc[number].tolist() == pytest.approx(expected, rel=1e-3, abs=1e-4)
+
+
+def test_the_teacher_is_not_loaded_to_distil_its_predictions(workspace, tmp_path):
+    hidden = tmp_path / "teacher"
+    (workspace / "models/teacher").rename(hidden)
+    try:
+        main_of("prediction_distill")("tinybert_mini", "reviews")
+    finally:
+        hidden.rename(workspace / "models/teacher")
