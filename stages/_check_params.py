@@ -47,6 +47,7 @@ class ParamsFile(Settings):
     profile: str
     seed: int = Field(ge=0, lt=2**32)
     precision: Precision
+    torch_compile: bool
     tasks: list[str] = Field(min_length=1)
     systems: list[str] = Field(min_length=1)
     loss: LossSection

@@ -79,6 +79,7 @@ def main(task: str) -> str:
     settings = read_section("finetune_teacher", FinetuneTeacherSettings)
     task_file, task_folder = read_task(task, TaskFile), Path("data/tasks") / task
     seed, precision = read_param("seed", int), read_param("precision", Precision)
+    compiled = read_param("torch_compile", bool)
     info = read_info(task_folder)
     if task_file.teacher is not None:
         folder = Path(task_file.teacher)
@@ -87,12 +88,13 @@ def main(task: str) -> str:
         history, how = empty_history(), None
     else:
         read: dict[str, Any] = {"settings": settings.model_dump(), "task": task_file.model_dump()}
-        read |= {"seed": seed, "precision": precision}
+        read |= {"seed": seed, "precision": precision, "compile": compiled}
         how = Run(
             phase=f"finetune_teacher {task}",
             checkpoints=checkpoints_folder("finetune_teacher", read, [PRETRAINED, task_folder]),
             seed=seed,
             dtype=autocast_dtype(precision),
+            compile=compiled,
         )
         tokenizer = load_tokenizer(PRETRAINED)
         model, history = finetune_teacher(

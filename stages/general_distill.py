@@ -81,6 +81,7 @@ def read_recipe(system: str, settings: GeneralDistillSettings, teacher: PreTrain
         embedding_weight=read_param("loss.embedding_weight", float),
     )
     seed, precision = read_param("seed", int), read_param("precision", Precision)
+    compiled = read_param("torch_compile", bool)
     weights = phase_weights(phase.terms, loss, phase.weights)
     layers = teacher_layers(layer_map, shape.num_hidden_layers, teacher.config.num_hidden_layers)
     read: dict[str, Any] = {
@@ -92,10 +93,13 @@ def read_recipe(system: str, settings: GeneralDistillSettings, teacher: PreTrain
     how = Run(
         phase=f"general_distill {system}",
         checkpoints=checkpoints_folder(
-            "general_distill", {**read, "precision": precision}, [PRETRAINED, CORPUS]
+            "general_distill",
+            {**read, "precision": precision, "compile": compiled},
+            [PRETRAINED, CORPUS],
         ),
         seed=seed,
         dtype=autocast_dtype(precision),
+        compile=compiled,
         save_steps=settings.save_steps,
     )
     return Recipe(system, shape, start, weights, layers, projection, how)

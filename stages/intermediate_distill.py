@@ -114,6 +114,7 @@ def main(system: str, task: str) -> str:
         embedding_weight=read_param("loss.embedding_weight", float),
     )
     seed, precision = read_param("seed", int), read_param("precision", Precision)
+    compiled = read_param("torch_compile", bool)
     task_file = read_task(task, TaskFile)
     general, teacher_folder = Path("models/general") / system, Path("models/teacher") / task
     augmented, folder = Path("data/augmented") / task, Path("models/intermediate") / system / task
@@ -140,11 +141,12 @@ def main(system: str, task: str) -> str:
         phase=f"intermediate_distill {system} {task}",
         checkpoints=checkpoints_folder(
             "intermediate_distill",
-            {**read, "precision": precision},
+            {**read, "precision": precision, "compile": compiled},
             [general, teacher_folder, augmented],
         ),
         seed=seed,
         dtype=autocast_dtype(precision),
+        compile=compiled,
         save_steps=settings.save_steps,
     )
     rows = encode_split(read_split(augmented, TRAIN), tokenizer, task_file.max_length)

@@ -106,6 +106,7 @@ def main(system: str, task: str) -> str:
     loss = Loss(prediction_weight=read_param("loss.prediction_weight", float))
     temperature = read_param("loss.temperature", float)
     seed, precision = read_param("seed", int), read_param("precision", Precision)
+    compiled = read_param("torch_compile", bool)
     task_file, task_folder = read_task(task, TaskFile), Path("data/tasks") / task
     encoder, scored = (
         Path("models/intermediate") / system / task,
@@ -116,7 +117,12 @@ def main(system: str, task: str) -> str:
     weights, grid = phase_weights(phase.terms, loss), phase.grid(settings)
     info, tokenizer = read_info(task_folder), load_tokenizer(encoder)
     read = {"grid": grid.model_dump(), "weights": weights, "temperature": temperature}
-    read |= {"seed": seed, "precision": precision, "task": task_file.model_dump()}
+    read |= {
+        "seed": seed,
+        "precision": precision,
+        "compile": compiled,
+        "task": task_file.model_dump(),
+    }
     read |= {"original": original}
     how = Run(
         phase=f"prediction_distill {system} {task}",
@@ -125,6 +131,7 @@ def main(system: str, task: str) -> str:
         ),
         seed=seed,
         dtype=autocast_dtype(precision),
+        compile=compiled,
     )
     chosen, history = "without terms", empty_history()
     student = new_classifier(encoder, info, seed)

@@ -8,11 +8,13 @@ from transformers import BertConfig, BertModel
 
 from tests.models import tiny_batch, tiny_classifier, tiny_encoder
 from tests.plain_attention import attention_scores, plain_attention_loss
+from tests.test_training import rows_of
+from tinybert.batching import TokenBatches, collate
 from tinybert.distillation import Distillation, Loss, phase_weights
 from tinybert.errors import InputError
 from tinybert.layer_map import teacher_layers
 from tinybert.projections import Projections
-from tinybert.signals import read_signals, record_attention
+from tinybert.signals import compile_layers, read_signals, record_attention
 from tinybert.teacher import Teacher
 
 LAYER_WEIGHTS = {"attention": 1.0, "hidden": 1.0, "embedding": 1.0}
@@ -207,3 +209,58 @@ def test_a_bert_config_keeps_no_trace_of_the_recording_attention(tmp_path):
     student.save_pretrained(tmp_path)
     assert "recording" not in (tmp_path / "config.json").read_text()
     assert isinstance(BertModel.from_pretrained(tmp_path).config, BertConfig)
+
+
+def test_compiled_layers_are_asked_of_student_and_teacher_and_found_in_other_architectures():
+    from transformers import DistilBertConfig, DistilBertModel, RobertaConfig, RobertaModel
+
+    teacher, student = tiny_encoder(seed=1), tiny_encoder()
+    Distillation(student, LAYER_WEIGHTS, Teacher(teacher), [1, 2]).compile_layers()
+    sizes = {"vocab_size": 50, "hidden_size": 24, "num_attention_heads": 4}
+    roberta = RobertaModel(RobertaConfig(**sizes, num_hidden_layers=2))
+    distilbert = DistilBertModel(DistilBertConfig(vocab_size=50, dim=24, n_heads=4, n_layers=2))
+    for model in (roberta, distilbert):
+        compile_layers(model)
+    layers = [*teacher.encoder.layer, *student.encoder.layer, *roberta.encoder.layer]
+    layers += list(distilbert.transformer.layer)
+    assert len(layers) == 8
+    assert all(layer._compiled_call_impl is not None for layer in layers)
+    assert student.embeddings._compiled_call_impl is None
+
+
+@pytest.mark.slow
+def test_compiled_layers_give_the_same_terms_and_gradients():
+    def made() -> Distillation:
+        torch.manual_seed(5)
+        teacher = tiny_encoder(seed=1, hidden_size=32)
+        return Distillation(tiny_encoder(), LAYER_WEIGHTS, Teacher(teacher), [1, 2]).eval()
+
+    plain, compiled = made(), made()
+    compiled.projections.load_state_dict(plain.projections.state_dict())
+    compiled.compile_layers()
+    expected, found = plain(**tiny_batch()), compiled(**tiny_batch())
+    for name, value in expected.items():
+        assert found[name].item() == pytest.approx(value.item(), rel=1e-4), name
+    expected["loss"].backward()
+    found["loss"].backward()
+    for ours, theirs in zip(compiled.parameters(), plain.parameters(), strict=True):
+        if theirs.grad is not None:
+            torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-3, atol=1e-5)
+
+
+def test_the_mean_over_an_epochs_batches_is_that_of_all_rows_at_once():
+    # Batches by tokens have unequal numbers of rows, tokens and pairs: each counts by its share.
+    rows = rows_of(37)
+    weights = {"attention": 1.0, "hidden": 1.0, "embedding": 1.0}
+    model = Distillation(tiny_encoder(), weights, Teacher(tiny_encoder(seed=1)), [1, 2]).eval()
+    labels = Distillation(tiny_classifier(), {"label": 1.0}).eval()
+    batches = TokenBatches(rows.lengths, 8, seed=0)
+    for distillation in (model, labels):
+        whole = distillation(**collate([rows[number] for number in range(37)], 0))
+        parts = [
+            distillation(**collate([rows[number] for number in batch], 0, batches.per_batch))
+            for batch in batches
+        ]
+        for name, value in whole.items():
+            mean = sum(part[name].item() for part in parts) / len(parts)
+            assert mean == pytest.approx(value.item(), rel=1e-4), name

@@ -25,7 +25,7 @@ from tinybert.losses import (
 from tinybert.processes import num_processes, shares, sum_over_all
 from tinybert.projections import Projection, Projections
 from tinybert.settings import Settings
-from tinybert.signals import Signals, read_signals, record_attention
+from tinybert.signals import Signals, compile_layers, read_signals, record_attention
 from tinybert.teacher import TeacherSignals
 
 Term = Literal["attention", "hidden", "embedding", "prediction", "label"]
@@ -95,6 +95,12 @@ class Distillation(nn.Module):
     @property
     def _matches_layers(self) -> bool:
         return bool(TRANSFORMER_TERMS & self.weights.keys())
+
+    def compile_layers(self) -> None:
+        """Let torch.compile make kernels for the layers of student and teacher."""
+        compile_layers(self.student)
+        if self.teacher is not None:
+            self.teacher.compile_layers()
 
     def forward(self, **batch: Tensor) -> dict[str, Tensor]:
         """Return the weighted sum as `loss`, and each term, unweighted, as `loss/<term>`.

@@ -22,6 +22,7 @@ from transformers import (
 )
 
 from tinybert.batching import EpochBatches, PartBatches, Parts, Rows, collate, epoch_batches
+from tinybert.distillation import Distillation
 from tinybert.errors import InputError
 from tinybert.listeners import Row, announce
 from tinybert.processes import num_processes, of_the_first, rank, sum_over_all, wait_for_all
@@ -49,6 +50,8 @@ class PhaseTrainer(Trainer):  # type: ignore[misc]
         evaluate: Evaluate | None,
     ) -> None:
         self.run, self.own_evaluate = run, evaluate
+        if run.compile and isinstance(model, Distillation | Together):
+            model.compile_layers()
         self.batches = epoch_batches(rows, schedule.batch_size, schedule.batches, run.seed)
         super().__init__(
             model=model,
@@ -229,9 +232,7 @@ class _Lines(TrainerCallback):  # type: ignore[misc]
         if "loss" in logs and due:
             self.last = time.monotonic()
             place = f"step {state.global_step}/{state.max_steps}"
-            print(
-                f"{self.run.phase}: {place}, loss {logs['loss']:.4f}", file=sys.stderr, flush=True
-            )
+            print(f"{self.phase}: {place}, loss {logs['loss']:.4f}", file=sys.stderr, flush=True)
 
 
 def _arguments(num_batches: int, schedule: Schedule, run: Run, selects: bool) -> TrainingArguments:

@@ -44,6 +44,7 @@ class Run:
         log_steps: Steps between rows of the history.
         training_id: Name of the whole grid this run is a part of; empty: the checkpoints' folder.
         point: Name of this run in the grid; empty where there is one run.
+        compile: Whether torch.compile makes kernels for the layers; pays on long runs on a GPU.
     """
 
     phase: str
@@ -54,6 +55,7 @@ class Run:
     log_steps: int = 20
     training_id: str = ""
     point: str = ""
+    compile: bool = False
 
     def finish(self) -> None:
         """Remove the checkpoints; called once the outputs are in place."""

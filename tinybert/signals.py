@@ -105,6 +105,24 @@ def record_attention(model: PreTrainedModel) -> None:
         )
 
 
+def compile_layers(model: PreTrainedModel) -> None:
+    """Let torch.compile make kernels for each layer's passes, whatever the batch's shape.
+
+    Raises:
+        InputError: The model has no list of layers to be found.
+    """
+    num_layers = model.config.num_hidden_layers
+    for module in model.base_model.modules():
+        if isinstance(module, nn.ModuleList) and len(module) == num_layers:
+            for layer in module:
+                layer.compile(dynamic=True)
+            return
+    raise InputError(
+        f"torch_compile: no list of {num_layers} layers found, got {model.config.model_type}; "
+        "set torch_compile to false"
+    )
+
+
 @contextmanager
 def _recording(layers: Collection[int]) -> Iterator[_Recording]:
     recording = _Recording(layers)
@@ -115,6 +133,13 @@ def _recording(layers: Collection[int]) -> Iterator[_Recording]:
         _record.reset(token)
 
 
+@torch.compiler.disable  # type: ignore[untyped-decorator]
+def _keep(query: Tensor, key: Tensor, scaling: float | None) -> None:
+    recording = _record.get()
+    if recording is not None:
+        recording.keep(query, key, query.shape[-1] ** -0.5 if scaling is None else scaling)
+
+
 def _recording_attention(
     module: nn.Module,
     query: Tensor,
@@ -123,10 +148,7 @@ def _recording_attention(
     attention_mask: Tensor | None,
     **kwargs: Any,
 ) -> tuple[Tensor, Tensor | None]:
-    recording = _record.get()
-    if recording is not None:
-        scaling = kwargs.get("scaling")
-        recording.keep(query, key, query.shape[-1] ** -0.5 if scaling is None else scaling)
+    _keep(query, key, kwargs.get("scaling"))
     attended: tuple[Tensor, Tensor | None] = sdpa_attention_forward(
         module, query, key, value, attention_mask, **kwargs
     )

@@ -7,7 +7,7 @@ import torch
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from tinybert.batching import Batch
-from tinybert.signals import Signals, read_signals, record_attention
+from tinybert.signals import Signals, compile_layers, read_signals, record_attention
 
 
 class TeacherSignals(Protocol):
@@ -19,6 +19,9 @@ class TeacherSignals(Protocol):
 
     def record_attention(self) -> None:
         """Prepare for queries and keys to be asked for."""
+
+    def compile_layers(self) -> None:
+        """Let torch.compile make kernels for the passes that are still to come."""
 
     def signals(
         self, batch: Batch, *, attention: Collection[int] = (), hidden: bool = False
@@ -47,6 +50,10 @@ class Teacher:
     def record_attention(self) -> None:
         """Prepare for queries and keys to be asked for."""
         record_attention(self.model)
+
+    def compile_layers(self) -> None:
+        """Let torch.compile make kernels for each layer."""
+        compile_layers(self.model)
 
     def signals(
         self, batch: Batch, *, attention: Collection[int] = (), hidden: bool = False

@@ -92,6 +92,9 @@ class StoredTeacher:
     def record_attention(self) -> None:
         """Do nothing: queries and keys are stored."""
 
+    def compile_layers(self) -> None:
+        """Do nothing: no layer runs."""
+
     def signals(
         self, batch: Batch, *, attention: Collection[int] = (), hidden: bool = False
     ) -> Signals:

@@ -27,6 +27,11 @@ class Together(nn.Module):
         self.names = list(students)
         self.students = nn.ModuleList(students.values())
 
+    def compile_layers(self) -> None:
+        """Let torch.compile make kernels for the layers of the students and the teacher."""
+        for student in cast(list[Distillation], list(self.students)):
+            student.compile_layers()
+
     def forward(self, **batch: Tensor) -> dict[str, Tensor]:
         """Return the sum of the students' losses as `loss`, and each one's terms by its name."""
         students = cast(list[Distillation], list(self.students))

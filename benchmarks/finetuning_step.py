@@ -1,0 +1,38 @@
+"""A step of fine-tuning the teacher."""
+
+import numpy as np
+
+from benchmarks import flops, shapes, texts
+from benchmarks.machine import matrix_rate, peak_gigabytes
+from benchmarks.options import Options
+from benchmarks.result import Result
+from benchmarks.training_steps import time_steps
+from tinybert.distillation import Distillation
+
+TASK = "rte"
+BATCH_SIZE = 32
+
+
+def measure(options: Options) -> list[Result]:
+    """Measure RTE, or an embedded task of its kind."""
+    config, _ = shapes.configs(options.shapes)
+    name, rows = texts.task_rows(options, TASK)
+    rows = rows.with_targets(labels=np.arange(len(rows)) % 2)
+    rate = matrix_rate(options.matrix_dtype, options.device)
+    model = Distillation(shapes.classifier(config), {"label": 1.0})
+    steps = time_steps(model, rows, options.dtype, options.steps, options.device, BATCH_SIZE)
+    rate = max(rate, matrix_rate(options.matrix_dtype, options.device))
+    lengths = [length for step in steps.lengths for length in step]
+    return [
+        Result(
+            "finetuning_step",
+            f"{options.shapes} {name}",
+            sum(steps.seconds),
+            flops.BACKWARD * flops.forward(config, lengths),
+            rate,
+            sum(lengths),
+            len(lengths),
+            peak_gigabytes(options.device),
+            {"overhead": steps.overhead} if options.device.type == "cpu" else {},
+        )
+    ]

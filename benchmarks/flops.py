@@ -1,0 +1,29 @@
+"""Floating-point operations on real tokens, by the convention of `tinybert.cost`."""
+
+from collections import Counter
+from collections.abc import Iterable
+
+from transformers import BertConfig
+
+from tinybert.cost import encoder_flops
+
+BACKWARD = 3  # forward and backward together, times forward
+
+
+def forward(config: BertConfig, lengths: Iterable[int]) -> float:
+    """Count an encoder's forward pass over rows of these lengths."""
+    shape = (config.num_hidden_layers, config.hidden_size, config.intermediate_size)
+    return float(
+        sum(count * encoder_flops(*shape, length) for length, count in Counter(lengths).items())
+    )
+
+
+def projections(student: BertConfig, teacher: BertConfig, num_tokens: int) -> float:
+    """Count W_e and one W_h per layer, forward."""
+    matrices = student.num_hidden_layers + 1
+    return 2.0 * matrices * student.hidden_size * teacher.hidden_size * num_tokens
+
+
+def masked_head(config: BertConfig, num_places: int) -> float:
+    """Count a masked-word head at so many places, forward."""
+    return 2.0 * num_places * config.hidden_size * (config.hidden_size + config.vocab_size)

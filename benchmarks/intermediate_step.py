@@ -1,0 +1,78 @@
+"""A step of intermediate distillation on a pair task, with the teacher's passes and stored."""
+
+import tempfile
+from pathlib import Path
+
+from benchmarks import flops, shapes, texts
+from benchmarks.machine import matrix_rate, peak_gigabytes
+from benchmarks.options import Options
+from benchmarks.plain_step import padded_batch, seconds_per_step
+from benchmarks.result import Result
+from benchmarks.training_steps import Steps, time_steps
+from tinybert.batching import EncodedRows
+from tinybert.distillation import Distillation
+from tinybert.teacher import Teacher, TeacherSignals
+from tinybert.teacher_states import use_stored_states
+
+WEIGHTS = {"attention": 1.0, "hidden": 1.0, "embedding": 1.0}
+TASKS = ("mrpc", "sst2")
+BATCH_SIZE, LENGTH = 32, {"mrpc": 128, "sst2": 64}
+STORED_ROWS = 256
+
+
+def measure(options: Options) -> list[Result]:
+    """Measure MRPC and SST-2, or embedded tasks of their kinds."""
+    return [result for task in TASKS for result in measure_task(options, task)]
+
+
+def measure_task(options: Options, glue_task: str) -> list[Result]:
+    """Measure one task."""
+    teacher_config, student_config = shapes.configs(options.shapes)
+    layers = shapes.uniform_layers(teacher_config, student_config)
+    name, rows = texts.task_rows(options, glue_task)
+    teacher = Teacher(shapes.classifier(teacher_config).to(options.device), options.dtype)
+
+    def steps_of(signals: TeacherSignals, part: EncodedRows) -> Steps:
+        model = Distillation(shapes.encoder(student_config), WEIGHTS, signals, layers)
+        return time_steps(model, part, options.dtype, options.steps, options.device, BATCH_SIZE)
+
+    def result(case: str, steps: Steps, passes: bool, rate: float) -> Result:
+        lengths = [length for step in steps.lengths for length in step]
+        ours = flops.forward(student_config, lengths)
+        ours += flops.projections(student_config, teacher_config, sum(lengths))
+        theirs = flops.forward(teacher_config, lengths) if passes else 0.0
+        return Result(
+            "intermediate_step",
+            f"{options.shapes} {name} {case}",
+            sum(steps.seconds),
+            theirs + flops.BACKWARD * ours,
+            rate,
+            sum(lengths),
+            len(lengths),
+            peak_gigabytes(options.device),
+            {"overhead": steps.overhead} if options.device.type == "cpu" else {},
+        )
+
+    rate = matrix_rate(options.matrix_dtype, options.device)
+    live = steps_of(teacher, rows)
+    rate = max(rate, matrix_rate(options.matrix_dtype, options.device))
+    results = [result("teacher in every step", live, True, rate)]
+    if options.device.type == "cpu":  # on a GPU a pass is cheaper than reading
+        with tempfile.TemporaryDirectory() as folder:
+            signals, part, _ = use_stored_states(
+                teacher, rows.part(0, STORED_ROWS), layers, [0, *layers], 1e9, 50.0, Path(folder)
+            )
+            stored = steps_of(signals, part)
+        rate = max(rate, matrix_rate(options.matrix_dtype, options.device))
+        results.append(result("teacher's states stored", stored, False, rate))
+    plain = seconds_per_step(
+        shapes.encoder(student_config),
+        shapes.encoder(teacher_config),
+        layers,
+        padded_batch(rows, BATCH_SIZE, LENGTH[glue_task]),
+        options.device,
+    )
+    for one in results:
+        assert one.examples is not None
+        one.more["times faster than plain"] = plain / BATCH_SIZE / (one.seconds / one.examples)
+    return results

@@ -1,0 +1,88 @@
+"""A step without this project's levers, for comparison in the same run.
+
+Rows are padded to full length, both models make attention maps, the teacher runs in every phase,
+all in float32.
+"""
+
+import time
+from statistics import median
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+from transformers import BertConfig, PreTrainedModel
+
+from benchmarks.machine import wait_for
+from tinybert.batching import EncodedRows, collate
+
+REPEATS = 3
+
+
+def padded_batch(rows: EncodedRows, batch_size: int, length: int) -> dict[str, Tensor]:
+    """Return the first rows, padded to the full length."""
+    batch = collate([rows[number % len(rows)] for number in range(batch_size)], 0)
+    short = length - batch["input_ids"].shape[1]
+    names = ("input_ids", "attention_mask", "token_type_ids")
+    return {name: F.pad(batch[name], (0, short)) for name in names}
+
+
+def seconds_per_step(
+    student: PreTrainedModel,
+    teacher: PreTrainedModel,
+    layers: list[int] | None,
+    batch: dict[str, Tensor],
+    device: torch.device,
+) -> float:
+    """Return the median time of a step.
+
+    Args:
+        student: What is trained.
+        teacher: Run in every step, in eval mode and without gradients.
+        layers: [g(1), ..., g(M)]; None: match logits instead of layers.
+        batch: Padded to full length.
+        device: Where to compute.
+    """
+    for model in (student, teacher):
+        model.set_attn_implementation("eager")
+        model.to(device)
+    batch = {name: value.to(device) for name, value in batch.items()}
+    widths = (_config(student).hidden_size, _config(teacher).hidden_size)
+    heads = nn.ModuleList(nn.Linear(*widths) for _ in range(len(layers or []) + 1)).to(device)
+    weights = [*student.parameters(), *heads.parameters()]
+    optimizer = torch.optim.AdamW(weights, lr=1e-4)
+    times = []
+    for _ in range(REPEATS + 1):
+        wait_for(device)
+        started = time.perf_counter()
+        loss = _loss(student.train(), teacher.eval(), layers, batch, heads)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        wait_for(device)
+        times.append(time.perf_counter() - started)
+    return median(times[1:])
+
+
+def _loss(
+    student: PreTrainedModel,
+    teacher: PreTrainedModel,
+    layers: list[int] | None,
+    batch: dict[str, Tensor],
+    heads: nn.ModuleList,
+) -> Tensor:
+    maps = {"output_attentions": True, "output_hidden_states": True}
+    with torch.no_grad():
+        theirs = teacher(**batch, **maps)
+    ours = student(**batch, **maps)
+    if layers is None:
+        return -(F.softmax(theirs.logits, -1) * F.log_softmax(ours.logits, -1)).sum(-1).mean()
+    pairs = [(0, 0), *enumerate(layers, start=1)]
+    hidden = [
+        F.mse_loss(heads[m](ours.hidden_states[m]), theirs.hidden_states[n]) for m, n in pairs
+    ]
+    maps_ = [F.mse_loss(ours.attentions[m - 1], theirs.attentions[n - 1]) for m, n in pairs[1:]]
+    return torch.stack([*hidden, *maps_]).sum()
+
+
+def _config(model: PreTrainedModel) -> BertConfig:
+    return model.config  # type: ignore[no-any-return]

@@ -1,0 +1,79 @@
+"""A step of prediction distillation from stored logits, and the one pass that stores them."""
+
+import time
+
+from benchmarks import flops, shapes, texts
+from benchmarks.machine import matrix_rate, peak_gigabytes, wait_for
+from benchmarks.options import Options
+from benchmarks.plain_step import padded_batch, seconds_per_step
+from benchmarks.result import Result
+from benchmarks.training_steps import time_steps
+from tinybert.distillation import Distillation
+from tinybert.prediction import predict_logits
+from tinybert.teacher import Teacher
+
+TASKS = ("mrpc", "cola")
+BATCH_SIZE, LENGTH = 32, {"mrpc": 128, "cola": 64}
+PASS_ROWS = 400
+EPOCHS = 3
+
+
+def measure(options: Options) -> list[Result]:
+    """Measure MRPC and CoLA, or embedded tasks of their kinds."""
+    return [result for task in TASKS for result in measure_task(options, task)]
+
+
+def measure_task(options: Options, glue_task: str) -> list[Result]:
+    """Measure one task."""
+    teacher_config, student_config = shapes.configs(options.shapes)
+    name, rows = texts.task_rows(options, glue_task)
+    rate = matrix_rate(options.matrix_dtype, options.device)
+    teacher = Teacher(shapes.classifier(teacher_config).to(options.device), options.dtype)
+    part = rows.part(0, min(PASS_ROWS, len(rows)))
+    predict_logits(teacher.model, rows.part(0, 16), options.dtype)  # warm-up
+    started = time.perf_counter()
+    predict_logits(teacher.model, part, options.dtype)
+    wait_for(options.device)
+    pass_seconds = time.perf_counter() - started
+    rows = rows.with_targets(teacher_logits=texts.random_logits(len(rows)))
+    model = Distillation(shapes.classifier(student_config), {"prediction": 1.0})
+    steps = time_steps(model, rows, options.dtype, 4 * options.steps, options.device, BATCH_SIZE)
+    rate = max(rate, matrix_rate(options.matrix_dtype, options.device))
+    plain = seconds_per_step(
+        shapes.classifier(student_config),
+        shapes.classifier(teacher_config),
+        None,
+        padded_batch(rows, BATCH_SIZE, LENGTH[glue_task]),
+        options.device,
+    )
+    lengths = [length for step in steps.lengths for length in step]
+    student_seconds = sum(steps.seconds) / len(lengths)
+    per_row = pass_seconds / len(part)
+    both = student_seconds + per_row / EPOCHS
+    return [
+        Result(
+            "prediction_step",
+            f"{options.shapes} {name} from stored logits",
+            sum(steps.seconds),
+            flops.BACKWARD * flops.forward(student_config, lengths),
+            rate,
+            sum(lengths),
+            len(lengths),
+            peak_gigabytes(options.device),
+            {
+                "times faster than plain": plain / BATCH_SIZE / student_seconds,
+                f"with the pass over {EPOCHS} epochs": plain / BATCH_SIZE / both,
+            }
+            | ({"overhead": steps.overhead} if options.device.type == "cpu" else {}),
+        ),
+        Result(
+            "prediction_step",
+            f"{options.shapes} {name} the teacher's one pass",
+            pass_seconds,
+            flops.forward(teacher_config, part.lengths.tolist()),
+            rate,
+            len(part.ids),
+            len(part),
+            peak_gigabytes(options.device),
+        ),
+    ]

@@ -1,0 +1,92 @@
+"""One measurement: its floor, its JSON file, its line in the table."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+
+@dataclass(frozen=True)
+class Result:
+    """What was done in how much time, against how much it would take at the matrix rate.
+
+    Attributes:
+        subject: What was measured.
+        case: Shapes, data and mode.
+        seconds: For the work.
+        flops: Floating-point operations on real tokens; None where there are none to speak of.
+        matrix_rate: This machine's, in the dtype used, in the same run.
+        tokens: Real tokens worked on.
+        examples: Rows worked on.
+        peak_gigabytes: Of the process, or of the GPU.
+        more: Further figures.
+    """
+
+    subject: str
+    case: str
+    seconds: float
+    flops: float | None = None
+    matrix_rate: float | None = None
+    tokens: int | None = None
+    examples: int | None = None
+    peak_gigabytes: float | None = None
+    more: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def floor(self) -> float | None:
+        """Seconds the operations take at the matrix rate."""
+        if self.flops is None or self.matrix_rate is None:
+            return None
+        return self.flops / self.matrix_rate
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the fields with what follows from them."""
+        floor = self.floor
+        return asdict(self) | {
+            "floor_seconds": floor,
+            "floor_share": None if floor is None else floor / self.seconds,
+            "tokens_per_second": None if self.tokens is None else self.tokens / self.seconds,
+            "examples_per_second": None if self.examples is None else self.examples / self.seconds,
+        }
+
+
+def write(results: Sequence[Result], about: dict[str, object], file: Path) -> None:
+    """Write the results of one subject."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    values = {"machine": about, "results": [result.as_json() for result in results]}
+    file.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+
+
+def show(found: Sequence[dict[str, Any]], console: Console | None = None) -> None:
+    """Print one line per result: entries of `results` in the JSON files."""
+    table = Table(title="time against the floor: FLOPs on real tokens at the matrix rate")
+    table.add_column("subject")
+    table.add_column("case", overflow="fold")
+    for name in ("time s", "floor s", "floor/time", "tokens/s", "rows/s", "peak GB"):
+        table.add_column(name, justify="right")
+    table.add_column("more", overflow="fold")
+    for one in found:
+        table.add_row(
+            one["subject"],
+            one["case"],
+            _number(one["seconds"]),
+            _number(one["floor_seconds"]),
+            _number(one["floor_share"]),
+            _number(one["tokens_per_second"]),
+            _number(one["examples_per_second"]),
+            _number(one["peak_gigabytes"]),
+            ", ".join(f"{key} {_number(value)}" for key, value in one["more"].items()),
+        )
+    (console or Console()).print(table)
+
+
+def _number(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    return f"{value:,}" if isinstance(value, int) else str(value)

@@ -1,0 +1,56 @@
+"""Models of the shapes that are measured, with random weights: speed does not depend on them."""
+
+from typing import Any
+
+import torch
+from transformers import (
+    BertConfig,
+    BertForMaskedLM,
+    BertForSequenceClassification,
+    BertModel,
+)
+
+SHAPES = {
+    "bert": (
+        {"num_hidden_layers": 12, "hidden_size": 768, "intermediate_size": 3072},
+        {"num_hidden_layers": 4, "hidden_size": 312, "intermediate_size": 1200},
+    ),
+    "minilm": (
+        {"num_hidden_layers": 6, "hidden_size": 384, "intermediate_size": 1536},
+        {"num_hidden_layers": 3, "hidden_size": 192, "intermediate_size": 768},
+    ),
+}
+
+
+def configs(shapes: str) -> tuple[BertConfig, BertConfig]:
+    """Return the teacher's and the student's configuration: 12 heads, BERT's vocabulary."""
+    teacher, student = SHAPES[shapes]
+    return _config(teacher), _config(student)
+
+
+def _config(sizes: dict[str, Any]) -> BertConfig:
+    return BertConfig(vocab_size=30522, num_attention_heads=12, **sizes)
+
+
+def encoder(config: BertConfig) -> BertModel:
+    """Make an encoder."""
+    torch.manual_seed(0)
+    return BertModel(config)
+
+
+def classifier(config: BertConfig) -> BertForSequenceClassification:
+    """Make a classifier of two classes."""
+    torch.manual_seed(0)
+    return BertForSequenceClassification(config)
+
+
+def masked_lm(config: BertConfig) -> BertForMaskedLM:
+    """Make a masked-word model."""
+    torch.manual_seed(0)
+    return BertForMaskedLM(config)
+
+
+def uniform_layers(teacher: BertConfig, student: BertConfig) -> list[int]:
+    """Return g(m) = m N / M."""
+    step = teacher.num_hidden_layers // student.num_hidden_layers
+    return [step * layer for layer in range(1, student.num_hidden_layers + 1)]

@@ -1,0 +1,75 @@
+"""Rows to measure on: real GLUE and text where they are given, embedded ones otherwise."""
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from benchmarks.options import Options
+from tinybert.batching import EncodedRows
+from tinybert.checkpoints import load_tokenizer, packaged
+from tinybert.corpus import Document, read_text_files
+from tinybert.evaluation import encode_split
+from tinybert.settings import read_task
+from tinybert.task_rows import prepare
+from tinybert.task_sources import Sources, read_splits
+from tinybert.tasks import TRAIN, TaskFile
+
+EMBEDDED = {"mrpc": "doc_similarity", "cola": "doc_acceptability", "sst2": "doc_topic"}
+EMBEDDED["rte"] = "doc_pair"
+
+
+def tokenizer() -> PreTrainedTokenizerBase:
+    """Return BERT's uncased tokenizer, which the packaged teacher has."""
+    return load_tokenizer(packaged())
+
+
+def task_of(options: Options, glue_task: str) -> tuple[str, TaskFile, pd.DataFrame]:
+    """Return a task's name, file and training set; without GLUE an embedded one of its kind."""
+    name = glue_task if options.glue is not None else EMBEDDED[glue_task]
+    task = read_task(name, TaskFile)
+    folder = options.glue or Path()
+    tables = read_splits(task, Sources(folder=folder, glue="folder", glue_hub=""), 42)
+    return name, task, prepare(name, task, tables, 42, None).splits[TRAIN]
+
+
+def task_rows(options: Options, glue_task: str) -> tuple[str, EncodedRows]:
+    """Return a task's name and its encoded training rows."""
+    name, task, frame = task_of(options, glue_task)
+    return name, encode_split(frame, tokenizer(), task.max_length)
+
+
+def documents(options: Options) -> Iterator[Document]:
+    """Return the corpus's documents."""
+    if options.corpus is not None:
+        return read_text_files(options.corpus)
+    from tinybert.embedded import documents as embedded
+
+    return (document.paragraphs for document in embedded())
+
+
+def block_rows(options: Options, length: int, num_rows: int) -> EncodedRows:
+    """Return rows of exactly so many tokens of running text."""
+    encode = tokenizer()
+    ids: list[int] = []
+    body = length - 2
+    paragraphs = (line for document in documents(options) for line in document)
+    while len(ids) < body * num_rows:
+        part = list(islice(paragraphs, 500))
+        if not part:
+            ids *= 2
+        ids += [i for row in encode(part, add_special_tokens=False)["input_ids"] for i in row]
+    flat = np.array(ids[: body * num_rows], dtype=np.int32).reshape(num_rows, body)
+    flat = np.pad(flat, ((0, 0), (1, 1)))
+    flat[:, 0], flat[:, -1] = encode.cls_token_id, encode.sep_token_id
+    lengths = np.full(num_rows, length)
+    return EncodedRows(flat.ravel(), np.cumsum(lengths), lengths.astype(np.int32), {})
+
+
+def random_logits(num_rows: int) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+    """Return logits of two classes."""
+    return torch.randn(num_rows, 2, generator=torch.Generator().manual_seed(0)).numpy()

@@ -1,0 +1,120 @@
+"""Time the product's own training loop, step by step, and what in it is no computation."""
+
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import TrainerCallback
+
+from benchmarks.machine import wait_for
+from tinybert.batching import Rows
+from tinybert.phase_trainer import PhaseTrainer
+from tinybert.schedule import Run, Schedule
+
+WARMUP = 2
+
+
+@dataclass
+class Steps:
+    """Measured steps.
+
+    Attributes:
+        seconds: Of each step, from the end of the one before.
+        computing: Of each step, inside forward, backward and the optimizer; on the CPU only.
+        lengths: Of each step's rows, in tokens.
+    """
+
+    seconds: list[float] = field(default_factory=list)
+    computing: list[float] = field(default_factory=list)
+    lengths: list[list[int]] = field(default_factory=list)
+
+    @property
+    def overhead(self) -> float:
+        """The share of a step outside forward, backward and the optimizer; median of steps."""
+        pairs = zip(self.seconds, self.computing, strict=True)
+        return median(1 - inside / whole for whole, inside in pairs)
+
+
+class _Clock(TrainerCallback):  # type: ignore[misc]
+    def __init__(self, device: torch.device) -> None:
+        self.device, self.ends, self.inside = device, [0.0], [0.0]
+
+    def timed(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*args: Any, **kwargs: Any) -> Any:
+            started = time.perf_counter()
+            result = call(*args, **kwargs)
+            self.inside[-1] += time.perf_counter() - started
+            return result
+
+        return run
+
+    def on_train_begin(
+        self, args: Any, state: Any, control: Any, optimizer: Any = None, **kwargs: Any
+    ) -> None:
+        optimizer.step = self.timed(optimizer.step)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        wait_for(self.device)
+        self.ends.append(time.perf_counter())
+        self.inside.append(0.0)
+
+
+def time_steps(
+    model: nn.Module,
+    rows: Rows,
+    dtype: torch.dtype | None,
+    num_steps: int,
+    device: torch.device,
+    batch_size: int = 32,
+    batches: str = "tokens",
+) -> Steps:
+    """Train for some steps; the first WARMUP are not counted.
+
+    Args:
+        model: What to train.
+        rows: Training rows.
+        dtype: What forward passes are autocast to.
+        num_steps: Measured steps.
+        device: Where the Trainer computes.
+        batch_size: Rows of a batch, on average where by tokens.
+        batches: tokens, or rows.
+    """
+    schedule = Schedule(
+        num_epochs=1e6,
+        max_steps=num_steps + WARMUP,
+        batch_size=batch_size,
+        batches=batches,  # type: ignore[arg-type]
+        learning_rate=1e-4,
+        warmup_ratio=0.1,
+        weight_decay=0.01,
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        run = Run("benchmark", Path(folder), 0, dtype, log_steps=num_steps + WARMUP)
+        trainer = PhaseTrainer(model, rows, 0, schedule, run, None)
+        trainer.args.save_strategy = "no"
+        clock, lengths = _Clock(device), []
+        collate = trainer.data_collator
+
+        def noting(batch: list[Any]) -> Any:
+            lengths.append([len(row["ids"]) for row in batch])
+            return collate(batch)
+
+        trainer.data_collator = noting
+        trainer.compute_loss = clock.timed(trainer.compute_loss)
+        trainer.accelerator.backward = clock.timed(trainer.accelerator.backward)
+        trainer._clip_grad_norm = clock.timed(trainer._clip_grad_norm)
+        trainer.add_callback(clock)
+        trainer.train()
+    whole = [end - start for start, end in zip(clock.ends[1:-1], clock.ends[2:], strict=True)]
+    # The loader makes a batch ahead, so there may be one more than steps.
+    return Steps(
+        whole[WARMUP - 1 :],
+        clock.inside[WARMUP : WARMUP + num_steps],
+        lengths[WARMUP : WARMUP + num_steps],
+    )
