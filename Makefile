@@ -19,9 +19,11 @@ MLFLOW_SERVER = MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow server --workers
 TASKS ?= sst2,mrpc,qnli,cola
 SYSTEMS ?= tinybert_mini,scratch_mini
 GLOVE ?=
+SHAPES ?= bert
+SUBJECTS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo glue show server serve ui deploy worker sweep verify test test-all check format clean
+.PHONY: help install demo glue show server serve ui deploy worker sweep verify bench test test-all check format clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -81,6 +83,9 @@ sweep: install ## Run one value after the other: KEY=loss.attn_weight VALUES=0,0
 
 verify: install ## Hash every cached output; remove what is corrupted, so that `dvc repro` makes it anew
 	@python -m flows.cache
+
+bench: install ## Measure speed and memory: [GLUE_DIR=folder] [CORPUS=folder] [SHAPES=bert|minilm] [SUBJECTS="..."]
+	python -m benchmarks $(SUBJECTS) --shapes $(SHAPES) $(if $(GLUE_DIR),--glue "$(GLUE_DIR)") $(if $(CORPUS),--corpus "$(CORPUS)")
 
 test: install ## Run the tests that take seconds
 	python -m pytest

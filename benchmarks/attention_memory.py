@@ -51,12 +51,8 @@ def _measure(options: Options, length: int, loss: object) -> tuple[float, float]
     made = []
     for config in reversed(shapes.configs(options.shapes)):
         width = config.hidden_size // HEADS
-        made.append(
-            QueryKey(
-                *(torch.randn(rows, HEADS, length, width, device=options.device) for _ in range(2)),
-                scaling=width**-0.5,
-            )
-        )
+        query, key = torch.randn(2, rows, HEADS, length, width, device=options.device)
+        made.append(QueryKey(query, key, width**-0.5))
     student, teacher = made
     student.query.requires_grad_()
     student.key.requires_grad_()

@@ -21,9 +21,10 @@ def forward(config: BertConfig, lengths: Iterable[int]) -> float:
 def projections(student: BertConfig, teacher: BertConfig, num_tokens: int) -> float:
     """Count W_e and one W_h per layer, forward."""
     matrices = student.num_hidden_layers + 1
-    return 2.0 * matrices * student.hidden_size * teacher.hidden_size * num_tokens
+    return 2.0 * float(matrices * student.hidden_size * teacher.hidden_size) * num_tokens
 
 
 def masked_head(config: BertConfig, num_places: int) -> float:
     """Count a masked-word head at so many places, forward."""
-    return 2.0 * num_places * config.hidden_size * (config.hidden_size + config.vocab_size)
+    width = int(config.hidden_size)
+    return 2.0 * num_places * width * (width + int(config.vocab_size))

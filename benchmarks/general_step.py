@@ -6,11 +6,11 @@ from benchmarks.options import Options
 from benchmarks.plain_step import padded_batch, seconds_per_step
 from benchmarks.result import Result
 from benchmarks.training_steps import Steps, time_steps
-from tinybert.distillation import Distillation
+from tinybert.distillation import Distillation, Weights
 from tinybert.teacher import Teacher
 from tinybert.together import Together
 
-WEIGHTS = {"attention": 1.0, "hidden": 1.0, "embedding": 1.0}
+WEIGHTS: Weights = {"attention": 1.0, "hidden": 1.0, "embedding": 1.0}
 LENGTH = 128
 
 

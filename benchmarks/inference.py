@@ -23,7 +23,7 @@ def measure(options: Options) -> list[Result]:
     )
     models = shapes.classifier(student_config), shapes.classifier(teacher_config)
     rate = matrix_rate(options.matrix_dtype, options.device)
-    cells = measure_grid(*models, grid)
+    cells = measure_grid(*models, grid, options.device, seed=0)
     rate = max(rate, matrix_rate(options.matrix_dtype, options.device))
     results = []
     for cell in cells:

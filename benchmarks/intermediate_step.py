@@ -10,11 +10,11 @@ from benchmarks.plain_step import padded_batch, seconds_per_step
 from benchmarks.result import Result
 from benchmarks.training_steps import Steps, time_steps
 from tinybert.batching import EncodedRows
-from tinybert.distillation import Distillation
+from tinybert.distillation import Distillation, Weights
 from tinybert.teacher import Teacher, TeacherSignals
 from tinybert.teacher_states import use_stored_states
 
-WEIGHTS = {"attention": 1.0, "hidden": 1.0, "embedding": 1.0}
+WEIGHTS: Weights = {"attention": 1.0, "hidden": 1.0, "embedding": 1.0}
 TASKS = ("mrpc", "sst2")
 BATCH_SIZE, LENGTH = 32, {"mrpc": 128, "sst2": 64}
 STORED_ROWS = 256

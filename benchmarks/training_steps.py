@@ -106,9 +106,9 @@ def time_steps(
             return collate(batch)
 
         trainer.data_collator = noting
-        trainer.compute_loss = clock.timed(trainer.compute_loss)
+        trainer.compute_loss = clock.timed(trainer.compute_loss)  # type: ignore[method-assign]
         trainer.accelerator.backward = clock.timed(trainer.accelerator.backward)
-        trainer._clip_grad_norm = clock.timed(trainer._clip_grad_norm)
+        trainer._clip_grad_norm = clock.timed(trainer._clip_grad_norm)  # type: ignore[method-assign]
         trainer.add_callback(clock)
         trainer.train()
     whole = [end - start for start, end in zip(clock.ends[1:-1], clock.ends[2:], strict=True)]

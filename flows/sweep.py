@@ -20,7 +20,7 @@ from flows.overrides import params_changed
 from flows.pipeline import experiment_name
 from flows.request import require_valid_params
 from flows.server import require_server
-from flows.walk import ask_dvc
+from flows.walk import ask_dvc, only_run_in
 from tinybert.errors import InputError
 
 SCORES = ".json:metrics.dev."  # between a metrics file and the name of a score
@@ -42,9 +42,10 @@ def main(key: str = "", values: str = "", via: str = "dvc") -> None:
     if via not in ("dvc", "prefect"):
         raise InputError(f"sweep: got VIA={via!r}; right is dvc or prefect")
     root = Path.cwd()
-    for value in chosen:
-        with params_changed(root, [f"{key}={value}"]):
-            require_valid_params(root)
+    with only_run_in(root):  # a flow run's own overrides must stay
+        for value in chosen:
+            with params_changed(root, [f"{key}={value}"]):
+                require_valid_params(root)
     if via == "prefect":
         run_with_prefect(key, chosen)
     else:

@@ -1,9 +1,13 @@
 """A sweep's values, and DVC's table of it."""
 
+from pathlib import Path
+
 import pytest
 
+from flows.overrides import params_changed
 from flows.pipeline import experiment_name
 from flows.sweep import main, read_experiments, split_values
+from flows.walk import only_run_in
 from tinybert.errors import InputError
 
 TABLE = """Experiment,rev,reports/metrics/small/rte.json:metrics.dev.accuracy,\
@@ -47,3 +51,12 @@ def test_a_wrong_sweep_is_refused_before_anything_runs(arguments, said, tmp_path
     with pytest.raises(InputError) as refused:
         main(*arguments)
     assert said in str(refused.value)
+
+
+def test_a_sweep_beside_a_flow_run_is_refused_and_leaves_its_params_alone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text("loss: {attn_weight: 1}\n")
+    with only_run_in(tmp_path), params_changed(tmp_path, ["loss.attn_weight=7"]):
+        with pytest.raises(InputError, match="a flow run is in this workspace already"):
+            main("loss.attn_weight", "0,1")
+        assert "7" in Path("params.yaml").read_text()
