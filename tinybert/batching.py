@@ -59,6 +59,7 @@ class EncodedRows(Dataset[Row]):
 
     def part(self, start: int, stop: int) -> "EncodedRows":
         """Return the rows from `start` on, before `stop`, without values per token."""
+        stop = min(stop, len(self))
         begin = int(self.ends[start - 1]) if start else 0
         end = int(self.ends[stop - 1]) if stop else 0
         return EncodedRows(

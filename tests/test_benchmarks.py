@@ -1,0 +1,141 @@
+"""The benchmarks run, count what they should, and say what is wrong with a command line."""
+
+import importlib
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import BertConfig
+
+from benchmarks import SUBJECTS, __main__, flops, machine, options, shapes, texts
+from benchmarks.options import Options
+from benchmarks.result import Result, write
+from benchmarks.training_steps import time_steps
+from tests.models import tiny_classifier
+from tests.test_training import rows_of
+from tinybert.batching import EncodedRows
+from tinybert.cost import encoder_flops
+from tinybert.distillation import Distillation
+from tinybert.errors import InputError
+
+TINY = (
+    {"num_hidden_layers": 2, "hidden_size": 24, "intermediate_size": 48},
+    {"num_hidden_layers": 1, "hidden_size": 12, "intermediate_size": 24},
+)
+STEPS = 3
+
+
+@pytest.fixture
+def tiny(monkeypatch, tmp_path) -> Options:
+    """Make every shape, product and text small."""
+    monkeypatch.setitem(shapes.SHAPES, "bert", TINY)
+    monkeypatch.setattr(machine, "SIZES", ((32, 32, 32),))
+    monkeypatch.setattr(texts, "task_rows", lambda options, task: (task, rows_of(80)))
+    monkeypatch.setattr(texts, "block_rows", blocks)
+    return Options("bert", None, None, None, STEPS, tmp_path)
+
+
+def blocks(chosen: Options, length: int, num_rows: int) -> EncodedRows:
+    rows = rows_of(1)
+    ids = rows.ids[:1].repeat(length * num_rows)
+    ends = (torch.arange(num_rows) + 1).numpy() * length
+    return EncodedRows(ids, ends, ends.astype("int32"), {})
+
+
+STEP_SUBJECTS = ["general_step", "intermediate_step", "prediction_step", "finetuning_step"]
+
+
+@pytest.mark.parametrize("subject", [*STEP_SUBJECTS, "inference"])
+def test_a_subject_measures_time_tokens_and_floor(tiny, subject):
+    found = importlib.import_module(f"benchmarks.{subject}").measure(tiny)
+    assert found
+    for one in found:
+        values = one.as_json()
+        assert one.subject == subject
+        assert one.seconds > 0
+        assert one.tokens is not None
+        assert one.peak_gigabytes is not None
+        # A floor is under the time: these models are all overhead.
+        assert 0 < values["floor_share"] < 1
+        assert values["tokens_per_second"] == pytest.approx(one.tokens / one.seconds)
+        assert -0.01 <= one.more.get("overhead", 0) < 1
+
+
+def test_the_floor_of_a_general_step_is_that_of_its_real_tokens(tiny):
+    one, two = importlib.import_module("benchmarks.general_step").measure(tiny)
+    assert one.examples == STEPS * 32
+    assert one.tokens == STEPS * 32 * 128
+    # Per row: teacher's forward; student's and (1 + 1) projections 12 x 24, three times.
+    teacher = encoder_flops(2, 24, 48, 128)
+    student = 3 * (encoder_flops(1, 12, 24, 128) + 2 * 2 * 12 * 24 * 128)
+    assert one.flops == STEPS * 32 * (teacher + student)
+    assert two.flops == STEPS * 32 * (teacher + 2 * student)
+
+
+def test_memory_of_the_attention_loss_does_not_grow_with_the_square_of_the_length(tiny):
+    found = importlib.import_module("benchmarks.attention_memory").measure(tiny)
+    peak = {one.case.removeprefix("bert "): one.peak_gigabytes for one in found}
+    # Queries and keys are 1 and 2 wide a head: Grams are tiny, so only what is linear is left.
+    assert peak["8x512 without maps"] < 1.2 * peak["64x64 without maps"]
+    assert peak["8x512 with maps"] > 4 * peak["64x64 with maps"]
+    assert peak["8x512 without maps"] < 0.1 * peak["8x512 with maps"]
+
+
+def test_the_measured_steps_are_those_after_the_warm_up():
+    model = Distillation(tiny_classifier(), {"label": 1.0})
+    steps = time_steps(model, rows_of(40), None, 5, torch.device("cpu"), batch_size=8)
+    assert len(steps.seconds) == len(steps.computing) == len(steps.lengths) == 5
+    assert all(
+        0 < inside <= whole for inside, whole in zip(steps.computing, steps.seconds, strict=True)
+    )
+
+
+def test_operations_are_counted_as_the_paper_does():
+    # BERT-base at 128 tokens: 22.35 G (method's figure); a row of each length counts by itself.
+    config = BertConfig()
+    assert flops.forward(config, [128]) == pytest.approx(22.35e9, rel=1e-3)
+    assert flops.forward(config, [128, 64, 64]) == sum(
+        flops.forward(config, [length]) for length in (128, 64, 64)
+    )
+    # 10 places, 768 x 768 and 768 x 30,522 multiply-adds each.
+    assert flops.masked_head(config, 10) == 2 * 10 * 768 * (768 + 30522)
+
+
+def test_the_matrix_rate_is_of_the_best_of_several_products(monkeypatch):
+    monkeypatch.setattr(machine, "SIZES", ((64, 64, 64), (8, 8, 8)))
+    both = machine.matrix_rate(torch.float32, torch.device("cpu"))
+    monkeypatch.setattr(machine, "SIZES", ((8, 8, 8),))
+    assert both > machine.matrix_rate(torch.float32, torch.device("cpu")) > 0
+
+
+def test_results_are_written_with_the_machine_they_hold_for(tmp_path):
+    result = Result("general_step", "case", 2.0, 3e9, 6e9, 100, 4, 0.5)
+    write([result], machine.describe(torch.device("cpu")), tmp_path / "a/b.json")
+    found = json.loads((tmp_path / "a/b.json").read_text())
+    assert found["machine"]["num_threads"] == torch.get_num_threads()
+    (one,) = found["results"]
+    # 3e9 operations at 6e9 a second take 0.5 s of 2 s: a quarter.
+    assert (one["floor_seconds"], one["floor_share"]) == (0.5, 0.25)
+    assert (one["tokens_per_second"], one["examples_per_second"]) == (50.0, 2.0)
+
+
+def parsed(*arguments: str) -> Options:
+    return options.read(options.parser().parse_args(list(arguments)))
+
+
+def test_wrong_options_are_refused(monkeypatch):
+    with pytest.raises(InputError, match="--glue: no such folder, got nowhere"):
+        parsed("--glue", "nowhere")
+    with pytest.raises(InputError, match="at least 2 are needed, got 1"):
+        parsed("--steps", "1")
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "sleeping"])
+    with pytest.raises(InputError, match="got 'sleeping'; known: prepare_corpus"):
+        __main__.main()
+
+
+def test_subjects_are_the_files_that_measure():
+    files = Path(options.__file__).parent.glob("*.py")
+    measuring = {file.stem for file in files if "def measure(options" in file.read_text()}
+    assert measuring == set(SUBJECTS)
