@@ -4,6 +4,9 @@ python -m stages.augment TASK
 """
 
 import json
+import shutil
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -16,8 +19,10 @@ from pydantic import Field
 from rich.progress import Progress
 
 from stages import run
-from tinybert.augmentation import Augmenter, load_masked_words
+from tinybert.augmentation import Augmenter
 from tinybert.errors import InputError
+from tinybert.fingerprint import checkpoints_folder
+from tinybert.masked_words import load_masked_words
 from tinybert.outputs import replace_folder
 from tinybert.precision import Precision, autocast_dtype
 from tinybert.settings import Settings, read_param, read_section
@@ -56,6 +61,9 @@ def augment_task(
 
     Writes `train.parquet`, the columns of the training set and `row` (int64, number of the
     original row), and `augmentation.json`, the counts with a few samples.
+
+    Side effects: Keeps what the model has answered under `checkpoints/` until the output is in
+        place, so that a killed run loses less than a shard of it.
     """
     task = read_info(task_folder)
     train = read_split(task_folder, TRAIN)
@@ -77,11 +85,15 @@ def augment_task(
         num_copies=settings.num_copies,
         seed=seed,
     )
+    read = {"augment": settings.model_dump(), "seed": seed, "precision": str(dtype)}
+    shards = checkpoints_folder("augment", read, [task_folder, model_folder, vectors_folder])
     with replace_folder(output) as folder:
-        samples = _write_parts(folder / f"{TRAIN}.parquet", augmenter, train, chosen)
+        parts = partial(augmenter.augment, train, chosen, shards)
+        samples = _write_parts(folder / f"{TRAIN}.parquet", parts, len(train))
         summary = summarise(augmenter)
         text = json.dumps({**summary, "samples": samples}, indent=2, ensure_ascii=False)
         (folder / "augmentation.json").write_text(text + "\n", encoding="utf-8")
+    shutil.rmtree(shards, ignore_errors=True)
     return summary
 
 
@@ -93,21 +105,23 @@ def choose_rows(num_rows: int, max_rows: int | None, seed: int) -> NDArray[np.bo
 
 
 def _write_parts(
-    file: Path, augmenter: Augmenter, train: pd.DataFrame, chosen: NDArray[np.bool_]
+    file: Path, make_parts: Callable[..., Iterator[pd.DataFrame]], num_rows: int
 ) -> list[dict[str, Any]]:
-    """Write part after part, so that memory does not grow with the set; return samples."""
+    """Write part after part, so that memory does not grow with the copies; return samples."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     samples: list[dict[str, Any]] = []
     with Progress() as bar:
-        task = bar.add_task("Augmenting rows", total=len(train))
-        parts = augmenter.augment(train, chosen, lambda rows: bar.advance(task, rows))
+        asked = bar.add_task("Asking for words", total=1)
+        done = bar.add_task("Augmenting rows", total=num_rows)
+        parts = make_parts(progress=lambda share: bar.advance(asked, share))
         first = next(parts)
         schema = pa.Schema.from_pandas(first, preserve_index=False)
         with pq.ParquetWriter(file, schema, compression="zstd") as writer:
             for part in chain([first], parts):
                 writer.write_table(pa.Table.from_pandas(part, schema, preserve_index=False))
+                bar.advance(done, part["row"].nunique())
                 samples += _samples(part, NUM_SAMPLES - len(samples))
     return samples
 
@@ -128,7 +142,7 @@ def summarise(augmenter: Augmenter) -> dict[str, Any]:
     """Return what augmentation did, in numbers."""
     counts = augmenter.counts
     kinds = ("masked", "vectors", "no_vector", "kept")
-    asked = augmenter.masked.num_asked
+    asked = augmenter.answers.num_asked
     return {
         "rows_in": counts["rows_in"],
         "rows_augmented": counts["rows_augmented"],

@@ -5,59 +5,27 @@ import pandas as pd
 import pytest
 import torch
 from gensim.models import KeyedVectors
-from tokenizers import Tokenizer, models
-from transformers import (
-    BertConfig,
-    BertForMaskedLM,
-    BertModel,
-    BertTokenizerFast,
-    DistilBertConfig,
-    DistilBertForMaskedLM,
-    PreTrainedTokenizerFast,
-)
 
-from tinybert.augmentation import (
-    Augmenter,
-    MaskedWords,
-    Slot,
-    is_replaceable,
-    load_masked_words,
-    sample_copies,
+from tests.small_masked_lm import (
+    VOCABULARY,
+    masked_words,
+    random_sentences,
+    small_model,
+    small_tokenizer,
+    watch,
 )
-from tinybert.errors import InputError
-
-WORDS = (
-    "cat dog house tree river stone red blue big small old young runs sleeps walks eats sees finds "
-    "man woman child road field quiet loud green"
-).split()
-KEPT = ["the", "a", "not", "is", "and", "i", "s", "t", "two", "1998", "3"]
-MARKS = list(".,'\"!-$")
-PIECES = ["##s", "##dog", "##house", "##ly"]
-SPECIAL = ["[PAD]", "[unused0]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-VOCABULARY = SPECIAL + MARKS + PIECES + KEPT + WORDS
-MAX_POSITIONS = 24
+from tinybert.augmentation import Augmenter, Slot, sample_copies
+from tinybert.word_vectors import nearest_words
 
 
 @pytest.fixture
 def tokenizer(tmp_path):
-    file = tmp_path / "vocab.txt"
-    file.write_text("\n".join(VOCABULARY) + "\n")
-    return BertTokenizerFast(vocab=str(file))
+    return small_tokenizer(tmp_path)
 
 
 @pytest.fixture
 def model():
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=len(VOCABULARY),
-        hidden_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=32,
-        max_position_embeddings=MAX_POSITIONS,
-        initializer_range=0.5,
-    )
-    return BertForMaskedLM(config).eval()
+    return small_model()
 
 
 @pytest.fixture
@@ -66,17 +34,6 @@ def vectors():
     found = KeyedVectors(vector_size=2)
     found.add_vectors(words, np.array([[1, 0], [1, 0.2], [1, 0.1], [-1, 0]], dtype=np.float32))
     return found
-
-
-def masked_words(model, tokenizer, num_candidates=3, batch_tokens=64, dtype=None):
-    return MaskedWords(
-        model,
-        tokenizer,
-        num_candidates=num_candidates,
-        batch_tokens=batch_tokens,
-        dtype=dtype,
-        device=torch.device("cpu"),
-    )
 
 
 @pytest.fixture
@@ -96,48 +53,6 @@ def singles(*sentences):
 def augmented(augmenter, frame, chosen=None):
     marks = np.ones(len(frame), dtype=bool) if chosen is None else np.array(chosen)
     return pd.concat(augmenter.augment(frame, marks), ignore_index=True)
-
-
-def random_sentences(count, seed=0):
-    generator = np.random.default_rng(seed)
-    return [
-        " ".join(generator.choice([*WORDS, *KEPT, "catdog"], size=generator.integers(1, 15)))
-        for _ in range(count)
-    ]
-
-
-def watch(model):
-    """Return a list that fills with the ids of each batch the encoder sees."""
-    seen = []
-    model.base_model.register_forward_pre_hook(
-        lambda _, args, kwargs: seen.append(kwargs["input_ids"].clone()), with_kwargs=True
-    )
-    return seen
-
-
-def plain_candidates(model, tokenizer, sentence, place, count):
-    """Mask one piece, run the sentence alone, rank the whole words in plain Python."""
-    ids = tokenizer(sentence)["input_ids"]
-    own, ids[place + 1] = ids[place + 1], tokenizer.mask_token_id
-    with torch.no_grad():
-        scores = model(torch.tensor([ids])).logits[0, place + 1].tolist()
-    allowed = [VOCABULARY.index(word) for word in KEPT + WORDS]
-    ranked = sorted((i for i in allowed if i != own), key=lambda i: -scores[i])
-    return {VOCABULARY[i] for i in ranked[:count]}
-
-
-@pytest.mark.parametrize(
-    "word",
-    "the The NOT never no nor nobody cannot don't isn’t n't N'T won s 3 1998 3rd b2b two Million"  # noqa: RUF001
-    " didn without".split(),
-)
-def test_function_words_negations_and_numbers_stay(word):
-    assert not is_replaceable(word)
-
-
-@pytest.mark.parametrize("word", "cat Cat system fire bill serious o'clock café".split())
-def test_content_words_may_be_replaced(word):
-    assert is_replaceable(word)
 
 
 def test_probability_zero_leaves_the_originals_alone(augmenter):
@@ -164,31 +79,6 @@ def test_probability_one_replaces_every_replaceable_word_and_nothing_else(augmen
         assert catdog in ("near", "nearer", "far")
 
 
-def test_candidates_are_the_most_probable_whole_words_of_a_plain_computation(model, tokenizer):
-    sentence = "the big cat sees a dog"
-    masked = masked_words(model, tokenizer, num_candidates=4)
-    (requests,) = masked.requests([sentence])
-    masked.ask(requests.values(), lambda part: None)
-    found = {sentence[slice(*span)]: masked.words(request) for span, request in requests.items()}
-    pieces = sentence.split()
-    assert set(found) == {"big", "cat", "sees", "dog"}
-    for word, candidates in found.items():
-        place = pieces.index(word)
-        assert set(candidates) == plain_candidates(model, tokenizer, sentence, place, 4)
-        assert len(candidates) == 4
-        # In the order of the vocabulary: that of the scores may change with the batch.
-        assert list(candidates) == sorted(candidates, key=VOCABULARY.index)
-
-
-def test_the_own_word_special_pieces_and_punctuation_are_no_candidates(model, tokenizer):
-    masked = masked_words(model, tokenizer, num_candidates=1000)
-    (requests,) = masked.requests(["red dog"])
-    masked.ask(requests.values(), lambda part: None)
-    red, dog = (masked.words(request) for request in requests.values())
-    assert set(red) == set(KEPT + WORDS) - {"red"}
-    assert set(dog) == set(KEPT + WORDS) - {"dog"}
-
-
 def test_the_model_sees_the_sentence_alone_with_the_word_masked(model, tokenizer, augmenter):
     seen = watch(model)
     augmented(
@@ -206,45 +96,45 @@ def test_the_model_sees_the_sentence_alone_with_the_word_masked(model, tokenizer
     }
 
 
-def test_of_a_sentence_too_long_for_the_model_the_word_keeps_its_surroundings(model, tokenizer):
-    seen = watch(model)
-    words = [WORDS[i % len(WORDS)] for i in range(60)]
-    sentence = " ".join(words)
-    masked = masked_words(model, tokenizer)
-    (requests,) = masked.requests([sentence])
-    assert len(requests) == 60
-    masked.ask(requests.values(), lambda part: None)
-    shown = {tokenizer.decode(row) for batch in seen for row in batch}
-    length = MAX_POSITIONS - 2
-    # Word 30 stands in the middle of its window: 11 of 22 pieces before it.
-    window = [*words[19:30], "[MASK]", *words[31 : 19 + length]]
-    assert " ".join(["[CLS]", *window, "[SEP]"]) in shown
-    assert " ".join(["[CLS]", "[MASK]", *words[1:length], "[SEP]"]) in shown
-    assert " ".join(["[CLS]", *words[60 - length : 59], "[MASK]", "[SEP]"]) in shown
-
-
-def test_identical_requests_are_asked_once_also_across_calls(model, augmenter):
+def test_identical_requests_of_all_parts_are_asked_once(model, augmenter, monkeypatch):
+    monkeypatch.setattr("tinybert.augmentation.ROWS_AT_ONCE", 2)
     seen = watch(model)
     maker = augmenter()
-    # "[MASK] runs" of three sentences is one request; the others: cat, dog, man [MASK].
+    # "[MASK] runs" of four sentences is one request; the others: cat, dog, man [MASK].
     augmented(maker, singles("cat runs", "dog runs", "cat runs", "man runs"))
-    assert sum(len(batch) for batch in seen) == maker.masked.num_asked == 4
-    augmented(maker, singles("cat runs"))
-    assert sum(len(batch) for batch in seen) == 4
-    assert maker.counts["words_masked"] == 10
+    assert sum(len(batch) for batch in seen) == maker.answers.num_asked == 4
+    assert maker.counts["words_masked"] == 8
 
 
-def test_a_shared_request_still_leaves_out_each_own_word(model, tokenizer):
-    masked = masked_words(model, tokenizer, num_candidates=3)
-    sentences = [f"{word} runs" for word in WORDS if word != "runs"]
-    requests = [
-        found[(0, len(s) - 5)]
-        for s, found in zip(sentences, masked.requests(sentences), strict=True)
-    ]
-    masked.ask(requests, lambda part: None)
-    assert masked.num_asked == 1
-    for sentence, request in zip(sentences, requests, strict=True):
-        assert set(masked.words(request)) == plain_candidates(model, tokenizer, sentence, 0, 3)
+def test_vectors_are_asked_once_for_all_words(augmenter, monkeypatch):
+    monkeypatch.setattr("tinybert.augmentation.ROWS_AT_ONCE", 2)
+    asked = []
+
+    def watched(vectors, words, count):
+        asked.append(list(words))
+        return nearest_words(vectors, words, count)
+
+    monkeypatch.setattr("tinybert.augmentation.nearest_words", watched)
+    augmented(augmenter(), singles("catdog runs", "zebra Catdog", "the cat", "zebra far the"))
+    assert asked == [["catdog", "zebra", "far"]]
+
+
+def test_percent_signs_and_braces_of_a_sentence_stay(augmenter):
+    out = augmented(augmenter(p=1.0), singles("100% %s {0} the cat %d"))
+    assert len(out) > 1
+    assert out.sentence1.str.fullmatch(r"100% %s \{0\} the \w+ %d").all()
+
+
+def test_progress_adds_up_to_one(augmenter):
+    done = []
+    frame = singles(*random_sentences(12))
+    list(augmenter().augment(frame, np.arange(12) < 5, progress=done.append))
+    assert sum(done) == pytest.approx(1)
+    assert len(done) > 2
+    done.clear()
+    nothing = singles("the a", "not")
+    list(augmenter().augment(nothing, np.ones(2, dtype=bool), progress=done.append))
+    assert done == [1]
 
 
 def test_batch_size_parts_and_other_rows_change_nothing(augmenter, monkeypatch):
@@ -264,29 +154,6 @@ def test_batch_size_parts_and_other_rows_change_nothing(augmenter, monkeypatch):
     pd.testing.assert_frame_equal(augmented(augmenter(**options), frame), large)
 
 
-def test_near_ties_are_asked_again_alone(model, augmenter, monkeypatch):
-    frame = singles(*random_sentences(20))
-    expected = augmented(augmenter(batch_tokens=4096), frame)
-    monkeypatch.setattr("tinybert.augmentation.NEAR_TIE", np.inf)
-    seen = watch(model)
-    pd.testing.assert_frame_equal(augmented(augmenter(batch_tokens=4096), frame), expected)
-    # Every request of a batch of several came a second time, alone.
-    several = sum(len(batch) for batch in seen if len(batch) > 1)
-    assert several > 0
-    assert sum(len(batch) == 1 for batch in seen) >= several
-
-
-def test_of_equal_scores_the_lower_vocabulary_number_wins(model, tokenizer):
-    # With a head that gives every piece the same score, the first whole words are the best.
-    with torch.no_grad():
-        model.cls.predictions.decoder.weight.zero_()
-        model.cls.predictions.decoder.bias.zero_()
-    masked = masked_words(model, tokenizer, num_candidates=3)
-    requests = masked.requests(["cat runs", "dog sleeps quiet"])
-    masked.ask([r for found in requests for r in found.values()], lambda part: None)
-    assert {masked.words(r) for found in requests for r in found.values()} == {tuple(KEPT[:3])}
-
-
 def test_bfloat16_keeps_to_the_same_rules_and_repeats_itself(augmenter):
     frame = singles("the big cat runs", "two red dogs")
     one, again = (augmented(augmenter(p=1.0, dtype=torch.bfloat16), frame) for _ in range(2))
@@ -304,8 +171,9 @@ def test_the_seed_alone_decides(augmenter):
 
 
 def test_words_of_several_pieces_take_their_nearest_vectors(augmenter):
-    slots = augmenter(num_candidates=2).find_slots(["catdog Catdog dogs cats zebra cat"])
-    (found,) = slots.values()
+    maker, sentences = augmenter(num_candidates=2), ["catdog Catdog dogs cats zebra cat"]
+    maker.ask(sentences)
+    (found,) = maker.find_slots(sentences).values()
     assert [(slot.kind, slot.words) for slot in found[:5]] == [
         ("vectors", ("nearer", "near")),
         ("vectors", ("Nearer", "Near")),  # a cased teacher would miss the capital
@@ -362,52 +230,3 @@ def test_words_are_replaced_with_probability_p_by_uniform_candidates():
         assert abs(share - 0.25) < 0.024
     # Independent words: both with probability .16, standard deviation .0026.
     assert abs(((first != "x") & (second != "y")).mean() - 0.16) < 0.013
-
-
-def test_a_model_without_a_separable_head_gives_the_candidates_of_a_plain_computation(tokenizer):
-    torch.manual_seed(0)
-    config = DistilBertConfig(
-        vocab_size=len(VOCABULARY),
-        dim=16,
-        n_layers=1,
-        n_heads=2,
-        hidden_dim=32,
-        max_position_embeddings=MAX_POSITIONS,
-        initializer_range=0.5,
-    )
-    model = DistilBertForMaskedLM(config).eval()
-    masked = masked_words(model, tokenizer)
-    (requests,) = masked.requests(["big cat runs"])
-    masked.ask(requests.values(), lambda part: None)
-    for place, request in enumerate(requests.values()):
-        expected = plain_candidates(model, tokenizer, "big cat runs", place, 3)
-        assert set(masked.words(request)) == expected
-
-
-def test_progress_adds_up_to_all_rows(augmenter):
-    done = []
-    frame = singles(*random_sentences(12))
-    list(augmenter().augment(frame, np.arange(12) < 5, done.append))
-    assert sum(done) == pytest.approx(12)
-    assert len(done) > 2
-    done.clear()
-    list(augmenter().augment(singles("the a", "not"), np.ones(2, dtype=bool), done.append))
-    assert sum(done) == 2
-
-
-def test_a_checkpoint_without_a_head_is_refused(tmp_path, model, tokenizer):
-    options = {"num_candidates": 3, "batch_tokens": 64, "dtype": None}
-    with pytest.raises(InputError, match="dvc repro fetch_teacher"):
-        load_masked_words(tmp_path / "nowhere", **options)
-    BertModel(model.config).save_pretrained(tmp_path / "bare")
-    tokenizer.save_pretrained(tmp_path / "bare")
-    with pytest.raises(InputError, match="must have a masked-language-model head"):
-        load_masked_words(tmp_path / "bare", **options)
-
-
-def test_a_tokenizer_that_is_not_wordpiece_is_refused(model):
-    plain = PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer(models.BPE({"a": 0, "[MASK]": 1}, [])), mask_token="[MASK]"
-    )
-    with pytest.raises(InputError, match="needs a WordPiece tokenizer"):
-        masked_words(model, plain)

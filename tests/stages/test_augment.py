@@ -1,4 +1,8 @@
 import json
+import shutil
+import signal
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -8,6 +12,7 @@ from transformers import BertConfig, BertForMaskedLM, BertTokenizerFast
 
 from stages.augment import AugmentSettings, augment_task, choose_rows
 from tinybert.errors import InputError
+from tinybert.masked_words import MaskedWords
 from tinybert.tasks import TaskInfo, read_split, write_task
 from tinybert.word_vectors import WordVectors, save_vectors
 
@@ -26,7 +31,8 @@ ROWS = pd.DataFrame(
 
 
 @pytest.fixture
-def folders(tmp_path):
+def folders(tmp_path, monkeypatch):
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     (tmp_path / "vocab.txt").write_text("\n".join(VOCABULARY) + "\n")
     torch.manual_seed(0)
     config = BertConfig(
@@ -125,6 +131,120 @@ def test_the_same_seed_writes_the_same_file_at_any_batch_size(folders):
     assert file.read_bytes() == first
     augment(folders, seed=4)
     assert file.read_bytes() != first
+
+
+MANY = pd.DataFrame(
+    {
+        "sentence1": [
+            f"the {a} {b} walks {c}" for a in WORDS[:6] for b in WORDS[4:7] for c in "ab"
+        ],
+        "sentence2": ["the river cats is blue"] * 36,
+        "label": np.arange(36, dtype=np.int64) % 2,
+    }
+)
+
+
+@pytest.fixture
+def many_shards(monkeypatch):
+    monkeypatch.setattr("tinybert.answers.SHARD_TOKENS", 40)
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def count_requests(monkeypatch, dies_after=10**9):
+    """Return a list that fills with the number of requests of each call of the model."""
+    asked, best = [], MaskedWords.best
+
+    def counted(self, requests, progress):
+        if len(asked) == dies_after:
+            raise KeyboardInterrupt
+        asked.append(len(requests))
+        return best(self, requests, progress)
+
+    monkeypatch.setattr(MaskedWords, "best", counted)
+    return asked
+
+
+def test_an_interrupted_run_goes_on_where_it_was_and_writes_the_same(
+    folders, many_shards, monkeypatch
+):
+    put(folders, MANY)
+    with monkeypatch.context() as patch:
+        whole = count_requests(patch)
+        summary = augment(folders)
+    assert sum(whole) == summary["requests_asked"] and len(whole) > 6
+    expected = contents(folders / "out")
+    assert not any((folders / "checkpoints/augment").iterdir())
+    shutil.rmtree(folders / "out")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        count_requests(patch, dies_after=4)
+        augment(folders)
+    assert not (folders / "out").exists()
+    asked = count_requests(monkeypatch)
+    # Other settings, or another model, do not take up what was answered to these.
+    augment(folders, SETTINGS.model_copy(update={"num_candidates": 3}))
+    assert asked == whole
+    asked.clear()
+    shutil.rmtree(folders / "out")
+    assert augment(folders) == summary
+    assert asked == whole[4:]
+    assert contents(folders / "out") == expected
+    assert not any((folders / "checkpoints/augment").iterdir())
+
+
+KILLED = """
+import os, pathlib, signal, sys
+import tests.stages.test_augment as here
+import tinybert.answers
+tinybert.answers.SHARD_TOKENS = 40
+store = tinybert.answers._store
+def dying(file, found):
+    if file.stem == sys.argv[2]:
+        os.kill(os.getpid(), signal.SIGKILL)
+    store(file, found)
+tinybert.answers._store = dying
+here.augment(pathlib.Path(sys.argv[1]))
+"""
+
+
+@pytest.mark.slow
+def test_a_run_killed_twice_writes_the_same(folders, many_shards, monkeypatch):
+    put(folders, MANY)
+    augment(folders)
+    expected = contents(folders / "out")
+    shutil.rmtree(folders / "out")
+    for shard in ("000001", "000003"):
+        done = subprocess.run([sys.executable, "-c", KILLED, str(folders), shard], check=False)
+        assert done.returncode == -signal.SIGKILL
+        kept = sorted(path.stem for path in folders.glob("checkpoints/augment/*/*.npy"))
+        assert kept == [f"{number:06}" for number in range(int(shard))]
+    asked = count_requests(monkeypatch)
+    summary = augment(folders)
+    assert 0 < sum(asked) < summary["requests_asked"]
+    assert contents(folders / "out") == expected
+
+
+def test_threads_parts_shards_and_batches_change_nothing(folders, monkeypatch):
+    put(folders, MANY)
+    augment(folders)
+    expected = (folders / "out" / "train.parquet").read_bytes()
+    frame = read_split(folders / "out", "train")
+    summary = json.loads((folders / "out" / "augmentation.json").read_text())
+    threads = torch.get_num_threads()
+    monkeypatch.setattr("tinybert.answers.SHARD_TOKENS", 60)
+    torch.set_num_threads(1 if threads > 1 else 2)
+    try:
+        augment(folders, SETTINGS.model_copy(update={"batch_tokens": 8}))
+    finally:
+        torch.set_num_threads(threads)
+    assert (folders / "out" / "train.parquet").read_bytes() == expected
+    monkeypatch.setattr("tinybert.augmentation.ROWS_AT_ONCE", 5)
+    augment(folders)
+    # Parts are row groups of the file: other bytes, the same rows, counts and samples.
+    pd.testing.assert_frame_equal(read_split(folders / "out", "train"), frame)
+    assert json.loads((folders / "out" / "augmentation.json").read_text()) == summary
 
 
 def test_missing_inputs_are_named(folders):
