@@ -170,6 +170,11 @@ def test_the_seed_alone_decides(augmenter):
     assert not one.equals(other)
 
 
+def test_rows_with_the_same_text_draw_for_themselves(augmenter):
+    out = augmented(augmenter(), singles(*["the big cat sees a red dog"] * 20))
+    assert len({tuple(group.sentence1) for _, group in out.groupby("row")}) == 20
+
+
 def test_words_of_several_pieces_take_their_nearest_vectors(augmenter):
     maker, sentences = augmenter(num_candidates=2), ["catdog Catdog dogs cats zebra cat"]
     maker.ask(sentences)

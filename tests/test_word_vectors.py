@@ -175,6 +175,19 @@ def test_neighbours_are_those_of_a_plain_computation_whatever_the_block(tmp_path
     assert nearest_words(vectors, words, 5) == plain
 
 
+def test_many_equal_neighbours_are_taken_in_the_order_of_the_vocabulary(tmp_path, monkeypatch):
+    # 40 words in one direction, of lengths 1, 2 and 4, so that their cosines are equal exactly;
+    # in float32 they are not, once the norm is rounded and the product is cut into blocks.
+    values = np.random.default_rng(0).normal(size=(60, 7)).astype(np.float32)
+    values[10:50] = values[10] * np.array([1, 2, 4, 1], dtype=np.float32)[np.arange(40) % 4, None]
+    words = [f"w{number}" for number in range(60)]
+    vectors = stored(tmp_path, words, values)
+    expected = {f"w{n}": [f"w{m}" for m in range(10, 16) if m != n][:5] for n in range(10, 50)}
+    assert nearest_words(vectors, words[10:50], 5) == expected
+    monkeypatch.setattr("tinybert.word_vectors.SCORES_AT_ONCE", 130)
+    assert nearest_words(vectors, words[10:50], 5) == expected
+
+
 def test_storage_holds_no_pickle_and_a_cut_file_is_refused(tmp_path):
     stored(tmp_path, ["a", "b"], [[1, 2], [3, 4]])
     assert sorted(file.name for file in tmp_path.iterdir()) == [

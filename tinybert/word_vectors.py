@@ -33,7 +33,7 @@ LINES_TO_JUDGE = 100  # the first lines of a file, which settle its dimension
 MAX_PROBLEMS = 20  # lines of one file that are named before reading stops
 WORDS_PER_SENTENCE = 1000  # gensim silently drops what follows the 10,000th word of a sentence
 SCORES_AT_ONCE = 2**24  # cosines held in memory by one block of queries: 64 MB
-SPARE = 8  # neighbours beyond those asked for that are scored again in float64
+NEAR_TIE = 1e-5  # cosines this close in float32 are compared in float64
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
@@ -289,9 +289,9 @@ def nearest_words(
 ) -> dict[str, list[str]]:
     """Return each word's nearest other words by cosine, nearest first.
 
-    All words are asked in blocks of one matrix product each. float32 picks a few more neighbours
-    than asked for and float64 ranks them, equal ones in the order of the vocabulary, so that
-    rounding in the product, which differs with the block, does not show.
+    All words are asked in blocks of one matrix product each. Of its float32 cosines, all that are
+    not clearly below the last neighbour's are ranked in float64, equal ones in the order of the
+    vocabulary, so that rounding in the product, which differs with the block, does not show.
 
     Args:
         vectors: The vocabulary searched.
@@ -314,16 +314,18 @@ def nearest_words(
 
 def _nearest_rows(
     vectors: "KeyedVectors", asked: Sequence[int], num_neighbours: int
-) -> NDArray[np.int64]:
-    """Return the numbers of the nearest words; shape (asked, neighbours)."""
+) -> Iterator[NDArray[np.int64]]:
+    """Yield the numbers of the nearest words of each word asked."""
     matrix, queries = vectors.vectors, vectors.vectors[asked]
     norms = np.where(vectors.norms == 0, 1, vectors.norms)
     scores = queries @ matrix.T / norms
     scores[np.arange(len(asked)), asked] = -np.inf
     count = min(num_neighbours, len(matrix) - 1)
-    width = min(count + SPARE, len(matrix) - 1)
-    # Ascending word numbers, so that a stable sort ranks equal cosines by number.
-    short = np.sort(np.argpartition(scores, len(matrix) - 1 - width)[:, len(matrix) - width :])
-    exact = np.einsum("qsd,qd->qs", matrix[short].astype(np.float64), queries.astype(np.float64))
-    order = np.argsort(-exact / norms[short], axis=1, kind="stable")[:, :count]
-    return np.take_along_axis(short, order, axis=1)
+    last = np.partition(scores, len(matrix) - count - 1)[:, len(matrix) - count :].min(
+        axis=1, initial=np.inf
+    )
+    lowest = last - NEAR_TIE * norms[asked]
+    for row, query, bound in zip(scores, queries.astype(np.float64), lowest, strict=True):
+        near = np.flatnonzero(row >= bound)  # ascending, so a stable sort ranks ties by number
+        exact = (matrix[near].astype(np.float64) * query).sum(axis=1) / norms[near]
+        yield near[np.argsort(-exact, kind="stable")[:count]]
