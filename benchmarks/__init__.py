@@ -12,4 +12,5 @@ SUBJECTS = (
     "finetuning_step",
     "inference",
     "attention_memory",
+    "scaling",
 )

@@ -43,7 +43,7 @@ class Steps:
 
 class _Clock(TrainerCallback):  # type: ignore[misc]
     def __init__(self, device: torch.device) -> None:
-        self.device, self.ends, self.inside = device, [0.0], [0.0]
+        self.device, self.ends, self.inside, self.began = device, [0.0], [0.0], 0.0
 
     def timed(self, call: Callable[..., Any]) -> Callable[..., Any]:
         def run(*args: Any, **kwargs: Any) -> Any:
@@ -57,7 +57,15 @@ class _Clock(TrainerCallback):  # type: ignore[misc]
     def on_train_begin(
         self, args: Any, state: Any, control: Any, optimizer: Any = None, **kwargs: Any
     ) -> None:
-        optimizer.step = self.timed(optimizer.step)
+        inner = getattr(optimizer, "optimizer", optimizer)  # accelerate wraps it
+        inner.register_step_pre_hook(lambda *_: self._begin())
+        inner.register_step_post_hook(lambda *_: self._end())
+
+    def _begin(self) -> None:
+        self.began = time.perf_counter()
+
+    def _end(self) -> None:
+        self.inside[-1] += time.perf_counter() - self.began
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         wait_for(self.device)

@@ -5,6 +5,7 @@ import json
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 from transformers import BertConfig
@@ -44,7 +45,7 @@ def blocks(chosen: Options, length: int, num_rows: int) -> EncodedRows:
     return EncodedRows(ids, ends, ends.astype("int32"), {})
 
 
-STEP_SUBJECTS = ["general_step", "intermediate_step", "prediction_step", "finetuning_step"]
+STEP_SUBJECTS = ["intermediate_step", "prediction_step", "finetuning_step", "scaling"]
 
 
 @pytest.mark.parametrize("subject", [*STEP_SUBJECTS, "inference"])
@@ -63,8 +64,21 @@ def test_a_subject_measures_time_tokens_and_floor(tiny, subject):
         assert -0.01 <= one.more.get("overhead", 0) < 1
 
 
+def test_augmentation_counts_each_distinct_request_once(tiny, monkeypatch):
+    frame = pd.DataFrame(
+        {"sentence1": ["a river saw the tree", "a river saw the tree"], "label": 0}
+    )
+    monkeypatch.setattr(texts, "task_of", lambda options, task: (task, None, frame))
+    one = importlib.import_module("benchmarks.augmentation").measure_task(tiny, "cola", 2)
+    # river, saw and tree may be replaced; each is asked in 7 pieces, [CLS] and [SEP] included.
+    assert (one.more["requests"], one.tokens, one.examples) == (3, 21, 2)
+    assert one.flops == 3 * encoder_flops(2, 24, 48, 7) + 3 * 2 * 24 * (24 + 30522)
+    assert one.more["rows out"] > 2
+
+
 def test_the_floor_of_a_general_step_is_that_of_its_real_tokens(tiny):
     one, two = importlib.import_module("benchmarks.general_step").measure(tiny)
+    assert 0 < one.as_json()["floor_share"] < 1
     assert one.examples == STEPS * 32
     assert one.tokens == STEPS * 32 * 128
     # Per row: teacher's forward; student's and (1 + 1) projections 12 x 24, three times.

@@ -1,0 +1,48 @@
+"""Cost against size: batches of four sizes of one length. It should grow as the tokens do."""
+
+import numpy as np
+
+from benchmarks import flops, shapes, texts
+from benchmarks.machine import matrix_rate, peak_gigabytes
+from benchmarks.options import Options
+from benchmarks.result import Result
+from benchmarks.training_steps import time_steps
+from tinybert.distillation import Distillation, Weights
+from tinybert.teacher import Teacher
+
+WEIGHTS: Weights = {"attention": 1.0, "hidden": 1.0, "embedding": 1.0}
+BATCH_SIZES, LENGTH = (8, 16, 32, 64), 64
+
+
+def measure(options: Options) -> list[Result]:
+    """Measure a general step at 512, 1,024, 2,048 and 4,096 tokens."""
+    teacher_config, student_config = shapes.configs(options.shapes)
+    layers = shapes.uniform_layers(teacher_config, student_config)
+    teacher = Teacher(shapes.encoder(teacher_config), options.dtype)
+    results = []
+    for batch_size in BATCH_SIZES:
+        rows = texts.block_rows(options, LENGTH, batch_size * (options.steps + 3))
+        rate = matrix_rate(options.matrix_dtype, options.device)
+        model = Distillation(shapes.encoder(student_config), WEIGHTS, teacher, layers)
+        steps = time_steps(
+            model, rows, options.dtype, options.steps, options.device, batch_size, "rows"
+        )
+        lengths = [length for step in steps.lengths for length in step]
+        student = flops.forward(student_config, lengths)
+        student += flops.projections(student_config, teacher_config, sum(lengths))
+        results.append(
+            Result(
+                "scaling",
+                f"{options.shapes} {batch_size}x{LENGTH}",
+                float(np.median(steps.seconds)) * len(steps.seconds),
+                flops.forward(teacher_config, lengths) + flops.BACKWARD * student,
+                rate,
+                sum(lengths),
+                len(lengths),
+                peak_gigabytes(options.device),
+            )
+        )
+    seconds, tokens = [one.seconds for one in results], [one.tokens for one in results]
+    slope = np.polyfit(np.log(np.array(tokens, dtype=float)), np.log(seconds), 1)[0]
+    results[-1].more["time grows as tokens to the power"] = float(slope)
+    return results
