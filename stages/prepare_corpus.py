@@ -3,16 +3,20 @@
 python -m stages.prepare_corpus
 """
 
+import shutil
 from collections.abc import Iterable
+from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 from rich.progress import track
 
 from stages import run
 from tinybert.checkpoints import load_tokenizer
-from tinybert.corpus import Document, limit_words, read_hub, read_text_files, write_corpus
+from tinybert.corpus import limit_words, read_hub, read_text_files, write_corpus
+from tinybert.corpus_shards import Document
+from tinybert.fingerprint import checkpoints_folder
 from tinybert.outputs import replace_folder
 from tinybert.settings import Settings, read_param, read_section
 from tinybert.teacher_source import TeacherSource, locate_teacher
@@ -48,12 +52,32 @@ def prepare_corpus(
     seed: int,
     folder: Path,
 ) -> dict[str, int]:
-    """Write text and token blocks to `folder`; return their counts."""
+    """Write text and token blocks to `folder`; return their counts.
+
+    Side effects: Finished shards stand in `checkpoints/prepare_corpus` until `folder` is in place.
+    """
     limited = limit_words(documents, settings.max_words)
     bar = track(limited, "documents", transient=True)
+    tokenizer = load_tokenizer(tokenizer_folder)
+    shards = checkpoints_folder(
+        "prepare_corpus", _shards_follow_from(tokenizer, settings, seed), []
+    )
     with replace_folder(folder) as partial:
-        tokenizer = load_tokenizer(tokenizer_folder)
-        return write_corpus(bar, tokenizer, settings.block_length, seed, partial)
+        counts = write_corpus(bar, tokenizer, settings.block_length, seed, partial, shards)
+    shutil.rmtree(shards, ignore_errors=True)
+    return counts
+
+
+def _shards_follow_from(
+    tokenizer: Any, settings: PrepareCorpusSettings, seed: int
+) -> dict[str, Any]:
+    """Name what shards depend on beside their text, which their own names hash."""
+    return {
+        "settings": settings.model_dump(),
+        "seed": seed,
+        "tokenizer": tokenizer.backend_tokenizer.to_str(),
+        "tokenizers": version("tokenizers"),
+    }
 
 
 def _documents(settings: PrepareCorpusSettings, files: Path) -> Iterable[Document]:

@@ -1,12 +1,17 @@
 """Text becomes blocks without losing a token, and wrong text is named by file and line."""
 
 import json
+import shutil
+import tracemalloc
+from itertools import chain
 
 import numpy as np
 import pytest
 
-from tests.models import tiny_tokenizer
+from stages.prepare_corpus import PrepareCorpusSettings, prepare_corpus
+from tests.models import WORDS, tiny_tokenizer
 from tinybert.corpus import limit_words, read_hub, read_text_files, write_corpus
+from tinybert.corpus_shards import make_shard
 from tinybert.errors import InputError
 
 DOCUMENTS = [
@@ -22,7 +27,7 @@ def blocks_of(folder):
 
 def test_every_token_stands_in_a_block_in_its_order(tmp_path):
     tokenizer = tiny_tokenizer(tmp_path / "tokenizer")
-    counts = write_corpus(DOCUMENTS, tokenizer, 16, 0, tmp_path)
+    counts = write_corpus(DOCUMENTS, tokenizer, 16, 0, tmp_path, tmp_path / "shards")
     blocks, firsts = blocks_of(tmp_path)
     text = " ".join(paragraph for document in DOCUMENTS for paragraph in document)
     expected = tokenizer(text, add_special_tokens=False)["input_ids"]
@@ -38,7 +43,9 @@ def test_every_token_stands_in_a_block_in_its_order(tmp_path):
 
 
 def test_blocks_have_the_shape_of_berts_inputs(tmp_path):
-    write_corpus(DOCUMENTS, tiny_tokenizer(tmp_path / "tokenizer"), 16, 0, tmp_path)
+    write_corpus(
+        DOCUMENTS, tiny_tokenizer(tmp_path / "tokenizer"), 16, 0, tmp_path, tmp_path / "shards"
+    )
     blocks, firsts = blocks_of(tmp_path)
     assert blocks.shape[1] == 16
     assert blocks.dtype == np.uint16
@@ -54,27 +61,164 @@ def test_the_same_seed_gives_the_same_blocks(tmp_path):
     tokenizer = tiny_tokenizer(tmp_path / "tokenizer")
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-        write_corpus(DOCUMENTS, tokenizer, 16, 7, tmp_path / name)
+        write_corpus(DOCUMENTS, tokenizer, 16, 7, tmp_path / name, tmp_path / name / "shards")
     for file in ("blocks.npy", "first_lengths.npy", "text.txt"):
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
+
+
+def plain_blocks(ids, ends, length, seed, cls, sep, full_stop):
+    """Cut one block after the other, as the docstring of `write_blocks` says."""
+    rng, blocks, firsts, body = np.random.default_rng(seed), [], [], length - 3
+    for start in range(0, len(ids) - body + 1, body):
+        part = ids[start : start + body]
+        cut = next((end - start for end in ends if start < end < start + body), 0)
+        if not cut and rng.random() < 0.5:
+            stops = [at + 1 for at, token in enumerate(part[:-1]) if token == full_stop]
+            cut = min(stops, key=lambda stop: abs(stop - body // 2), default=0)
+        after = [*ids, sep][start + body]
+        parted = [cls, *part[:cut], sep, *part[cut:], sep]
+        blocks.append(parted if cut else [cls, *part, after, sep])
+        firsts.append(cut + 2 if cut else length)
+    return np.array(blocks), np.array(firsts)
+
+
+@pytest.mark.parametrize("length", [16, 24, 29])
+@pytest.mark.parametrize("shard_characters", [1, 300, 10**6])
+def test_blocks_are_those_of_a_plain_loop_whatever_the_shards(tmp_path, length, shard_characters):
+    tokenizer = tiny_tokenizer(tmp_path / "tokenizer")
+    rng = np.random.default_rng(3)
+    words = [*WORDS[:20], ".", "."]
+    documents = [
+        [" ".join(rng.choice(words, rng.integers(1, 40))) for _ in range(rng.integers(1, 4))]
+        for _ in range(40)
+    ]
+    write_corpus(documents, tokenizer, length, 5, tmp_path, tmp_path / "shards", shard_characters)
+    found = [tokenizer(" ".join(d), add_special_tokens=False)["input_ids"] for d in documents]
+    ids, ends = list(chain(*found)), np.cumsum([len(one) for one in found])
+    stop = tokenizer.convert_tokens_to_ids(".")
+    blocks, firsts = plain_blocks(ids, ends, length, 5, 2, 3, stop)
+    assert (firsts < length).any() and (firsts == length).any()
+    assert np.array_equal(blocks_of(tmp_path)[0], blocks)
+    assert np.array_equal(blocks_of(tmp_path)[1], firsts)
+
+
+def test_a_last_block_without_a_token_after_it_ends_in_two_separators(tmp_path):
+    # 26 tokens without a full stop fill two blocks of 13 to the last one.
+    tokenizer = tiny_tokenizer(tmp_path / "tokenizer")
+    write_corpus([["the cat"] * 13], tokenizer, 16, 0, tmp_path, tmp_path / "shards")
+    the, cat = tokenizer.convert_tokens_to_ids(["the", "cat"])
+    expected = [[2, *[the, cat] * 6, the, cat, 3], [2, *[cat, the] * 6, cat, 3, 3]]
+    assert blocks_of(tmp_path)[0].tolist() == expected
+
+
+def many_documents(first=0, last=12):
+    """Yield documents whose words tell them apart: the tiny vocabulary has 43 of them."""
+    for number in range(first, last):
+        yield [" ".join([WORDS[number], *WORDS[number + 1 : number + 5]] * 4), "it was good ."]
+
+
+def output_of(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+def test_a_run_that_was_broken_off_tokenises_no_finished_shard_again(tmp_path, monkeypatch):
+    tokenizer = tiny_tokenizer(tmp_path / "tokenizer")
+    made = []
+
+    def noted(documents, encoder):
+        made.append(len(documents))
+        return make_shard(documents, encoder)
+
+    def killed(at):
+        yield from many_documents(0, at)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tinybert.corpus_shards.make_shard", noted)
+    for name in ("whole", "broken", "resumed"):
+        (tmp_path / name).mkdir()
+    shards = tmp_path / "shards"
+    write_corpus(many_documents(), tokenizer, 16, 0, tmp_path / "whole", tmp_path / "others", 1)
+    assert made == [1] * 12
+    with pytest.raises(KeyboardInterrupt):
+        write_corpus(killed(7), tokenizer, 16, 0, tmp_path / "broken", shards, 1)
+    assert len(list(shards.iterdir())) == 7
+    made.clear()
+    write_corpus(many_documents(), tokenizer, 16, 0, tmp_path / "resumed", shards, 1)
+    assert made == [1] * 5
+    assert output_of(tmp_path / "resumed") == output_of(tmp_path / "whole")
+
+
+def test_the_stage_goes_on_from_its_shards_and_removes_them_at_its_end(tmp_path, monkeypatch):
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    source = tmp_path / "tokenizer"
+    tiny_tokenizer(source).save_pretrained(source)
+    settings = PrepareCorpusSettings(source="files", hub=None, max_words=None, block_length=16)
+    with pytest.raises(InputError, match="too little text"):
+        prepare_corpus([["the cat"]], source, settings, 0, tmp_path / "corpus")
+    assert len(list((tmp_path / "checkpoints/prepare_corpus").rglob("*.npz"))) == 1
+    shutil.rmtree(tmp_path / "checkpoints")
+    prepare_corpus(DOCUMENTS, source, settings, 0, tmp_path / "corpus")
+    assert not list((tmp_path / "checkpoints").rglob("*.npz"))
+
+
+@pytest.mark.parametrize("fault", ["other text", "wrong bytes"])
+def test_a_shard_of_other_text_or_with_wrong_bytes_is_made_again(tmp_path, fault):
+    tokenizer = tiny_tokenizer(tmp_path / "tokenizer")
+    for name in ("first", "second", "expected"):
+        (tmp_path / name).mkdir()
+    shards, documents = tmp_path / "shards", list(many_documents())
+    write_corpus(documents, tokenizer, 16, 0, tmp_path / "first", shards, 1)
+    if fault == "other text":
+        documents[3] = ["a bird ran under the house ."]
+    else:
+        for file in shards.iterdir():
+            raw = file.read_bytes()
+            file.write_bytes(raw[:200] + bytes(byte ^ 1 for byte in raw[200:210]) + raw[210:])
+    write_corpus(documents, tokenizer, 16, 0, tmp_path / "second", shards, 1)
+    write_corpus(documents, tokenizer, 16, 0, tmp_path / "expected", tmp_path / "others", 1)
+    assert output_of(tmp_path / "second") == output_of(tmp_path / "expected")
+
+
+def test_memory_does_not_grow_with_the_corpus(tmp_path, monkeypatch):
+    monkeypatch.setattr("tinybert.word_tokens.SLOTS_LOG2", 8)  # else it hides what comes after it
+    tokenizer = tiny_tokenizer(tmp_path / "tokenizer")
+
+    def documents(count):
+        for number in range(count):
+            yield [f"{number} the cat sat on the mat . " * 500]  # 15 kB, 4000 tokens
+
+    peaks = []
+    for count in (20, 320):
+        folder = tmp_path / str(count)
+        folder.mkdir()
+        tracemalloc.start()
+        write_corpus(documents(count), tokenizer, 64, 0, folder, folder / "shards", 9_000)
+        peaks.append(tracemalloc.get_traced_memory()[1] / 1e6)
+        tracemalloc.stop()
+    # 300 documents more are 4.5 MB of text, 2.4 MB of ids.
+    assert peaks[1] - peaks[0] < 1.5, peaks
 
 
 def test_a_tokenizer_set_to_pad_and_cut_spoils_nothing(tmp_path):
     tokenizer = tiny_tokenizer(tmp_path / "tokenizer")
     tokenizer.backend_tokenizer.enable_padding(length=40)
     tokenizer.backend_tokenizer.enable_truncation(4)
-    write_corpus(DOCUMENTS, tokenizer, 16, 0, tmp_path)
+    write_corpus(DOCUMENTS, tokenizer, 16, 0, tmp_path, tmp_path / "shards")
     assert 0 not in blocks_of(tmp_path)[0]
 
 
 def test_the_text_is_written_as_it_is_read(tmp_path):
-    write_corpus(DOCUMENTS, tiny_tokenizer(tmp_path / "tokenizer"), 16, 0, tmp_path)
+    write_corpus(
+        DOCUMENTS, tiny_tokenizer(tmp_path / "tokenizer"), 16, 0, tmp_path, tmp_path / "shards"
+    )
     assert list(read_text_files(tmp_path / "text.txt")) == DOCUMENTS
 
 
 def test_too_little_text_is_refused(tmp_path):
     with pytest.raises(InputError, match="too little text, got 3 tokens; one block takes 13"):
-        write_corpus([["the cat sat"]], tiny_tokenizer(tmp_path / "t"), 16, 0, tmp_path)
+        write_corpus(
+            [["the cat sat"]], tiny_tokenizer(tmp_path / "t"), 16, 0, tmp_path, tmp_path / "s"
+        )
 
 
 def test_documents_are_taken_whole_until_there_are_words_enough():

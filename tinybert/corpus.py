@@ -1,18 +1,13 @@
 """The general corpus: documents in, blocks of token ids out, memory flat in the corpus size."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from tinybert.corpus_blocks import NUM_SPECIAL, write_blocks
+from tinybert.corpus_shards import SHARD_CHARACTERS, Document, store_shards
 from tinybert.errors import InputError
-
-Document = Sequence[str]  # its paragraphs
-NUM_SPECIAL = 3  # [CLS] first [SEP] second [SEP]
 
 
 def read_text_files(folder: Path) -> Iterator[Document]:
@@ -89,16 +84,25 @@ def read_hub(path: str, name: str | None, split: str, column: str) -> Iterator[D
 
 def limit_words(documents: Iterable[Document], max_words: int | None) -> Iterator[Document]:
     """Take whole documents until there are `max_words` words; None takes all."""
+    if max_words is None:
+        yield from documents
+        return
     num_words = 0
     for document in documents:
         yield document
         num_words += sum(len(paragraph.split()) for paragraph in document)
-        if max_words is not None and num_words >= max_words:
+        if num_words >= max_words:
             return
 
 
 def write_corpus(
-    documents: Iterable[Document], tokenizer: Any, block_length: int, seed: int, folder: Path
+    documents: Iterable[Document],
+    tokenizer: Any,
+    block_length: int,
+    seed: int,
+    folder: Path,
+    shards: Path,
+    shard_characters: int = SHARD_CHARACTERS,
 ) -> dict[str, int]:
     """Write the text, and its tokens as blocks.
 
@@ -113,94 +117,34 @@ def write_corpus(
         seed: Of the choice between one and two segments.
         folder: Where `text.txt`, `blocks.npy`, `first_lengths.npy`, `corpus.json` and the
             tokenizer are written; must exist.
+        shards: Where tokens stand meanwhile. Shards found there are not tokenised again; all
+            must be of this tokenizer.
+        shard_characters: Least text of a shard; changes no output.
 
     Returns:
         num_documents, num_words, num_tokens, num_blocks, num_tokens_left: the last tokens that
         fill no block.
     """
-    counts = {"num_documents": 0, "num_words": 0, "num_tokens": 0}
-    raw, borders = folder / "tokens.raw", [0]
-    dtype = np.uint16 if len(tokenizer) <= 2**16 else np.int32
-    remaining = iter(documents)
-    with (folder / "text.txt").open("w", encoding="utf-8") as text, raw.open("wb") as tokens:
-        while batch := list(islice(remaining, 256)):
-            for document in batch:
-                text.write("\n".join(document) + "\n\n")
-                counts["num_words"] += sum(len(paragraph.split()) for paragraph in document)
-            counts["num_documents"] += len(batch)
-            for ids in _token_ids(batch, tokenizer):
-                tokens.write(ids.astype(dtype).tobytes())
-                borders.append(borders[-1] + len(ids))
-    counts["num_tokens"] = borders[-1]
-    body = block_length - NUM_SPECIAL
-    counts["num_blocks"], counts["num_tokens_left"] = divmod(borders[-1], body)
-    if not counts["num_blocks"]:
-        raise InputError(
-            f"corpus: too little text, got {borders[-1]} tokens; one block takes {body}"
-        )
-    _write_blocks(raw, dtype, np.array(borders), tokenizer, block_length, seed, folder)
-    raw.unlink()
-    tokenizer.save_pretrained(folder)
-    (folder / "corpus.json").write_text(json.dumps(counts, indent=2) + "\n", encoding="utf-8")
-    return counts
-
-
-def _token_ids(documents: list[Document], tokenizer: Any) -> Iterator[NDArray[np.int32]]:
-    """Return each document's tokens, without special ones."""
-    paragraphs = [paragraph for document in documents for paragraph in document]
     backend = tokenizer.backend_tokenizer
     # A checkpoint's tokenizer.json may say to pad and cut every text, which would spoil the corpus.
     backend.no_padding()
     backend.no_truncation()
-    encodings = iter(backend.encode_batch(paragraphs, add_special_tokens=False))
-    for document in documents:
-        parts = [encoding.ids for encoding in islice(encodings, len(document))]
-        yield np.fromiter((token for part in parts for token in part), dtype=np.int32)
-
-
-def _write_blocks(
-    raw: Path,
-    dtype: Any,
-    borders: NDArray[np.int64],
-    tokenizer: Any,
-    block_length: int,
-    seed: int,
-    folder: Path,
-) -> None:
+    with (folder / "text.txt").open("wb") as text:
+        stored = store_shards(documents, tokenizer, text, shards, shard_characters)
     body = block_length - NUM_SPECIAL
-    tokens = np.memmap(raw, dtype=dtype, mode="r")
-    num_blocks = len(tokens) // body
-    blocks = np.lib.format.open_memmap(
-        folder / "blocks.npy", mode="w+", dtype=dtype, shape=(num_blocks, block_length)
-    )
-    first_lengths = np.empty(num_blocks, dtype=np.int32)
-    full_stop = tokenizer.convert_tokens_to_ids(".")
-    cls, sep = tokenizer.cls_token_id, tokenizer.sep_token_id
-    rng = np.random.default_rng(seed)
-    for number in range(num_blocks):
-        start = number * body
-        part = tokens[start : start + body]
-        border = borders[np.searchsorted(borders, start, side="right")]
-        cut = border - start if border < start + body else 0
-        if not cut and rng.random() < 0.5:
-            cut = _middle_sentence_end(part, full_stop)
-        if cut:
-            blocks[number] = np.concatenate([[cls], part[:cut], [sep], part[cut:], [sep]])
-            first_lengths[number] = cut + 2
-        else:
-            # One special token less: the block takes one token more, its successor sees it again.
-            longer = tokens[start : start + body + 1]
-            if len(longer) == body:
-                longer = np.append(longer, sep)
-            blocks[number] = np.concatenate([[cls], longer, [sep]])
-            first_lengths[number] = block_length
-    blocks.flush()
-    np.save(folder / "first_lengths.npy", first_lengths)
-
-
-def _middle_sentence_end(part: NDArray[Any], full_stop: int) -> int:
-    """Return the place after the full stop nearest the middle, or 0 if there is none inside."""
-    ends = np.flatnonzero(part[:-1] == full_stop) + 1
-    if not len(ends):
-        return 0
-    return int(ends[np.abs(ends - len(part) // 2).argmin()])
+    num_blocks, num_left = divmod(stored.num_tokens, body)
+    if not num_blocks:
+        raise InputError(
+            f"corpus: too little text, got {stored.num_tokens} tokens; one block takes {body}"
+        )
+    write_blocks(stored.parts(), num_blocks, tokenizer, block_length, seed, folder)
+    tokenizer.save_pretrained(folder)
+    counts = {
+        "num_documents": stored.num_documents,
+        "num_words": stored.num_words,
+        "num_tokens": stored.num_tokens,
+        "num_blocks": num_blocks,
+        "num_tokens_left": num_left,
+    }
+    (folder / "corpus.json").write_text(json.dumps(counts, indent=2) + "\n", encoding="utf-8")
+    return counts

@@ -1,0 +1,108 @@
+"""Tokens become blocks, many at a time, without more of the corpus in memory than one shard."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+NUM_SPECIAL = 3  # [CLS] first [SEP] second [SEP]
+BLOCKS_AT_ONCE = 2048
+
+Tokens = tuple[NDArray[Any], NDArray[np.int64]]  # ids in a row, how many each document has
+
+
+def write_blocks(
+    parts: Iterable[Tokens],
+    num_blocks: int,
+    tokenizer: Any,
+    block_length: int,
+    seed: int,
+    folder: Path,
+) -> None:
+    """Write `blocks.npy` and `first_lengths.npy`.
+
+    A block is `[CLS] first [SEP] second [SEP]`, or for half the blocks of one document
+    `[CLS] text [SEP]`. Where a document ends in a block, its border parts the segments.
+
+    Args:
+        parts: The corpus, whole documents at a time.
+        num_blocks: How many blocks all parts fill.
+        tokenizer: Names the special tokens and the full stop.
+        block_length: Tokens per block, special ones included.
+        seed: Of the choice between one and two segments.
+        folder: Must exist.
+    """
+    rng = np.random.default_rng(seed)
+    special = (tokenizer.cls_token_id, tokenizer.sep_token_id)
+    full_stop = tokenizer.convert_tokens_to_ids(".")
+    with (
+        (folder / "blocks.npy").open("wb") as blocks,
+        (folder / "first_lengths.npy").open("wb") as firsts,
+    ):
+        headed = False
+        for rows, cuts in _bodies(parts, block_length - NUM_SPECIAL, special[1]):
+            if not headed:
+                _write_header(blocks, rows.dtype, (num_blocks, block_length))
+                _write_header(firsts, np.dtype(np.int32), (num_blocks,))
+                headed = True
+            whole = np.flatnonzero(cuts == 0)
+            halved = whole[rng.random(len(whole)) < 0.5]
+            cuts[halved] = _middle_sentence_ends(rows[halved, :-1], full_stop)
+            blocks.write(_with_special_tokens(rows, cuts, *special).tobytes())
+            lengths = np.where(cuts > 0, cuts + 2, block_length)
+            firsts.write(lengths.astype(np.int32).tobytes())
+
+
+def _write_header(stream: Any, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
+    descr = np.lib.format.dtype_to_descr(dtype)
+    header = {"descr": descr, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(stream, header)
+
+
+def _bodies(
+    parts: Iterable[Tokens], body: int, sep: int
+) -> Iterator[tuple[NDArray[Any], NDArray[np.int64]]]:
+    """Yield rows of `body` tokens and the one after, and where a document ends in a row, or 0."""
+    tokens, ends = np.empty(0, np.uint16), np.empty(0, np.int64)
+    for ids, lengths in parts:
+        ends = np.concatenate([ends, len(tokens) + np.cumsum(lengths)])
+        tokens = np.concatenate([tokens.astype(ids.dtype), ids])
+        used = yield from _rows(tokens, ends, body)
+        tokens, ends = tokens[used:], ends[ends > used] - used
+    # The last row has no token after it; [SEP] stands there.
+    yield from _rows(np.append(tokens, np.array([sep], tokens.dtype)), ends, body)
+
+
+def _rows(tokens: NDArray[Any], ends: NDArray[np.int64], body: int) -> Any:
+    """Yield the rows that the tokens fill; return how many tokens they took."""
+    count = max(len(tokens) - 1, 0) // body
+    for first in range(0, count, BLOCKS_AT_ONCE):
+        starts = np.arange(first, min(first + BLOCKS_AT_ONCE, count)) * body
+        border = ends[np.searchsorted(ends, starts, side="right")] - starts
+        yield tokens[starts[:, None] + np.arange(body + 1)], np.where(border < body, border, 0)
+    return count * body
+
+
+def _middle_sentence_ends(rows: NDArray[Any], full_stop: int) -> NDArray[np.int64]:
+    """Return the place after the full stop nearest the middle, or 0 if there is none inside."""
+    length = rows.shape[1]
+    distances = np.abs(np.arange(1, length) - length // 2)
+    inside = rows[:, :-1] == full_stop
+    nearest = np.where(inside, distances, length).argmin(axis=1) + 1
+    return np.where(inside.any(axis=1), nearest, 0)
+
+
+def _with_special_tokens(
+    rows: NDArray[Any], cuts: NDArray[np.int64], cls: int, sep: int
+) -> NDArray[Any]:
+    """Return blocks; a row that is not cut keeps the token after it, in place of a [SEP]."""
+    blocks = np.empty((len(rows), rows.shape[1] + 2), rows.dtype)
+    blocks[:, 0], blocks[:, -1] = cls, sep
+    columns = np.arange(rows.shape[1])
+    shifted = (cuts[:, None] > 0) & (columns > cuts[:, None])
+    blocks[:, 1:-1] = np.where(shifted, rows[:, columns - 1], rows)
+    parted = np.flatnonzero(cuts)
+    blocks[parted, cuts[parted] + 1] = sep
+    return blocks
