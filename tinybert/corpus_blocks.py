@@ -1,6 +1,6 @@
 """Tokens become blocks, many at a time, without more of the corpus in memory than one shard."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ NUM_SPECIAL = 3  # [CLS] first [SEP] second [SEP]
 BLOCKS_AT_ONCE = 2048
 
 Tokens = tuple[NDArray[Any], NDArray[np.int64]]  # ids in a row, how many each document has
+Bodies = tuple[NDArray[Any], NDArray[np.int64]]  # rows of tokens, where each is cut, or 0
 
 
 def write_blocks(
@@ -61,9 +62,7 @@ def _write_header(stream: Any, dtype: np.dtype[Any], shape: tuple[int, ...]) -> 
     np.lib.format.write_array_header_1_0(stream, header)
 
 
-def _bodies(
-    parts: Iterable[Tokens], body: int, sep: int
-) -> Iterator[tuple[NDArray[Any], NDArray[np.int64]]]:
+def _bodies(parts: Iterable[Tokens], body: int, sep: int) -> Iterator[Bodies]:
     """Yield rows of `body` tokens and the one after, and where a document ends in a row, or 0."""
     tokens, ends = np.empty(0, np.uint16), np.empty(0, np.int64)
     for ids, lengths in parts:
@@ -75,7 +74,7 @@ def _bodies(
     yield from _rows(np.append(tokens, np.array([sep], tokens.dtype)), ends, body)
 
 
-def _rows(tokens: NDArray[Any], ends: NDArray[np.int64], body: int) -> Any:
+def _rows(tokens: NDArray[Any], ends: NDArray[np.int64], body: int) -> Generator[Bodies, None, int]:
     """Yield the rows that the tokens fill; return how many tokens they took."""
     count = max(len(tokens) - 1, 0) // body
     for first in range(0, count, BLOCKS_AT_ONCE):
