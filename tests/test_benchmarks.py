@@ -76,6 +76,18 @@ def test_augmentation_counts_each_distinct_request_once(tiny, monkeypatch):
     assert one.more["rows out"] > 2
 
 
+def test_corpora_of_growing_sizes_are_measured_until_there_is_no_more(tiny, monkeypatch):
+    lines = [["the old river ran under the big tree"] * 20] * 50  # 50 documents of 741 bytes
+    subject = importlib.import_module("benchmarks.prepare_corpus")
+    monkeypatch.setattr(texts, "documents", lambda options: iter(lines))
+    monkeypatch.setattr(subject, "MEGABYTES", (0.01, 0.02, 10, 20))
+    found = subject.measure(tiny)
+    # 14 documents pass 10 kB, 27 pass 20 kB, all 50 are not 10 MB: the fourth size is left out.
+    assert [one.examples for one in found] == [14, 27, 50]
+    assert found[0].more["MB"] == pytest.approx(14 * 741 / 1e6)
+    assert found[0].tokens == 14 * 20 * 8
+
+
 def test_the_floor_of_a_general_step_is_that_of_its_real_tokens(tiny):
     one, two = importlib.import_module("benchmarks.general_step").measure(tiny)
     assert 0 < one.as_json()["floor_share"] < 1
