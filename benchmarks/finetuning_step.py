@@ -3,7 +3,7 @@
 import numpy as np
 
 from benchmarks import flops, shapes, texts
-from benchmarks.machine import matrix_rate, peak_gigabytes
+from benchmarks.machine import MatrixRate, peak_gigabytes
 from benchmarks.options import Options
 from benchmarks.result import Result
 from benchmarks.training_steps import time_steps
@@ -18,10 +18,10 @@ def measure(options: Options) -> list[Result]:
     config, _ = shapes.configs(options.shapes)
     name, rows = texts.task_rows(options, TASK)
     rows = rows.with_targets(labels=np.arange(len(rows)) % 2)
-    rate = matrix_rate(options.matrix_dtype, options.device)
+    rate = MatrixRate(options.matrix_dtype, options.device)
     model = Distillation(shapes.classifier(config), {"label": 1.0})
     steps = time_steps(model, rows, options.dtype, options.steps, options.device, BATCH_SIZE)
-    rate = max(rate, matrix_rate(options.matrix_dtype, options.device))
+    rate.measure()
     lengths = [length for step in steps.lengths for length in step]
     return [
         Result(

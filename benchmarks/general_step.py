@@ -1,7 +1,7 @@
 """A step of general distillation on full blocks of text; then the same for two students at once."""
 
 from benchmarks import flops, shapes, texts
-from benchmarks.machine import matrix_rate, peak_gigabytes
+from benchmarks.machine import MatrixRate, peak_gigabytes
 from benchmarks.options import Options
 from benchmarks.plain_step import padded_batch, seconds_per_step
 from benchmarks.result import Result
@@ -30,7 +30,7 @@ def measure(options: Options) -> list[Result]:
             model, rows, options.dtype, options.steps, options.device, batch_size, "rows"
         )
 
-    def result(case: str, steps: Steps, students: int, rate: float) -> Result:
+    def result(case: str, steps: Steps, students: int, rate: MatrixRate) -> Result:
         lengths = [length for step in steps.lengths for length in step]
         per_student = flops.BACKWARD * (
             flops.forward(student_config, lengths)
@@ -48,12 +48,12 @@ def measure(options: Options) -> list[Result]:
             {"overhead": steps.overhead} if options.device.type == "cpu" else {},
         )
 
-    rate = matrix_rate(options.matrix_dtype, options.device)
+    rate = MatrixRate(options.matrix_dtype, options.device)
     one = steps_of(student())
-    rate = max(rate, matrix_rate(options.matrix_dtype, options.device))
+    rate.measure()
     results = [result("one student", one, 1, rate)]
     two = steps_of(Together({"first": student(), "second": student()}))
-    rate = max(rate, matrix_rate(options.matrix_dtype, options.device))
+    rate.measure()
     results.append(result("two students", two, 2, rate))
     plain = seconds_per_step(
         shapes.encoder(student_config),

@@ -1,7 +1,7 @@
 """A forward pass of teacher and student without padding; as the stage `benchmark_latency` does."""
 
 from benchmarks import flops, shapes
-from benchmarks.machine import matrix_rate, peak_gigabytes
+from benchmarks.machine import MatrixRate, peak_gigabytes
 from benchmarks.options import Options
 from benchmarks.result import Result
 from tinybert.latency import LatencyGrid, measure_grid
@@ -22,9 +22,9 @@ def measure(options: Options) -> list[Result]:
         num_warmup=1,
     )
     models = shapes.classifier(student_config), shapes.classifier(teacher_config)
-    rate = matrix_rate(options.matrix_dtype, options.device)
+    rate = MatrixRate(options.matrix_dtype, options.device)
     cells = measure_grid(*models, grid, options.device, seed=0)
-    rate = max(rate, matrix_rate(options.matrix_dtype, options.device))
+    rate.measure()
     results = []
     for cell in cells:
         rows, length = int(cell["batch_size"]), int(cell["sequence_length"])

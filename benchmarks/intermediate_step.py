@@ -4,7 +4,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks import flops, shapes, texts
-from benchmarks.machine import matrix_rate, peak_gigabytes
+from benchmarks.machine import MatrixRate, peak_gigabytes
 from benchmarks.options import Options
 from benchmarks.plain_step import padded_batch, seconds_per_step
 from benchmarks.result import Result
@@ -36,7 +36,7 @@ def measure_task(options: Options, glue_task: str) -> list[Result]:
         model = Distillation(shapes.encoder(student_config), WEIGHTS, signals, layers)
         return time_steps(model, part, options.dtype, options.steps, options.device, BATCH_SIZE)
 
-    def result(case: str, steps: Steps, passes: bool, rate: float) -> Result:
+    def result(case: str, steps: Steps, passes: bool, rate: MatrixRate) -> Result:
         lengths = [length for step in steps.lengths for length in step]
         ours = flops.forward(student_config, lengths)
         ours += flops.projections(student_config, teacher_config, sum(lengths))
@@ -53,9 +53,9 @@ def measure_task(options: Options, glue_task: str) -> list[Result]:
             {"overhead": steps.overhead} if options.device.type == "cpu" else {},
         )
 
-    rate = matrix_rate(options.matrix_dtype, options.device)
+    rate = MatrixRate(options.matrix_dtype, options.device)
     live = steps_of(teacher, rows)
-    rate = max(rate, matrix_rate(options.matrix_dtype, options.device))
+    rate.measure()
     results = [result("teacher in every step", live, True, rate)]
     if options.device.type == "cpu":  # on a GPU a pass is cheaper than reading
         with tempfile.TemporaryDirectory() as folder:
@@ -63,7 +63,7 @@ def measure_task(options: Options, glue_task: str) -> list[Result]:
                 teacher, rows.part(0, STORED_ROWS), layers, [0, *layers], 1e9, 50.0, Path(folder)
             )
             stored = steps_of(signals, part)
-        rate = max(rate, matrix_rate(options.matrix_dtype, options.device))
+        rate.measure()
         results.append(result("teacher's states stored", stored, False, rate))
     plain = seconds_per_step(
         shapes.encoder(student_config),

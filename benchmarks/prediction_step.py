@@ -3,7 +3,7 @@
 import time
 
 from benchmarks import flops, shapes, texts
-from benchmarks.machine import matrix_rate, peak_gigabytes, wait_for
+from benchmarks.machine import MatrixRate, peak_gigabytes, wait_for
 from benchmarks.options import Options
 from benchmarks.plain_step import padded_batch, seconds_per_step
 from benchmarks.result import Result
@@ -27,7 +27,7 @@ def measure_task(options: Options, glue_task: str) -> list[Result]:
     """Measure one task."""
     teacher_config, student_config = shapes.configs(options.shapes)
     name, rows = texts.task_rows(options, glue_task)
-    rate = matrix_rate(options.matrix_dtype, options.device)
+    rate = MatrixRate(options.matrix_dtype, options.device)
     teacher = Teacher(shapes.classifier(teacher_config).to(options.device), options.dtype)
     part = rows.part(0, min(PASS_ROWS, len(rows)))
     predict_logits(teacher.model, rows.part(0, 16), options.dtype)  # warm-up
@@ -38,7 +38,7 @@ def measure_task(options: Options, glue_task: str) -> list[Result]:
     rows = rows.with_targets(teacher_logits=texts.random_logits(len(rows)))
     model = Distillation(shapes.classifier(student_config), {"prediction": 1.0})
     steps = time_steps(model, rows, options.dtype, 4 * options.steps, options.device, BATCH_SIZE)
-    rate = max(rate, matrix_rate(options.matrix_dtype, options.device))
+    rate.measure()
     plain = seconds_per_step(
         shapes.classifier(student_config),
         shapes.classifier(teacher_config),

@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+
+from benchmarks.machine import MatrixRate
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,7 @@ class Result:
         case: Shapes, data and mode.
         seconds: For the work.
         flops: Floating-point operations on real tokens; None where there are none to speak of.
-        matrix_rate: This machine's, in the dtype used, in the same run.
+        rate: Matrix rate of this machine in the dtype used, in the same run.
         tokens: Real tokens worked on.
         examples: Rows worked on.
         peak_gigabytes: Of the process, or of the GPU.
@@ -30,7 +32,7 @@ class Result:
     case: str
     seconds: float
     flops: float | None = None
-    matrix_rate: float | None = None
+    rate: MatrixRate | None = None
     tokens: int | None = None
     examples: int | None = None
     peak_gigabytes: float | None = None
@@ -39,14 +41,20 @@ class Result:
     @property
     def floor(self) -> float | None:
         """Seconds the operations take at the matrix rate."""
-        if self.flops is None or self.matrix_rate is None:
+        if self.flops is None or self.rate is None:
             return None
-        return self.flops / self.matrix_rate
+        return self.flops / self.rate.best
 
     def as_json(self) -> dict[str, Any]:
         """Return the fields with what follows from them."""
-        floor = self.floor
-        return asdict(self) | {
+        floor, usual = self.floor, None
+        if self.flops is not None and self.rate is not None:
+            usual = self.flops / self.rate.usual / self.seconds
+        own = {name: value for name, value in vars(self).items() if name != "rate"}
+        return own | {
+            "matrix_rate": None if self.rate is None else self.rate.best,
+            "usual_matrix_rate": None if self.rate is None else self.rate.usual,
+            "usual_share": usual,
             "floor_seconds": floor,
             "floor_share": None if floor is None else floor / self.seconds,
             "tokens_per_second": None if self.tokens is None else self.tokens / self.seconds,
@@ -66,7 +74,15 @@ def show(found: Sequence[dict[str, Any]], console: Console | None = None) -> Non
     table = Table(title="time against the floor: FLOPs on real tokens at the matrix rate")
     table.add_column("subject")
     table.add_column("case", overflow="fold")
-    for name in ("time s", "floor s", "floor/time", "tokens/s", "rows/s", "peak GB"):
+    for name in (
+        "time s",
+        "floor s",
+        "floor/time",
+        "at usual rate",
+        "tokens/s",
+        "rows/s",
+        "peak GB",
+    ):
         table.add_column(name, justify="right")
     table.add_column("more", overflow="fold")
     for one in found:
@@ -76,6 +92,7 @@ def show(found: Sequence[dict[str, Any]], console: Console | None = None) -> Non
             _number(one["seconds"]),
             _number(one["floor_seconds"]),
             _number(one["floor_share"]),
+            _number(one["usual_share"]),
             _number(one["tokens_per_second"]),
             _number(one["examples_per_second"]),
             _number(one["peak_gigabytes"]),

@@ -3,7 +3,7 @@
 import numpy as np
 
 from benchmarks import flops, shapes, texts
-from benchmarks.machine import matrix_rate, peak_gigabytes
+from benchmarks.machine import MatrixRate, peak_gigabytes
 from benchmarks.options import Options
 from benchmarks.result import Result
 from benchmarks.training_steps import time_steps
@@ -22,7 +22,7 @@ def measure(options: Options) -> list[Result]:
     results = []
     for batch_size in BATCH_SIZES:
         rows = texts.block_rows(options, LENGTH, batch_size * (options.steps + 3))
-        rate = matrix_rate(options.matrix_dtype, options.device)
+        rate = MatrixRate(options.matrix_dtype, options.device)
         model = Distillation(shapes.encoder(student_config), WEIGHTS, teacher, layers)
         steps = time_steps(
             model, rows, options.dtype, options.steps, options.device, batch_size, "rows"

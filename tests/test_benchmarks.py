@@ -129,21 +129,31 @@ def test_operations_are_counted_as_the_paper_does():
     assert flops.masked_head(config, 10) == 2 * 10 * 768 * (768 + 30522)
 
 
-def test_the_matrix_rate_is_of_the_best_of_several_products(monkeypatch):
-    monkeypatch.setattr(machine, "SIZES", ((64, 64, 64), (8, 8, 8)))
-    both = machine.matrix_rate(torch.float32, torch.device("cpu"))
+def rate_of(monkeypatch, *seconds: float) -> machine.MatrixRate:
+    """Return a rate whose products took so long, each of 2 * 8 * 8 * 8 = 1,024 operations."""
     monkeypatch.setattr(machine, "SIZES", ((8, 8, 8),))
-    assert both > machine.matrix_rate(torch.float32, torch.device("cpu")) > 0
+    monkeypatch.setattr(machine, "REPEATS", len(seconds))
+    ticks = iter([tick for second in seconds for tick in (0.0, second)])
+    monkeypatch.setattr(machine.time, "perf_counter", lambda: next(ticks))
+    return machine.MatrixRate(torch.float32, torch.device("cpu"))
 
 
-def test_results_are_written_with_the_machine_they_hold_for(tmp_path):
-    result = Result("general_step", "case", 2.0, 3e9, 6e9, 100, 4, 0.5)
+def test_the_floor_takes_the_best_rate_and_tells_the_usual_one(monkeypatch):
+    rate = rate_of(monkeypatch, 2.0, 1.0, 4.0)
+    assert rate.best == 1024
+    assert rate.usual == 512
+
+
+def test_results_are_written_with_the_machine_they_hold_for(tmp_path, monkeypatch):
+    rate = rate_of(monkeypatch, 2.0, 1.0, 4.0)
+    monkeypatch.undo()
+    result = Result("general_step", "case", 2.0, 512.0, rate, 100, 4, 0.5)
     write([result], machine.describe(torch.device("cpu")), tmp_path / "a/b.json")
     found = json.loads((tmp_path / "a/b.json").read_text())
     assert found["machine"]["num_threads"] == torch.get_num_threads()
     (one,) = found["results"]
-    # 3e9 operations at 6e9 a second take 0.5 s of 2 s: a quarter.
-    assert (one["floor_seconds"], one["floor_share"]) == (0.5, 0.25)
+    # 512 operations take 0.5 s of the 2 s at the best rate, 1 s at the usual one.
+    assert (one["floor_seconds"], one["floor_share"], one["usual_share"]) == (0.5, 0.25, 0.5)
     assert (one["tokens_per_second"], one["examples_per_second"]) == (50.0, 2.0)
 
 
