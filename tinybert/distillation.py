@@ -156,7 +156,7 @@ class Distillation(nn.Module):
             return terms
         counts = term_counts(batch, list(terms))
         if "per_batch" in batch:
-            whole = batch["per_batch"][[COUNTED[term] for term in terms]]
+            whole = torch.stack([batch["per_batch"][COUNTED[term]] for term in terms])
         else:
             whole = sum_over_all(counts)
         factors = shares(counts, whole, num_processes())
@@ -210,8 +210,8 @@ def term_counts(batch: Batch, terms: Sequence[Term]) -> Tensor:
     """
     lengths = batch["attention_mask"].sum(dim=1)
     counts = batch.get("counts", torch.ones_like(lengths)).to(lengths.dtype)
-    found = torch.stack([counts.sum(), (lengths * counts).sum(), (lengths.square() * counts).sum()])
-    return found[[COUNTED[term] for term in terms]]
+    found = (counts.sum(), (lengths * counts).sum(), (lengths.square() * counts).sum())
+    return torch.stack([found[COUNTED[term]] for term in terms])
 
 
 def require_equal_heads(student: PreTrainedConfig, teacher: PreTrainedConfig) -> None:
