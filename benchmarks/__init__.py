@@ -13,4 +13,5 @@ SUBJECTS = (
     "inference",
     "attention_memory",
     "scaling",
+    "compiling",
 )

@@ -109,6 +109,13 @@ def test_memory_of_the_attention_loss_does_not_grow_with_the_square_of_the_lengt
     assert peak["8x512 without maps"] < 0.1 * peak["8x512 with maps"]
 
 
+@pytest.mark.slow
+def test_compiled_steps_are_compared_with_plain_ones(tiny):
+    plain, compiled = importlib.import_module("benchmarks.compiling").measure(tiny)
+    assert compiled.more["warm-up s"] > plain.more["warm-up s"]
+    assert compiled.more["times faster"] > 0
+
+
 def test_the_measured_steps_are_those_after_the_warm_up():
     model = Distillation(tiny_classifier(), {"label": 1.0})
     steps = time_steps(model, rows_of(40), None, 5, torch.device("cpu"), batch_size=8)
