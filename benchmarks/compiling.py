@@ -55,5 +55,5 @@ def measure(options: Options) -> list[Result]:
         )
     saved = each[0] - each[1]
     pays = round((warmups[1] - warmups[0]) / saved) if saved > 0 else "none"
-    results[1].more |= {"times faster": each[0] / each[1], "steps to pay": pays}
+    results[1].more.update({"times faster": each[0] / each[1], "steps to pay": pays})
     return results
