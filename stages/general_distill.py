@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
+import torch
 from filelock import FileLock
 from pydantic import Field
 from transformers import PreTrainedModel
@@ -158,12 +159,7 @@ def general_distill(
         for each in recipes
     }
     frozen = Teacher(teacher, own.how.dtype)  # after the students that start from its layers
-    models = {
-        each.system: Distillation(
-            students[each.system], each.weights, frozen, each.layers, each.projection
-        )
-        for each in recipes
-    }
+    models = {each.system: _distillation(each, students[each.system], frozen) for each in recipes}
     model = models[own.system]
     pad = model.student.config.pad_token_id or 0
     if not own.weights:
@@ -176,6 +172,12 @@ def general_distill(
         train_together(models, rows, pad, schedule, runs)
     history, _ = train(model, rows, pad, schedule, own.how)
     return model, history
+
+
+def _distillation(recipe: Recipe, student: PreTrainedModel, teacher: Teacher) -> Distillation:
+    """Put a student beside the teacher; its projections' first weights hang on the seed alone."""
+    torch.manual_seed(recipe.how.seed + 1)
+    return Distillation(student, recipe.weights, teacher, recipe.layers, recipe.projection)
 
 
 def main(system: str) -> str:
