@@ -9,8 +9,8 @@ from benchmarks.options import Options
 from benchmarks.plain_step import padded_batch, seconds_per_step
 from benchmarks.result import Result
 from benchmarks.training_steps import Steps, time_steps
-from tinybert.batching import EncodedRows
 from tinybert.distillation import Distillation, Weights
+from tinybert.encoded import EncodedRows
 from tinybert.teacher import Teacher, TeacherSignals
 from tinybert.teacher_states import use_stored_states
 

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from transformers import BertConfig, PreTrainedModel
 
 from benchmarks.machine import wait_for
-from tinybert.batching import EncodedRows, collate
+from tinybert.batching import collate
+from tinybert.encoded import EncodedRows
 
 REPEATS = 3
 

@@ -10,10 +10,10 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from benchmarks.options import Options
-from tinybert.batching import EncodedRows
 from tinybert.checkpoints import load_tokenizer, packaged
 from tinybert.corpus import read_text_files
 from tinybert.corpus_shards import Document
+from tinybert.encoded import EncodedRows
 from tinybert.evaluation import encode_split
 from tinybert.settings import read_task
 from tinybert.task_rows import prepare

@@ -13,7 +13,7 @@ from torch import nn
 from transformers import TrainerCallback
 
 from benchmarks.machine import wait_for
-from tinybert.batching import Rows
+from tinybert.encoded import Rows
 from tinybert.phase_trainer import PhaseTrainer
 from tinybert.schedule import Run, Schedule
 

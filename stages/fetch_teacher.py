@@ -11,8 +11,8 @@ from pydantic import Field
 from transformers import AutoModelForMaskedLM
 
 from stages import run
-from tinybert.batching import Blocks
 from tinybert.checkpoints import load_encoder, load_masked_lm, load_tokenizer, missing_weights
+from tinybert.encoded import Blocks
 from tinybert.evaluation import write_json
 from tinybert.fingerprint import checkpoints_folder
 from tinybert.masked_lm import MaskedWords, masked_accuracy

@@ -15,9 +15,9 @@ from pydantic import Field
 from transformers import PreTrainedModel
 
 from stages import run
-from tinybert.batching import Blocks
 from tinybert.checkpoints import load_encoder, load_tokenizer, require_same_vocabulary
 from tinybert.distillation import Distillation, Loss, Weights, phase_weights
+from tinybert.encoded import Blocks
 from tinybert.errors import InputError
 from tinybert.fingerprint import checkpoints_folder
 from tinybert.layer_map import LayerMap, teacher_layers

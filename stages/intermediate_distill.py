@@ -12,7 +12,6 @@ from pydantic import Field
 from transformers import PreTrainedModel
 
 from stages import run
-from tinybert.batching import EncodedRows
 from tinybert.checkpoints import (
     load_classifier,
     load_encoder,
@@ -20,6 +19,7 @@ from tinybert.checkpoints import (
     require_same_vocabulary,
 )
 from tinybert.distillation import Distillation, Loss, Weights, phase_weights
+from tinybert.encoded import EncodedRows
 from tinybert.evaluation import encode_split
 from tinybert.fingerprint import checkpoints_folder
 from tinybert.layer_map import LayerMap, teacher_layers

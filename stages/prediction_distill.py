@@ -10,10 +10,10 @@ import pandas as pd
 from transformers import PreTrainedModel
 
 from stages import run
-from tinybert.batching import EncodedRows
 from tinybert.checkpoints import load_tokenizer
 from tinybert.classifier import best_of_grid, dev_scores, new_classifier
 from tinybert.distillation import Distillation, Loss, Weights, phase_weights
+from tinybert.encoded import EncodedRows
 from tinybert.errors import InputError
 from tinybert.evaluation import encode_split
 from tinybert.fingerprint import checkpoints_folder

@@ -5,16 +5,8 @@ import pytest
 import torch
 
 from tests.models import tiny_tokenizer
-from tinybert.batching import (
-    Blocks,
-    EncodedRows,
-    RowBatches,
-    TokenBatches,
-    collate,
-    encode,
-    epoch_batches,
-    sorted_batches,
-)
+from tinybert.batching import RowBatches, TokenBatches, collate, epoch_batches, sorted_batches
+from tinybert.encoded import Blocks, EncodedRows, encode
 
 FIRST = ["the cat sat .", "a dog", "the big red bird flew over the house and then it sat"]
 SECOND = ["it was good", "they saw the old river .", "he liked it"]

@@ -16,9 +16,9 @@ from benchmarks.result import Result, write
 from benchmarks.training_steps import time_steps
 from tests.models import tiny_classifier
 from tests.test_training import rows_of
-from tinybert.batching import EncodedRows
 from tinybert.cost import encoder_flops
 from tinybert.distillation import Distillation
+from tinybert.encoded import EncodedRows
 from tinybert.errors import InputError
 
 TINY = (

@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from tests.models import tiny_classifier, tiny_encoder
-from tinybert.batching import EncodedRows, PartBatches, Parts, collate, epoch_batches
+from tinybert.batching import PartBatches, Parts, collate, epoch_batches
 from tinybert.distillation import Distillation, term_counts
+from tinybert.encoded import EncodedRows
 from tinybert.errors import InputError
 from tinybert.outputs import replace_file, replace_folder
 from tinybert.processes import shares

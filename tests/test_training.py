@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from tests.models import VOCABULARY, tiny_classifier, tiny_encoder
-from tinybert.batching import Blocks, EncodedRows
 from tinybert.classifier import best_of_grid
 from tinybert.distillation import Distillation
+from tinybert.encoded import Blocks, EncodedRows
 from tinybert.errors import InputError
 from tinybert.resuming import last_checkpoint
 from tinybert.schedule import Run, Schedule

@@ -10,9 +10,9 @@ import pandas as pd
 import torch
 from transformers import PreTrainedModel
 
-from tinybert.batching import EncodedRows
 from tinybert.checkpoints import load_classifier
 from tinybert.distillation import Distillation
+from tinybert.encoded import EncodedRows
 from tinybert.errors import InputError
 from tinybert.evaluation import encode_split
 from tinybert.listeners import Ended, announce

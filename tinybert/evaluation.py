@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import confusion_matrix
 from transformers import PreTrainedModel
 
-from tinybert.batching import EncodedRows, encode
+from tinybert.encoded import EncodedRows, encode
 from tinybert.prediction import from_logits, predict_logits, scores
 from tinybert.tasks import TaskInfo, read_split
 

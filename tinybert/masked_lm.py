@@ -8,7 +8,8 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from tinybert.batching import Batch, Rows, collate
+from tinybert.batching import Batch, collate
+from tinybert.encoded import Rows
 from tinybert.processes import num_processes, shares, sum_over_all
 from tinybert.signals import takes_token_types
 

@@ -21,8 +21,9 @@ from transformers import (
     TrainingArguments,
 )
 
-from tinybert.batching import EpochBatches, PartBatches, Parts, Rows, collate, epoch_batches
+from tinybert.batching import EpochBatches, PartBatches, Parts, collate, epoch_batches
 from tinybert.distillation import Distillation
+from tinybert.encoded import Rows
 from tinybert.errors import InputError
 from tinybert.listeners import Row, announce
 from tinybert.processes import num_processes, of_the_first, rank, sum_over_all, wait_for_all

@@ -6,7 +6,8 @@ from numpy.typing import NDArray
 from rich.progress import track
 from transformers import PreTrainedModel
 
-from tinybert.batching import Rows, collate, sorted_batches
+from tinybert.batching import collate, sorted_batches
+from tinybert.encoded import Rows
 from tinybert.metrics import score
 from tinybert.signals import read_signals
 from tinybert.tasks import TaskInfo

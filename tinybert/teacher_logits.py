@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from rich.progress import track
 
-from tinybert.batching import EncodedRows
+from tinybert.encoded import EncodedRows
 from tinybert.outputs import replace_file
 from tinybert.prediction import predict_logits
 from tinybert.teacher import Teacher

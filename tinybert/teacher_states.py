@@ -17,8 +17,9 @@ from rich.progress import track
 from torch import Tensor
 from transformers import PreTrainedConfig
 
-from tinybert.batching import Batch, EncodedRows, collate, sorted_batches
+from tinybert.batching import Batch, collate, sorted_batches
 from tinybert.cost import model_flops
+from tinybert.encoded import EncodedRows
 from tinybert.losses import QueryKey
 from tinybert.outputs import replace_file
 from tinybert.signals import Signals

@@ -15,8 +15,8 @@ from safetensors.torch import load_model, save_model
 from torch import nn
 from transformers import set_seed
 
-from tinybert.batching import Rows
 from tinybert.distillation import Distillation
+from tinybert.encoded import Rows
 from tinybert.errors import InputError
 from tinybert.listeners import Ended, Started, announce, announced
 from tinybert.outputs import replace_folder

@@ -1,0 +1,134 @@
+"""Encoded text as flat arrays: a task's rows in memory, the corpus's blocks on disk."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class EncodedRows(Dataset[Row]):
+    """Rows of token ids in one flat array: 4 bytes a token, where Python lists take 36.
+
+    Attributes:
+        ids: Token ids of all rows, one after the other, special tokens included; int32.
+        ends: Where each row ends in `ids`; int64, shape (rows,).
+        first_lengths: How many tokens belong to the first segment; int32, shape (rows,).
+        targets: Further values per row by name, for instance `labels`, `teacher_logits`.
+        token_targets: Further values per token, shape (tokens, ...), for instance `teacher_states`.
+    """
+
+    ids: NDArray[np.int32]
+    ends: NDArray[np.int64]
+    first_lengths: NDArray[np.int32]
+    targets: dict[str, NDArray[Any]]
+    token_targets: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Tokens per row, shape (rows,)."""
+        return np.diff(self.ends, prepend=0)
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    def __getitem__(self, index: int) -> Row:
+        start = self.ends[index - 1] if index else 0
+        row: Row = {name: values[index] for name, values in self.targets.items()}
+        row |= {name: of[start : self.ends[index]] for name, of in self.token_targets.items()}
+        row["ids"] = self.ids[start : self.ends[index]]
+        row["first_length"] = self.first_lengths[index]
+        return row
+
+    def with_targets(self, **targets: NDArray[Any]) -> "EncodedRows":
+        """Return the same rows with further targets."""
+        return replace(self, targets={**self.targets, **targets})
+
+    def part(self, start: int, stop: int) -> "EncodedRows":
+        """Return the rows from `start` on, before `stop`, without values per token."""
+        stop = min(stop, len(self))
+        begin = int(self.ends[start - 1]) if start else 0
+        end = int(self.ends[stop - 1]) if stop else 0
+        return EncodedRows(
+            self.ids[begin:end],
+            self.ends[start:stop] - begin,
+            self.first_lengths[start:stop],
+            {name: values[start:stop] for name, values in self.targets.items()},
+        )
+
+    def with_token_targets(self, **targets: Tensor) -> "EncodedRows":
+        """Return the same rows with further values per token."""
+        return replace(self, token_targets={**self.token_targets, **targets})
+
+
+def encode(
+    tokenizer: Any,
+    first: Sequence[str],
+    second: Sequence[str] | None,
+    max_length: int,
+    **targets: NDArray[Any],
+) -> EncodedRows:
+    """Encode single sentences, or pairs, cut to `max_length` tokens (the longer one first)."""
+    chunk = 10_000  # bounds the memory the tokenizer's own objects take
+    ids, lengths, first_lengths = [], [], []
+    for start in range(0, len(first), chunk):
+        part = slice(start, start + chunk)
+        encoded = tokenizer(
+            list(first[part]),
+            None if second is None else list(second[part]),
+            truncation="longest_first" if second is not None else True,
+            max_length=max_length,
+        )
+        for number, tokens in enumerate(encoded["input_ids"]):
+            ids.append(np.asarray(tokens, dtype=np.int32))
+            lengths.append(len(tokens))
+            first_lengths.append(_first_length(encoded, number, len(tokens)))
+    return EncodedRows(
+        np.concatenate(ids) if ids else np.empty(0, np.int32),
+        np.cumsum(lengths, dtype=np.int64),
+        np.asarray(first_lengths, dtype=np.int32),
+        targets,
+    )
+
+
+def _first_length(encoded: Any, number: int, length: int) -> int:
+    if "token_type_ids" not in encoded:
+        return length
+    return length - int(sum(encoded["token_type_ids"][number]))
+
+
+class Blocks(Dataset[Row]):
+    """The corpus as fixed-length blocks, memory-mapped.
+
+    Args:
+        folder: A folder with `blocks.npy`, token ids of shape (blocks, tokens), and
+            `first_lengths.npy`, the first segment's tokens per block, shape (blocks,).
+        start: The first block to take.
+        stop: The block to stop before; None for the last.
+    """
+
+    def __init__(self, folder: Path, start: int = 0, stop: int | None = None) -> None:
+        blocks = np.load(folder / "blocks.npy", mmap_mode="r", allow_pickle=False)
+        firsts = np.load(folder / "first_lengths.npy", mmap_mode="r", allow_pickle=False)
+        self.blocks, self.first_lengths = blocks[start:stop], firsts[start:stop]
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Tokens per block, shape (blocks,)."""
+        return np.full(len(self.blocks), self.blocks.shape[1], dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self.blocks)
+
+    def __getitem__(self, index: int) -> Row:
+        return {"ids": self.blocks[index], "first_length": self.first_lengths[index]}
+
+
+Rows = EncodedRows | Blocks
