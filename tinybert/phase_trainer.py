@@ -6,6 +6,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -22,6 +23,7 @@ from transformers import (
 )
 
 from tinybert.batching import EpochBatches, PartBatches, Parts, collate, epoch_batches
+from tinybert.cpu_dropout import CpuDropout
 from tinybert.distillation import Distillation
 from tinybert.encoded import Rows
 from tinybert.errors import InputError
@@ -104,7 +106,10 @@ class PhaseTrainer(Trainer):  # type: ignore[misc]
         The step's random numbers depend on seed, step and process alone.
         """
         torch.manual_seed((self.args.seed * 2**32 + self.state.global_step) * 2**10 + rank())
-        terms = model(**inputs)
+        # Compiled layers have a dropout of their own.
+        fast = inputs["input_ids"].device.type == "cpu" and not self.run.compile
+        with CpuDropout() if fast else nullcontext():
+            terms = model(**inputs)
         for name, value in terms.items():
             self._sums[name] = self._sums.get(name, 0) + value.detach().float()
         self._num_summed += 1
