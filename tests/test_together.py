@@ -4,12 +4,14 @@ import pytest
 import torch
 
 from tests.models import tiny_classifier, tiny_encoder
-from tests.test_training import SCHEDULE, rows_of, run_in
+from tests.test_training import SCHEDULE as LONGER
+from tests.test_training import rows_of, run_in
 from tinybert.distillation import Distillation
 from tinybert.errors import InputError
 from tinybert.teacher import Teacher
 from tinybert.training import train, train_together
 
+SCHEDULE = LONGER.model_copy(update={"num_epochs": 2.0})  # 16 steps
 ALL = {"attention": 1.0, "hidden": 1.0, "embedding": 1.0}
 # Another shape, other layers, other weights.
 STUDENTS = {
