@@ -25,7 +25,6 @@ from tinybert.outputs import replace_file, replace_folder
 from tinybert.precision import Precision, autocast_dtype
 from tinybert.processes import num_processes
 from tinybert.projections import Projection
-from tinybert.resuming import FINISHED
 from tinybert.schedule import Run, Schedule
 from tinybert.settings import PARAMS, read_param, read_section, read_system, read_yaml
 from tinybert.student import Initialisation, Shape, make_student
@@ -114,21 +113,16 @@ def companions(
     They are trained along, on the same passes of the teacher; their own stages then find them
     done. They change nothing of this system's student, so their files are no `params` of it.
     """
-    if not own.weights or os.environ.get(TOGETHER) == "0" or is_finished(own):
+    if not own.weights or os.environ.get(TOGETHER) == "0" or own.how.is_finished:
         return []
     names = [name for name in read_yaml(PARAMS).get("systems", []) if name != own.system]
     recipes = [read_recipe(name, settings, teacher) for name in names]
     return [each for each in recipes if each.weights and is_wanted(each)]
 
 
-def is_finished(recipe: Recipe) -> bool:
-    """Say whether its training came to its end and waits for its stage."""
-    return (recipe.how.checkpoints / FINISHED).is_dir()
-
-
 def is_wanted(recipe: Recipe) -> bool:
     """Say whether a student is known to be missing, or to be made by other settings."""
-    if is_finished(recipe):
+    if recipe.how.is_finished:
         return False
     made = _made(recipe)
     if not made.is_file():

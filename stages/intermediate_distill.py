@@ -27,7 +27,6 @@ from tinybert.outputs import replace_file, replace_folder
 from tinybert.precision import Precision, autocast_dtype, computing_device
 from tinybert.processes import num_processes
 from tinybert.projections import Projection
-from tinybert.resuming import FINISHED
 from tinybert.schedule import Run, Schedule
 from tinybert.settings import read_param, read_section, read_system, read_task
 from tinybert.systems import LayerPhase
@@ -77,7 +76,7 @@ def intermediate_distill(
     """
     frozen = Teacher(teacher.to(computing_device()), how.dtype)
     signals: TeacherSignals = frozen
-    if num_processes() == 1 and not (how.checkpoints / FINISHED).is_dir():
+    if num_processes() == 1 and not how.is_finished:
         signals, rows, decision = use_stored_states(
             frozen,
             rows,

@@ -136,12 +136,13 @@ def main(system: str, task: str) -> str:
     chosen, history = "without terms", empty_history()
     student = new_classifier(encoder, info, seed)
     if weights:
-        frame = read_split(task_folder if original else augmented, TRAIN)
         targets = {}
         if "prediction" in weights:
             logits = read_logits(scored)
             frame = rows_with_logits(read_split(augmented, TRAIN), logits, original)
             targets["teacher_logits"] = logits.loc[frame["row"]].to_numpy(np.float32)
+        else:
+            frame = read_split(task_folder if original else augmented, TRAIN)
         rows = encode_split(frame, tokenizer, task_file.max_length).with_targets(**targets)
         student, history, choice = prediction_distill(
             encoder, task_folder, rows, weights, temperature, grid, task_file.max_length, how

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from tinybert.errors import InputError
 from tinybert.kept_words import is_replaceable
+from tinybert.precision import computing_device
 from tinybert.word_vectors import word_spans
 
 if TYPE_CHECKING:
@@ -235,8 +236,7 @@ def load_masked_words(folder: Path, **options: Any) -> MaskedWords:
             "run `dvc repro --force fetch_teacher`"
         )
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return MaskedWords(model, tokenizer, device=device, **options)
+    return MaskedWords(model, tokenizer, device=computing_device(), **options)
 
 
 def _whole_words(tokenizer: "PreTrainedTokenizerBase", pieces: Sequence[str]) -> NDArray[np.bool_]:

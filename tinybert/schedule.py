@@ -11,6 +11,7 @@ from pydantic import Field
 from tinybert.batching import BatchKind
 from tinybert.errors import InputError
 from tinybert.processes import num_processes, rank
+from tinybert.resuming import FINISHED
 from tinybert.settings import Settings
 
 
@@ -56,6 +57,11 @@ class Run:
     training_id: str = ""
     point: str = ""
     compile: bool = False
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether training came to its end, and what came out waits for `finish`."""
+        return (self.checkpoints / FINISHED).is_dir()
 
     def finish(self) -> None:
         """Remove the checkpoints; called once the outputs are in place."""

@@ -62,7 +62,7 @@ def train(
     set_seed(run.seed)
     training_id = run.training_id or run.checkpoints.name
     with announced(Started(training_id, run.phase, run.point, schedule.model_dump())):
-        if not (run.checkpoints / FINISHED).is_dir():
+        if not run.is_finished:
             trainer = PhaseTrainer(model, rows, pad_token_id, schedule, run, evaluate)
             keep_finished(trainer.run_to_the_end(), run.checkpoints)
     load_model(model, run.checkpoints / FINISHED / WEIGHTS)  # knows tied weights
