@@ -11,10 +11,9 @@ from benchmarks.machine import peak_gigabytes
 from benchmarks.options import Options
 from benchmarks.result import Result
 from benchmarks.training_steps import Steps, time_steps
-from tinybert.distillation import Distillation, Weights
+from tinybert.distillation import Distillation
 from tinybert.teacher import Teacher
 
-WEIGHTS: Weights = {"attention": 1.0, "hidden": 1.0, "embedding": 1.0}
 BATCH_SIZE, LENGTH = 32, 64
 
 
@@ -26,7 +25,7 @@ def measure(options: Options) -> list[Result]:
 
     def timed(compiled: bool) -> tuple[Steps, float]:
         teacher = Teacher(shapes.encoder(teacher_config), options.dtype)
-        model = Distillation(shapes.encoder(student_config), WEIGHTS, teacher, layers)
+        model = Distillation(shapes.encoder(student_config), shapes.LAYER_WEIGHTS, teacher, layers)
         if compiled:
             model.compile_layers()
         started = time.perf_counter()
@@ -39,7 +38,7 @@ def measure(options: Options) -> list[Result]:
     each, warmups = [], []
     for case, compiled in (("plain", False), ("compiled", True)):
         steps, warmup = timed(compiled)
-        lengths = [length for step in steps.lengths for length in step]
+        lengths = steps.rows
         each.append(median(steps.seconds))
         warmups.append(warmup)
         results.append(

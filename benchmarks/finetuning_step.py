@@ -3,7 +3,7 @@
 import numpy as np
 
 from benchmarks import flops, shapes, texts
-from benchmarks.machine import MatrixRate, peak_gigabytes
+from benchmarks.machine import MatrixRate
 from benchmarks.options import Options
 from benchmarks.result import Result
 from benchmarks.training_steps import time_steps
@@ -22,17 +22,5 @@ def measure(options: Options) -> list[Result]:
     model = Distillation(shapes.classifier(config), {"label": 1.0})
     steps = time_steps(model, rows, options.dtype, options.steps, options.device, BATCH_SIZE)
     rate.measure()
-    lengths = [length for step in steps.lengths for length in step]
-    return [
-        Result(
-            "finetuning_step",
-            f"{options.shapes} {name}",
-            sum(steps.seconds),
-            flops.BACKWARD * flops.forward(config, lengths),
-            rate,
-            sum(lengths),
-            len(lengths),
-            peak_gigabytes(options.device),
-            {"overhead": steps.overhead} if options.device.type == "cpu" else {},
-        )
-    ]
+    operations = flops.BACKWARD * flops.forward(config, steps.rows)
+    return [steps.result("finetuning_step", name, operations, rate, options)]

@@ -24,6 +24,12 @@ def projections(student: BertConfig, teacher: BertConfig, num_tokens: int) -> fl
     return 2.0 * float(matrices * student.hidden_size * teacher.hidden_size) * num_tokens
 
 
+def layers_matched(student: BertConfig, teacher: BertConfig, lengths: list[int]) -> float:
+    """Count what a student and its projections cost in a step that matches layers."""
+    forwards = forward(student, lengths) + projections(student, teacher, sum(lengths))
+    return BACKWARD * forwards
+
+
 def masked_head(config: BertConfig, num_places: int) -> float:
     """Count a masked-word head at so many places, forward."""
     width = int(config.hidden_size)

@@ -1,16 +1,15 @@
 """A step of general distillation on full blocks of text; then the same for two students at once."""
 
 from benchmarks import flops, shapes, texts
-from benchmarks.machine import MatrixRate, peak_gigabytes
+from benchmarks.machine import MatrixRate
 from benchmarks.options import Options
 from benchmarks.plain_step import padded_batch, seconds_per_step
 from benchmarks.result import Result
 from benchmarks.training_steps import Steps, time_steps
-from tinybert.distillation import Distillation, Weights
+from tinybert.distillation import Distillation
 from tinybert.teacher import Teacher
 from tinybert.together import Together
 
-WEIGHTS: Weights = {"attention": 1.0, "hidden": 1.0, "embedding": 1.0}
 LENGTH = 128
 
 
@@ -23,38 +22,26 @@ def measure(options: Options) -> list[Result]:
     teacher = Teacher(shapes.encoder(teacher_config), options.dtype)
 
     def student() -> Distillation:
-        return Distillation(shapes.encoder(student_config), WEIGHTS, teacher, layers)
+        return Distillation(shapes.encoder(student_config), shapes.LAYER_WEIGHTS, teacher, layers)
 
     def steps_of(model: Distillation | Together) -> Steps:
         return time_steps(
             model, rows, options.dtype, options.steps, options.device, batch_size, "rows"
         )
 
-    def result(case: str, steps: Steps, students: int, rate: MatrixRate) -> Result:
-        lengths = [length for step in steps.lengths for length in step]
-        per_student = flops.BACKWARD * (
-            flops.forward(student_config, lengths)
-            + flops.projections(student_config, teacher_config, sum(lengths))
-        )
-        return Result(
-            "general_step",
-            f"{options.shapes} {batch_size}x{LENGTH} {case}",
-            sum(steps.seconds),
-            flops.forward(teacher_config, lengths) + students * per_student,
-            rate,
-            sum(lengths),
-            len(lengths),
-            peak_gigabytes(options.device),
-            {"overhead": steps.overhead} if options.device.type == "cpu" else {},
-        )
+    def result(case: str, steps: Steps, students: int) -> Result:
+        operations = flops.forward(teacher_config, steps.rows)
+        operations += students * flops.layers_matched(student_config, teacher_config, steps.rows)
+        case = f"{batch_size}x{LENGTH} {case}"
+        return steps.result("general_step", case, operations, rate, options)
 
     rate = MatrixRate(options.matrix_dtype, options.device)
     one = steps_of(student())
     rate.measure()
-    results = [result("one student", one, 1, rate)]
+    results = [result("one student", one, 1)]
     two = steps_of(Together({"first": student(), "second": student()}))
     rate.measure()
-    results.append(result("two students", two, 2, rate))
+    results.append(result("two students", two, 2))
     plain = seconds_per_step(
         shapes.encoder(student_config),
         shapes.encoder(teacher_config),

@@ -4,17 +4,16 @@ import tempfile
 from pathlib import Path
 
 from benchmarks import flops, shapes, texts
-from benchmarks.machine import MatrixRate, peak_gigabytes
+from benchmarks.machine import MatrixRate
 from benchmarks.options import Options
 from benchmarks.plain_step import padded_batch, seconds_per_step
 from benchmarks.result import Result
 from benchmarks.training_steps import Steps, time_steps
-from tinybert.distillation import Distillation, Weights
+from tinybert.distillation import Distillation
 from tinybert.encoded import EncodedRows
 from tinybert.teacher import Teacher, TeacherSignals
 from tinybert.teacher_states import use_stored_states
 
-WEIGHTS: Weights = {"attention": 1.0, "hidden": 1.0, "embedding": 1.0}
 TASKS = ("mrpc", "sst2")
 BATCH_SIZE, LENGTH = 32, {"mrpc": 128, "sst2": 64}
 STORED_ROWS = 256
@@ -33,30 +32,18 @@ def measure_task(options: Options, glue_task: str) -> list[Result]:
     teacher = Teacher(shapes.classifier(teacher_config).to(options.device), options.dtype)
 
     def steps_of(signals: TeacherSignals, part: EncodedRows) -> Steps:
-        model = Distillation(shapes.encoder(student_config), WEIGHTS, signals, layers)
+        model = Distillation(shapes.encoder(student_config), shapes.LAYER_WEIGHTS, signals, layers)
         return time_steps(model, part, options.dtype, options.steps, options.device, BATCH_SIZE)
 
-    def result(case: str, steps: Steps, passes: bool, rate: MatrixRate) -> Result:
-        lengths = [length for step in steps.lengths for length in step]
-        ours = flops.forward(student_config, lengths)
-        ours += flops.projections(student_config, teacher_config, sum(lengths))
-        theirs = flops.forward(teacher_config, lengths) if passes else 0.0
-        return Result(
-            "intermediate_step",
-            f"{options.shapes} {name} {case}",
-            sum(steps.seconds),
-            theirs + flops.BACKWARD * ours,
-            rate,
-            sum(lengths),
-            len(lengths),
-            peak_gigabytes(options.device),
-            {"overhead": steps.overhead} if options.device.type == "cpu" else {},
-        )
+    def result(case: str, steps: Steps, passes: bool) -> Result:
+        operations = flops.layers_matched(student_config, teacher_config, steps.rows)
+        operations += flops.forward(teacher_config, steps.rows) if passes else 0.0
+        return steps.result("intermediate_step", f"{name} {case}", operations, rate, options)
 
     rate = MatrixRate(options.matrix_dtype, options.device)
     live = steps_of(teacher, rows)
     rate.measure()
-    results = [result("teacher in every step", live, True, rate)]
+    results = [result("teacher in every step", live, True)]
     if options.device.type == "cpu":  # on a GPU a pass is cheaper than reading
         with tempfile.TemporaryDirectory() as folder:
             signals, part, _ = use_stored_states(
@@ -64,7 +51,7 @@ def measure_task(options: Options, glue_task: str) -> list[Result]:
             )
             stored = steps_of(signals, part)
         rate.measure()
-        results.append(result("teacher's states stored", stored, False, rate))
+        results.append(result("teacher's states stored", stored, False))
     plain = seconds_per_step(
         shapes.encoder(student_config),
         shapes.encoder(teacher_config),

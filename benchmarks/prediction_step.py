@@ -46,26 +46,15 @@ def measure_task(options: Options, glue_task: str) -> list[Result]:
         padded_batch(rows, BATCH_SIZE, LENGTH[glue_task]),
         options.device,
     )
-    lengths = [length for step in steps.lengths for length in step]
-    student_seconds = sum(steps.seconds) / len(lengths)
-    per_row = pass_seconds / len(part)
-    both = student_seconds + per_row / EPOCHS
+    student_seconds = sum(steps.seconds) / len(steps.rows)
+    both = student_seconds + pass_seconds / len(part) / EPOCHS
+    operations = flops.BACKWARD * flops.forward(student_config, steps.rows)
+    case = f"{name} from stored logits"
+    student = steps.result("prediction_step", case, operations, rate, options)
+    student.more["times faster than plain"] = plain / BATCH_SIZE / student_seconds
+    student.more[f"with the pass over {EPOCHS} epochs"] = plain / BATCH_SIZE / both
     return [
-        Result(
-            "prediction_step",
-            f"{options.shapes} {name} from stored logits",
-            sum(steps.seconds),
-            flops.BACKWARD * flops.forward(student_config, lengths),
-            rate,
-            sum(lengths),
-            len(lengths),
-            peak_gigabytes(options.device),
-            {
-                "times faster than plain": plain / BATCH_SIZE / student_seconds,
-                f"with the pass over {EPOCHS} epochs": plain / BATCH_SIZE / both,
-            }
-            | ({"overhead": steps.overhead} if options.device.type == "cpu" else {}),
-        ),
+        student,
         Result(
             "prediction_step",
             f"{options.shapes} {name} the teacher's one pass",

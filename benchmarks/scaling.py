@@ -7,10 +7,9 @@ from benchmarks.machine import MatrixRate, peak_gigabytes
 from benchmarks.options import Options
 from benchmarks.result import Result
 from benchmarks.training_steps import time_steps
-from tinybert.distillation import Distillation, Weights
+from tinybert.distillation import Distillation
 from tinybert.teacher import Teacher
 
-WEIGHTS: Weights = {"attention": 1.0, "hidden": 1.0, "embedding": 1.0}
 BATCH_SIZES, LENGTH = (8, 16, 32, 64), 64
 
 
@@ -23,19 +22,19 @@ def measure(options: Options) -> list[Result]:
     for batch_size in BATCH_SIZES:
         rows = texts.block_rows(options, LENGTH, batch_size * (options.steps + 3))
         rate = MatrixRate(options.matrix_dtype, options.device)
-        model = Distillation(shapes.encoder(student_config), WEIGHTS, teacher, layers)
+        model = Distillation(shapes.encoder(student_config), shapes.LAYER_WEIGHTS, teacher, layers)
         steps = time_steps(
             model, rows, options.dtype, options.steps, options.device, batch_size, "rows"
         )
-        lengths = [length for step in steps.lengths for length in step]
-        student = flops.forward(student_config, lengths)
-        student += flops.projections(student_config, teacher_config, sum(lengths))
+        lengths = steps.rows
+        operations = flops.forward(teacher_config, lengths)
+        operations += flops.layers_matched(student_config, teacher_config, lengths)
         results.append(
             Result(
                 "scaling",
                 f"{options.shapes} {batch_size}x{LENGTH}",
                 float(np.median(steps.seconds)) * len(steps.seconds),
-                flops.forward(teacher_config, lengths) + flops.BACKWARD * student,
+                operations,
                 rate,
                 sum(lengths),
                 len(lengths),

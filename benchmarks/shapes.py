@@ -10,6 +10,8 @@ from transformers import (
     BertModel,
 )
 
+from tinybert.distillation import Weights
+
 SHAPES = {
     "bert": (
         {"num_hidden_layers": 12, "hidden_size": 768, "intermediate_size": 3072},
@@ -20,6 +22,9 @@ SHAPES = {
         {"num_hidden_layers": 3, "hidden_size": 192, "intermediate_size": 768},
     ),
 }
+
+
+LAYER_WEIGHTS: Weights = {"attention": 1.0, "hidden": 1.0, "embedding": 1.0}
 
 
 def configs(shapes: str) -> tuple[BertConfig, BertConfig]:

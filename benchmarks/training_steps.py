@@ -12,7 +12,9 @@ import torch
 from torch import nn
 from transformers import TrainerCallback
 
-from benchmarks.machine import wait_for
+from benchmarks.machine import MatrixRate, peak_gigabytes, wait_for
+from benchmarks.options import Options
+from benchmarks.result import Result
 from tinybert.encoded import Rows
 from tinybert.phase_trainer import PhaseTrainer
 from tinybert.schedule import Run, Schedule
@@ -33,6 +35,35 @@ class Steps:
     seconds: list[float] = field(default_factory=list)
     computing: list[float] = field(default_factory=list)
     lengths: list[list[int]] = field(default_factory=list)
+
+    @property
+    def rows(self) -> list[int]:
+        """The tokens of each row of all steps."""
+        return [length for step in self.lengths for length in step]
+
+    def result(
+        self, subject: str, case: str, operations: float, rate: MatrixRate, options: Options
+    ) -> Result:
+        """Return what all steps together took.
+
+        Args:
+            subject: What was measured.
+            case: Shapes, data and mode.
+            operations: Floating-point ones on the real tokens of all steps.
+            rate: Of the same run.
+            options: For the device.
+        """
+        return Result(
+            subject,
+            f"{options.shapes} {case}",
+            sum(self.seconds),
+            operations,
+            rate,
+            sum(self.rows),
+            len(self.rows),
+            peak_gigabytes(options.device),
+            {"overhead": self.overhead} if options.device.type == "cpu" else {},
+        )
 
     @property
     def overhead(self) -> float:

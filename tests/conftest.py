@@ -21,3 +21,19 @@ def store(tmp_path_factory) -> str:
     uri = f"sqlite:///{folder / 'mlflow.db'}"
     create_store(uri)
     return uri
+
+
+@pytest.fixture
+def tokenizer(tmp_path):
+    """The tokenizer of tests/small_masked_lm.py."""
+    from tests.small_masked_lm import small_tokenizer
+
+    return small_tokenizer(tmp_path)
+
+
+@pytest.fixture
+def model():
+    """The masked language model of tests/small_masked_lm.py."""
+    from tests.small_masked_lm import small_model
+
+    return small_model()

@@ -9,21 +9,9 @@ from tests.small_masked_lm import (
     masked_words,
     plain_candidates,
     random_sentences,
-    small_model,
-    small_tokenizer,
     watch,
 )
 from tinybert.answers import Answers
-
-
-@pytest.fixture
-def tokenizer(tmp_path):
-    return small_tokenizer(tmp_path)
-
-
-@pytest.fixture
-def model():
-    return small_model()
 
 
 def answered(masked, sentences, folder=None, progress=lambda part: None):

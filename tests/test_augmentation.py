@@ -10,22 +10,10 @@ from tests.small_masked_lm import (
     VOCABULARY,
     masked_words,
     random_sentences,
-    small_model,
-    small_tokenizer,
     watch,
 )
 from tinybert.augmentation import Augmenter, Slot, sample_copies
 from tinybert.word_vectors import nearest_words
-
-
-@pytest.fixture
-def tokenizer(tmp_path):
-    return small_tokenizer(tmp_path)
-
-
-@pytest.fixture
-def model():
-    return small_model()
 
 
 @pytest.fixture

@@ -19,22 +19,10 @@ from tests.small_masked_lm import (
     masked_words,
     plain_candidates,
     random_sentences,
-    small_model,
-    small_tokenizer,
     watch,
 )
 from tinybert.errors import InputError
 from tinybert.masked_words import load_masked_words
-
-
-@pytest.fixture
-def tokenizer(tmp_path):
-    return small_tokenizer(tmp_path)
-
-
-@pytest.fixture
-def model():
-    return small_model()
 
 
 def asked(masked, *sentences):
