@@ -11,7 +11,14 @@ from transformers import PreTrainedModel
 
 from stages import run
 from tinybert.checkpoints import from_hub, load_tokenizer
-from tinybert.classifier import best_of_grid, dev_scores, finetuned_classifier, new_classifier
+from tinybert.classifier import (
+    Point,
+    best_of_grid,
+    dev_scores,
+    finetuned_classifier,
+    new_classifier,
+    schedule_name,
+)
 from tinybert.distillation import Distillation
 from tinybert.evaluation import encode_split, evaluate_task, write_json
 from tinybert.fingerprint import checkpoints_folder
@@ -44,8 +51,7 @@ def finetune_teacher(
         return Distillation(model, {"label": 1.0}, regression=info.kind == "regression")
 
     model, history, _ = best_of_grid(
-        settings.schedules(),
-        make_model,
+        [Point(schedule_name(each), each, make_model) for each in settings.schedules()],
         encode_split(read_split(task_folder, TRAIN), tokenizer, max_length),
         lambda model: dev_scores(model, tokenizer, task_folder, info, max_length, how.dtype),
         how,

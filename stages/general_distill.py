@@ -1,10 +1,11 @@
-"""Distil the pretrained teacher into a general student on the corpus.
+"""Distil the pretrained teacher into a general student on the corpus, or pre-train one there.
 
 python -m stages.general_distill SYSTEM
 """
 
 import os
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +16,13 @@ from pydantic import Field
 from transformers import PreTrainedModel
 
 from stages import run
-from tinybert.checkpoints import load_encoder, load_tokenizer, require_same_vocabulary
+from tinybert.checkpoints import (
+    load_config,
+    load_encoder,
+    load_masked_lm,
+    load_tokenizer,
+    require_same_vocabulary,
+)
 from tinybert.distillation import Distillation, Loss, Weights, phase_weights
 from tinybert.encoded import Blocks
 from tinybert.errors import InputError
@@ -23,13 +30,15 @@ from tinybert.fingerprint import checkpoints_folder
 from tinybert.layer_map import LayerMap, teacher_layers
 from tinybert.outputs import replace_file, replace_folder
 from tinybert.precision import Precision, autocast_dtype
+from tinybert.pretraining import Pretraining
 from tinybert.processes import num_processes
 from tinybert.projections import Projection
 from tinybert.schedule import Run, Schedule
 from tinybert.settings import PARAMS, read_param, read_section, read_system, read_yaml
-from tinybert.student import Initialisation, Shape, make_student
-from tinybert.systems import LayerPhase
+from tinybert.student import Initialisation, Shape, TeacherLayers, make_student
+from tinybert.systems import GeneralPhase
 from tinybert.teacher import Teacher
+from tinybert.terms import reads_teacher
 from tinybert.training import empty_history, train, train_together
 
 CORPUS, PRETRAINED = Path("data/corpus"), Path("models/pretrained")
@@ -53,6 +62,7 @@ class Recipe(NamedTuple):
         system: Its name.
         shape: Of the student.
         start: What it starts from.
+        phase: What the system's file says of it.
         weights: The phase's terms; none: the student stays as it is.
         layers: [g(1), ..., g(M)].
         projection: Kind of W_h.
@@ -62,19 +72,26 @@ class Recipe(NamedTuple):
     system: str
     shape: Shape
     start: Initialisation
+    phase: GeneralPhase
     weights: Weights
     layers: list[int]
     projection: Projection
     how: Run
 
 
-def read_recipe(system: str, settings: GeneralDistillSettings, teacher: PreTrainedModel) -> Recipe:
-    """Read a system's file."""
+def read_recipe(system: str, settings: GeneralDistillSettings, num_layers: int) -> Recipe:
+    """Read a system's file.
+
+    Args:
+        system: Its name.
+        settings: The profile's.
+        num_layers: The teacher's.
+    """
     shape = read_system(system, "shape", Shape)
     start = read_system(system, "initialisation", Initialisation)
     layer_map = read_system(system, "layer_map", LayerMap)
     projection = read_system(system, "projection", Projection)
-    phase = read_system(system, "general_distill", LayerPhase)
+    phase = read_system(system, "general_distill", GeneralPhase)
     loss = Loss(
         attn_weight=read_param("loss.attn_weight", float),
         hidden_weight=read_param("loss.hidden_weight", float),
@@ -83,11 +100,12 @@ def read_recipe(system: str, settings: GeneralDistillSettings, teacher: PreTrain
     seed, precision = read_param("seed", int), read_param("precision", Precision)
     compiled = read_param("torch_compile", bool)
     weights = phase_weights(phase.terms, loss, phase.weights)
-    layers = teacher_layers(layer_map, shape.num_hidden_layers, teacher.config.num_hidden_layers)
+    layers = teacher_layers(layer_map, shape.num_hidden_layers, num_layers)
     read: dict[str, Any] = {
         "settings": settings.model_dump(),
         "shape": shape.model_dump(),
         "start": str(start),
+        "phase": phase.model_dump(),
     }
     read |= {"layers": layers, "projection": projection, "weights": weights, "seed": seed}
     how = Run(
@@ -102,22 +120,26 @@ def read_recipe(system: str, settings: GeneralDistillSettings, teacher: PreTrain
         compile=compiled,
         save_steps=settings.save_steps,
     )
-    return Recipe(system, shape, start, weights, layers, projection, how)
+    return Recipe(system, shape, start, phase, weights, layers, projection, how)
 
 
-def companions(
-    own: Recipe, settings: GeneralDistillSettings, teacher: PreTrainedModel
-) -> list[Recipe]:
+def companions(own: Recipe, settings: GeneralDistillSettings, num_layers: int) -> list[Recipe]:
     """Return the other systems of params.yaml whose general students are still to be made.
 
     They are trained along, on the same passes of the teacher; their own stages then find them
     done. They change nothing of this system's student, so their files are no `params` of it.
+    Students that hide words see other batches each, so they are trained alone.
     """
-    if not own.weights or os.environ.get(TOGETHER) == "0" or own.how.is_finished:
+    if not shares_passes(own) or os.environ.get(TOGETHER) == "0" or own.how.is_finished:
         return []
     names = [name for name in read_yaml(PARAMS).get("systems", []) if name != own.system]
-    recipes = [read_recipe(name, settings, teacher) for name in names]
-    return [each for each in recipes if each.weights and is_wanted(each)]
+    recipes = [read_recipe(name, settings, num_layers) for name in names]
+    return [each for each in recipes if shares_passes(each) and is_wanted(each)]
+
+
+def shares_passes(recipe: Recipe) -> bool:
+    """Say whether a student learns from the teacher's passes over the corpus as it is."""
+    return bool(recipe.weights) and not recipe.phase.hides_words
 
 
 def is_wanted(recipe: Recipe) -> bool:
@@ -135,30 +157,50 @@ def _made(recipe: Recipe) -> Path:
     return recipe.how.checkpoints.parent / f"{recipe.system}.made"
 
 
+def load_teacher(recipe: Recipe) -> PreTrainedModel:
+    """Load what a phase learns from: the encoder, or its masked-word model."""
+    if recipe.phase.hides_words:
+        return load_masked_lm(PRETRAINED / "masked_lm")
+    return load_encoder(PRETRAINED)
+
+
 def general_distill(
-    own: Recipe, others: list[Recipe], teacher: PreTrainedModel, corpus: Path, schedule: Schedule
+    own: Recipe,
+    others: list[Recipe],
+    teacher: PreTrainedModel,
+    tokenizer: Any,
+    corpus: Path,
+    schedule: Schedule,
 ) -> tuple[Distillation, pd.DataFrame]:
     """Train a student on the corpus; return it with its projections, and the history.
 
     Args:
         own: The student to make.
         others: Students to train along; kept where their own stages look.
-        teacher: The pretrained teacher.
+        teacher: Of `load_teacher`.
+        tokenizer: The teacher's.
         corpus: The folder of `prepare_corpus`.
         schedule: Length and speed.
     """
     recipes = (own, *others)
     students = {
-        each.system: make_student(each.shape, each.start, teacher, each.how.seed)
+        each.system: make_student(each.shape, each.start, teacher.base_model, each.how.seed)
         for each in recipes
     }
-    frozen = Teacher(teacher, own.how.dtype)  # after the students that start from its layers
-    models = {each.system: _distillation(each, students[each.system], frozen) for each in recipes}
+    heads = {
+        each.system: _pretraining(each, students[each.system], teacher, tokenizer)
+        for each in recipes
+    }
+    frozen = Teacher(teacher.base_model, own.how.dtype)  # after students that start from its layers
+    models = {
+        each.system: _distillation(each, students[each.system], frozen, heads[each.system])
+        for each in recipes
+    }
     model = models[own.system]
     pad = model.student.config.pad_token_id or 0
     if not own.weights:
         return model, empty_history()
-    rows = Blocks(corpus)
+    rows = Blocks(corpus, seconds="next_sentence" in own.weights)
     if others:
         names = ", ".join(each.system for each in others)
         print(f"{own.how.phase}: trains {names} along, on the same passes of the teacher")
@@ -168,33 +210,65 @@ def general_distill(
     return model, history
 
 
-def _distillation(recipe: Recipe, student: PreTrainedModel, teacher: Teacher) -> Distillation:
+def _pretraining(
+    recipe: Recipe, student: PreTrainedModel, teacher: PreTrainedModel, tokenizer: Any
+) -> Pretraining | None:
+    """Make what hides words, with a head that starts as the teacher's where the layers do."""
+    if not recipe.phase.hides_words:
+        return None
+    torch.manual_seed(recipe.how.seed + 1)
+    made = Pretraining(
+        student,
+        tokenizer,
+        recipe.weights,
+        teacher,
+        recipe.phase.temperature,
+        recipe.phase.mlm_kl_at,
+    )
+    if made.words is not None and isinstance(recipe.start, TeacherLayers):
+        made.words.start_from(teacher)
+    return made
+
+
+def _distillation(
+    recipe: Recipe, student: PreTrainedModel, teacher: Teacher, pretraining: Pretraining | None
+) -> Distillation:
     """Put a student beside the teacher; its projections' first weights hang on the seed alone."""
     torch.manual_seed(recipe.how.seed + 1)
-    return Distillation(student, recipe.weights, teacher, recipe.layers, recipe.projection)
+    return Distillation(
+        student,
+        recipe.weights,
+        teacher if reads_teacher(recipe.weights) else None,
+        recipe.layers,
+        recipe.projection,
+        average_heads=recipe.phase.heads == "mean",
+        pretraining=pretraining,
+    )
 
 
 def main(system: str) -> str:
-    """Read the settings and distil one system's general student."""
+    """Read the settings and make one system's general student."""
     settings = read_section("general_distill", GeneralDistillSettings)
-    tokenizer, teacher = load_tokenizer(PRETRAINED), load_encoder(PRETRAINED)
+    tokenizer = load_tokenizer(PRETRAINED)
     require_same_vocabulary(load_tokenizer(CORPUS), tokenizer, str(CORPUS))
-    own = read_recipe(system, settings, teacher)
+    num_layers = load_config(PRETRAINED).num_hidden_layers
+    own = read_recipe(system, settings, num_layers)
     with _one_at_a_time(own):
-        others = companions(own, settings, teacher)
+        others = companions(own, settings, num_layers)
+        made = partial(general_distill, tokenizer=tokenizer, corpus=CORPUS, schedule=settings)
         try:
-            model, history = general_distill(own, others, teacher, CORPUS, settings)
+            model, history = made(own, others, load_teacher(own))
         except InputError as error:
             if not others:
                 raise
             print(f"{own.how.phase}: goes on alone: {error}", flush=True)
-            model, history = general_distill(own, [], load_encoder(PRETRAINED), CORPUS, settings)
+            model, history = made(own, [], load_teacher(own))
     folder = GENERAL / system
-    with replace_folder(folder) as partial:
-        model.student.save_pretrained(partial)
-        tokenizer.save_pretrained(partial)
+    with replace_folder(folder) as made_folder:
+        model.student.save_pretrained(made_folder)
+        tokenizer.save_pretrained(made_folder)
         if model.projections is not None:
-            model.projections.save(partial / "projections.safetensors")
+            model.projections.save(made_folder / "projections.safetensors")
     with replace_file(Path(f"reports/training/general_distill/{system}.csv")) as file:
         history.to_csv(file, index=False)
     own.how.finish()

@@ -33,6 +33,7 @@ from tinybert.systems import LayerPhase
 from tinybert.tasks import TRAIN, TaskFile, read_split
 from tinybert.teacher import Teacher, TeacherSignals
 from tinybert.teacher_states import use_stored_states
+from tinybert.terms import ATTENTION_TERMS
 from tinybert.training import empty_history, train
 
 PROJECTIONS = "projections.safetensors"
@@ -59,6 +60,7 @@ def intermediate_distill(
     schedule: Schedule,
     max_stored_gigabytes: float,
     how: Run,
+    average_heads: bool = False,
 ) -> pd.DataFrame:
     """Train the student, in place, on the task's rows; return the history.
 
@@ -73,6 +75,7 @@ def intermediate_distill(
         schedule: Length and speed.
         max_stored_gigabytes: Of the teacher's states; beyond it the teacher runs in every step.
         how: Seed, precision, checkpoints.
+        average_heads: Whether attention_probs matches the means over heads.
     """
     frozen = Teacher(teacher.to(computing_device()), how.dtype)
     signals: TeacherSignals = frozen
@@ -80,7 +83,7 @@ def intermediate_distill(
         signals, rows, decision = use_stored_states(
             frozen,
             rows,
-            layers if "attention" in weights else [],
+            layers if ATTENTION_TERMS & weights.keys() else [],
             [0, *layers],
             num_passes(schedule, len(rows)),
             max_stored_gigabytes,
@@ -88,7 +91,7 @@ def intermediate_distill(
         )
         did = "stores" if decision.store else "does not store"
         print(f"{how.phase}: {did} the teacher's states: {decision.reason}", flush=True)
-    model = Distillation(student, weights, signals, layers, projection)
+    model = Distillation(student, weights, signals, layers, projection, average_heads=average_heads)
     if model.projections is not None:
         model.projections.load(projections_file)
     history, _ = train(model, rows, student.config.pad_token_id or 0, schedule, how)
@@ -135,7 +138,7 @@ def main(system: str, task: str) -> str:
         update={"num_epochs": settings.num_epochs * task_file.epochs_scale}
     )
     read = {"schedule": schedule.model_dump(), "layers": layers, "projection": projection}
-    read |= {"weights": weights, "seed": seed, "task": task_file.model_dump()}
+    read |= {"weights": weights, "heads": phase.heads, "seed": seed, "task": task_file.model_dump()}
     how = Run(
         phase=f"intermediate_distill {system} {task}",
         checkpoints=checkpoints_folder(
@@ -160,6 +163,7 @@ def main(system: str, task: str) -> str:
         schedule,
         settings.max_stored_gigabytes,
         how,
+        phase.heads == "mean",
     )
     with replace_folder(folder) as partial:
         student.save_pretrained(partial)

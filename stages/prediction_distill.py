@@ -3,27 +3,42 @@
 python -m stages.prediction_distill SYSTEM TASK
 """
 
+import copy
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 from transformers import PreTrainedModel
 
 from stages import run
-from tinybert.checkpoints import load_tokenizer
-from tinybert.classifier import best_of_grid, dev_scores, new_classifier
-from tinybert.distillation import Distillation, Loss, Weights, phase_weights
+from tinybert.checkpoints import load_classifier, load_config, load_tokenizer
+from tinybert.classifier import (
+    Point,
+    best_of_grid,
+    dev_scores,
+    finetuned_classifier,
+    new_classifier,
+    schedule_name,
+)
+from tinybert.distillation import Distillation, Loss, phase_weights
 from tinybert.encoded import EncodedRows
 from tinybert.errors import InputError
 from tinybert.evaluation import encode_split
 from tinybert.fingerprint import checkpoints_folder
+from tinybert.layer_map import LayerMap, teacher_layers
 from tinybert.outputs import replace_file, replace_folder
 from tinybert.precision import Precision, autocast_dtype
 from tinybert.schedule import Run
 from tinybert.settings import read_param, read_section, read_system, read_task
-from tinybert.systems import Grid, OutputPhase
+from tinybert.systems import Choice, Grid, OutputPhase
 from tinybert.tasks import TRAIN, TaskFile, read_info, read_split
+from tinybert.teacher import Teacher
 from tinybert.teacher_logits import first_rows, read_logits
+from tinybert.terms import TEACHER_OUTPUT_TERMS
 from tinybert.training import empty_history
 
 
@@ -57,108 +72,179 @@ def rows_with_logits(frame: pd.DataFrame, logits: pd.DataFrame, original: bool) 
     return frame.iloc[numbers].assign(row=numbers)
 
 
+class Output(NamedTuple):
+    """What output phases of one system and task share.
+
+    Attributes:
+        task: Name of the task.
+        encoder: The folder of `intermediate_distill`.
+        settings: The profile's grid.
+        loss: The weights and the temperature of params.yaml.
+        layers: [g(1), ..., g(M)], for the patient term.
+        max_length: Tokens per row.
+        by_default: The rows that a phase trains on if it does not say.
+    """
+
+    task: str
+    encoder: Path
+    settings: Grid
+    loss: Loss
+    layers: list[int]
+    max_length: int
+    by_default: Literal["augmented", "original"]
+
+    @property
+    def task_folder(self) -> Path:
+        """The prepared task."""
+        return Path("data/tasks") / self.task
+
+    @property
+    def augmented(self) -> Path:
+        """The augmented task."""
+        return Path("data/augmented") / self.task
+
+    @property
+    def teacher(self) -> Path:
+        """The fine-tuned teacher."""
+        return Path("models/teacher") / self.task
+
+    @property
+    def scored(self) -> Path:
+        """The teacher's stored logits."""
+        return Path("data/teacher_logits") / self.task
+
+
+def training_rows(phase: OutputPhase, of: Output, tokenizer: Any) -> EncodedRows:
+    """Return the rows of a phase, with `teacher_logits` where its terms read them."""
+    original = (phase.data or of.by_default) == "original"
+    targets = {}
+    if TEACHER_OUTPUT_TERMS & set(phase.terms) and "patient" not in phase.terms:
+        logits = read_logits(of.scored)
+        frame = rows_with_logits(read_split(of.augmented, TRAIN), logits, original)
+        targets["teacher_logits"] = logits.loc[frame["row"]].to_numpy(np.float32)
+    else:
+        frame = read_split(of.task_folder if original else of.augmented, TRAIN)
+    return encode_split(frame, tokenizer, of.max_length).with_targets(**targets)
+
+
+def points(
+    phase: OutputPhase,
+    of: Output,
+    start: Callable[[], PreTrainedModel],
+    teacher: Teacher | None,
+    regression: bool,
+) -> list[Point]:
+    """Return every schedule with every choice of weights."""
+
+    def maker(choice: Choice) -> Callable[[], Distillation]:
+        weights = phase_weights(phase.terms, of.loss, choice.factors)
+        return lambda: Distillation(
+            start(),
+            weights,
+            teacher,
+            of.layers,
+            temperature=choice.temperature or of.loss.temperature,
+            regression=regression,
+        )
+
+    return [
+        Point("_".join(filter(None, (schedule_name(each), choice.name))), each, maker(choice))
+        for each in phase.grid(of.settings).schedules()
+        for choice in phase.choices()
+    ]
+
+
 def prediction_distill(
-    encoder: Path,
-    task_folder: Path,
-    rows: EncodedRows,
-    weights: Weights,
-    temperature: float,
-    grid: Grid,
-    max_length: int,
-    how: Run,
-) -> tuple[PreTrainedModel, pd.DataFrame, dict[str, float]]:
-    """Train a classifier on the encoder once per schedule; return the best by dev score.
+    phase: OutputPhase, of: Output, start: Callable[[], PreTrainedModel], how: Run
+) -> tuple[PreTrainedModel, pd.DataFrame, str]:
+    """Train a classifier once per point of the grid, and what follows; return the best on dev.
 
     Args:
-        encoder: The folder of `intermediate_distill`.
-        task_folder: The prepared task, for its dev split.
-        rows: Training rows with the targets `labels` and, for the prediction term,
-            `teacher_logits`.
-        weights: The phase's terms.
-        temperature: Of the prediction term.
-        grid: Schedules to try.
-        max_length: Tokens per row.
+        phase: What the system's file says.
+        of: What it reads.
+        start: Makes the classifier to begin with.
         how: Seed, precision, checkpoints.
 
     Returns:
-        The student, its history, and the choice.
+        The student, the history of its last training, and what was done, in words.
     """
-    info, tokenizer = read_info(task_folder), load_tokenizer(encoder)
-
-    def make_model() -> Distillation:
-        student = new_classifier(encoder, info, how.seed)
-        regression = info.kind == "regression"
-        return Distillation(student, weights, temperature=temperature, regression=regression)
-
-    return best_of_grid(
-        grid.schedules(),
-        make_model,
+    info, tokenizer = read_info(of.task_folder), load_tokenizer(of.encoder)
+    if not any(phase_weights(phase.terms, of.loss, each.factors) for each in phase.choices()):
+        return start(), empty_history(), "without terms"
+    # The teacher's states of [CLS] are not stored, so it runs beside the student.
+    with_teacher = "patient" in phase.terms
+    teacher = Teacher(load_classifier(of.teacher), how.dtype) if with_teacher else None
+    rows = training_rows(phase, of, tokenizer)
+    student, history, choice = best_of_grid(
+        points(phase, of, start, teacher, info.kind == "regression"),
         rows,
-        lambda student: dev_scores(student, tokenizer, task_folder, info, max_length, how.dtype),
+        lambda model: dev_scores(model, tokenizer, of.task_folder, info, of.max_length, how.dtype),
         how,
     )
+    done = f"from {len(rows):,} rows, {choice} {info.metrics[0]}"
+    if phase.then is None:
+        return student, history, done
+    after = replace(
+        how,
+        phase=f"{how.phase} then",
+        checkpoints=how.checkpoints / "then",
+        training_id=f"{how.checkpoints.name}-then",
+    )
+    student, history, next_done = prediction_distill(
+        phase.then, of, partial(copy.deepcopy, student), after
+    )
+    return student, history, f"{done}, then {next_done}"
 
 
 def main(system: str, task: str) -> str:
     """Read the settings and distil one system's predictions on one task."""
-    settings = read_section("prediction_distill", PredictionDistillSettings)
     phase = read_system(system, "prediction_distill", OutputPhase)
-    loss = Loss(prediction_weight=read_param("loss.prediction_weight", float))
-    temperature = read_param("loss.temperature", float)
+    layer_map = read_system(system, "layer_map", LayerMap)
+    loss = Loss(
+        prediction_weight=read_param("loss.prediction_weight", float),
+        temperature=read_param("loss.temperature", float),
+    )
     seed, precision = read_param("seed", int), read_param("precision", Precision)
     compiled = read_param("torch_compile", bool)
-    task_file, task_folder = read_task(task, TaskFile), Path("data/tasks") / task
-    encoder, scored = (
-        Path("models/intermediate") / system / task,
-        Path("data/teacher_logits") / task,
+    task_file = read_task(task, TaskFile)
+    encoder = Path("models/intermediate") / system / task
+    num_layers = load_config(Path("models/teacher") / task).num_hidden_layers
+    of = Output(
+        task=task,
+        encoder=encoder,
+        settings=read_section("prediction_distill", PredictionDistillSettings),
+        loss=loss,
+        layers=teacher_layers(layer_map, load_config(encoder).num_hidden_layers, num_layers),
+        max_length=task_file.max_length,
+        by_default=task_file.prediction_data,
     )
-    original = (phase.data or task_file.prediction_data) == "original"
-    augmented = Path("data/augmented") / task
-    weights, grid = phase_weights(phase.terms, loss), phase.grid(settings)
-    info, tokenizer = read_info(task_folder), load_tokenizer(encoder)
-    read = {"grid": grid.model_dump(), "weights": weights, "temperature": temperature}
-    read |= {
-        "seed": seed,
-        "precision": precision,
-        "compile": compiled,
-        "task": task_file.model_dump(),
-    }
-    read |= {"original": original}
+    read: dict[str, Any] = {"grid": of.settings.model_dump(), "phase": phase.model_dump()}
+    read |= {"loss": loss.model_dump(), "layers": of.layers, "seed": seed}
+    read |= {"precision": precision, "compile": compiled, "task": task_file.model_dump()}
     how = Run(
         phase=f"prediction_distill {system} {task}",
         checkpoints=checkpoints_folder(
-            "prediction_distill", read, [encoder, scored, augmented, task_folder]
+            "prediction_distill",
+            read,
+            [encoder, of.scored, of.augmented, of.task_folder, of.teacher],
         ),
         seed=seed,
         dtype=autocast_dtype(precision),
         compile=compiled,
     )
-    chosen, history = "without terms", empty_history()
-    student = new_classifier(encoder, info, seed)
-    if weights:
-        targets = {}
-        if "prediction" in weights:
-            logits = read_logits(scored)
-            frame = rows_with_logits(read_split(augmented, TRAIN), logits, original)
-            targets["teacher_logits"] = logits.loc[frame["row"]].to_numpy(np.float32)
-        else:
-            frame = read_split(task_folder if original else augmented, TRAIN)
-        rows = encode_split(frame, tokenizer, task_file.max_length).with_targets(**targets)
-        student, history, choice = prediction_distill(
-            encoder, task_folder, rows, weights, temperature, grid, task_file.max_length, how
-        )
-        chosen = (
-            f"from {len(rows):,} rows, learning rate {choice['learning_rate']:g}, "
-            f"dev {info.metrics[0]} {choice['dev_score']:.3f}"
-        )
+    info = read_info(of.task_folder)
+    start = partial(new_classifier, encoder, info, seed)
+    if phase.classifier == "teacher":
+        start = partial(finetuned_classifier, of.teacher, info)
+    student, history, done = prediction_distill(phase, of, start, how)
     folder = Path("models/student") / system / task
-    with replace_folder(folder) as partial:
-        student.save_pretrained(partial)
-        tokenizer.save_pretrained(partial)
+    with replace_folder(folder) as made_folder:
+        student.save_pretrained(made_folder)
+        load_tokenizer(encoder).save_pretrained(made_folder)
     with replace_file(Path(f"reports/training/prediction_distill/{system}-{task}.csv")) as file:
         history.to_csv(file, index=False)
     how.finish()
-    return f"made the student in {folder} ({chosen})"
+    return f"made the student in {folder} ({done})"
 
 
 if __name__ == "__main__":

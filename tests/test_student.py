@@ -76,7 +76,7 @@ def test_teacher_layers_that_are_not_there_are_refused(layers):
 
 
 def test_teacher_layers_need_equal_widths():
-    with pytest.raises(InputError, match="as wide as the teacher, got 24 and 32"):
+    with pytest.raises(InputError, match="got bert 24 wide and bert 32 wide"):
         make_student(SHAPE, TeacherLayers(teacher_layers=[1]), tiny_encoder(hidden_size=32), 0)
 
 

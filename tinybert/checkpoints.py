@@ -7,10 +7,12 @@ from typing import Any, cast
 
 import torch
 from transformers import (
+    AutoConfig,
     AutoModel,
     AutoModelForMaskedLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
+    PreTrainedConfig,
     PreTrainedModel,
 )
 
@@ -115,6 +117,12 @@ def require_sha256(file: Path, expected: str) -> None:
 def load_tokenizer(folder: Path) -> Any:
     """Load a fast tokenizer."""
     return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+
+
+def load_config(folder: Path) -> PreTrainedConfig:
+    """Load a checkpoint's configuration."""
+    config = AutoConfig.from_pretrained(require_checkpoint(folder), local_files_only=True)
+    return cast(PreTrainedConfig, config)
 
 
 def load_encoder(folder: Path) -> PreTrainedModel:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 import torch
@@ -99,61 +99,69 @@ def dev_scores(
     return lambda: scores(predict_logits(model, rows, dtype), gold, info)
 
 
+class Point(NamedTuple):
+    """One point of a grid.
+
+    Attributes:
+        name: Tells it from the others.
+        schedule: Its length and speed.
+        make_model: Makes a fresh model to train.
+    """
+
+    name: str
+    schedule: Schedule
+    make_model: Callable[[], Distillation]
+
+
+def schedule_name(schedule: Schedule) -> str:
+    """Name a point of a grid by its schedule."""
+    return f"batch_{schedule.batch_size}_rate_{schedule.learning_rate:g}"
+
+
 def best_of_grid(
-    schedules: Sequence[Schedule],
-    make_model: Callable[[], Distillation],
+    points: Sequence[Point],
     rows: EncodedRows,
     evaluate_model: Callable[[PreTrainedModel], Evaluate],
     run: Run,
-) -> tuple[PreTrainedModel, pd.DataFrame, dict[str, float]]:
-    """Train once per schedule; return the student, history and choice with the best dev score.
+) -> tuple[PreTrainedModel, pd.DataFrame, str]:
+    """Train once per point; return the student, history and choice with the best dev score.
 
     Args:
-        schedules: What to try.
-        make_model: Makes a fresh model to train.
+        points: What to try.
         rows: Training rows.
         evaluate_model: Gives the dev scoring function of a student.
-        run: Where and how; each schedule has checkpoints of its own.
+        run: Where and how; each point has checkpoints of its own.
 
     Returns:
-        The best student, its history, and its batch_size, learning_rate and dev score.
+        The best student, its history, and in words the choice with its dev score.
     """
-    for schedule in schedules:
-        require_shareable(schedule, run)
+    for point in points:
+        require_shareable(point.schedule, run)
 
     def trained(number: int) -> tuple[PreTrainedModel, pd.DataFrame, float]:
-        model = make_model()
+        point = points[number]
+        model = point.make_model()
         pad = model.student.config.pad_token_id or 0
-        own = _point(run, number, schedules[number], len(schedules))
+        own = replace(
+            run,
+            checkpoints=run.checkpoints / str(number),
+            training_id=run.training_id or run.checkpoints.name,
+            point=point.name if len(points) > 1 else "",
+        )
         evaluate = evaluate_model(model.student)
-        history, score = train(model, rows, pad, schedules[number], own, evaluate)
+        history, score = train(model, rows, pad, point.schedule, own, evaluate)
         return model.student, history, score
 
     best, best_score = 0, math.nan
-    for number, schedule in enumerate(schedules):
+    for number, point in enumerate(points):
         student, history, score = trained(number)
-        if len(schedules) > 1:
-            tried = f"batch size {schedule.batch_size}, learning rate {schedule.learning_rate:g}"
-            print(f"{run.phase}: {tried}: dev {score:.4f}", flush=True)
+        if len(points) > 1:
+            tried = f"{run.phase}: {point.name.replace('_', ' ')}: dev {score:.4f}"
+            print(tried, flush=True)
         if math.isnan(best_score) or score > best_score:
             best, best_score = number, score
-    if best != len(schedules) - 1:
+    if best != len(points) - 1:
         student, history, _ = trained(best)  # not done again: read from its checkpoints
-    if len(schedules) > 1:
+    if len(points) > 1:
         announce(Ended("", history))
-    choice = {
-        "batch_size": float(schedules[best].batch_size),
-        "learning_rate": schedules[best].learning_rate,
-        "dev_score": best_score,
-    }
-    return student.cpu(), history, choice
-
-
-def _point(run: Run, number: int, schedule: Schedule, num_points: int) -> Run:
-    name = f"batch_{schedule.batch_size}_rate_{schedule.learning_rate:g}"
-    return replace(
-        run,
-        checkpoints=run.checkpoints / str(number),
-        training_id=run.checkpoints.name,
-        point=name if num_points > 1 else "",
-    )
+    return student.cpu(), history, f"{points[best].name.replace('_', ' ')}, dev {best_score:.3f}"

@@ -22,7 +22,7 @@ def write_blocks(
     seed: int,
     folder: Path,
 ) -> None:
-    """Write `blocks.npy` and `first_lengths.npy`.
+    """Write `blocks.npy`, `first_lengths.npy` and `seconds.npy`, as `encoded.Blocks` reads them.
 
     A block is `[CLS] first [SEP] second [SEP]`, or for half the blocks of one document
     `[CLS] text [SEP]`. Where a document ends in a block, its border parts the segments.
@@ -41,19 +41,23 @@ def write_blocks(
     with (
         (folder / "blocks.npy").open("wb") as blocks,
         (folder / "first_lengths.npy").open("wb") as firsts,
+        (folder / "seconds.npy").open("wb") as seconds,
     ):
         headed = False
         for rows, cuts in _bodies(parts, block_length - NUM_SPECIAL, special[1]):
             if not headed:
                 _write_header(blocks, rows.dtype, (num_blocks, block_length))
                 _write_header(firsts, np.dtype(np.int32), (num_blocks,))
+                _write_header(seconds, np.dtype(np.int8), (num_blocks,))
                 headed = True
             whole = np.flatnonzero(cuts == 0)
+            follows = np.where(cuts == 0, 1, 0)  # a cut up to here is a document's end
             halved = whole[rng.random(len(whole)) < 0.5]
             cuts[halved] = _middle_sentence_ends(rows[halved, :-1], full_stop)
             blocks.write(_with_special_tokens(rows, cuts, *special).tobytes())
             lengths = np.where(cuts > 0, cuts + 2, block_length)
             firsts.write(lengths.astype(np.int32).tobytes())
+            seconds.write(np.where(cuts > 0, follows, -1).astype(np.int8).tobytes())
 
 
 def _write_header(stream: Any, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:

@@ -1,5 +1,6 @@
 """What a model costs: parameters, and floating-point operations of one forward pass."""
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 
@@ -55,8 +56,10 @@ def model_flops(config: PreTrainedConfig, sequence_length: int = REFERENCE_LENGT
 def counted_flops(config: PreTrainedConfig, sequence_length: int) -> int:
     """Count the matrix products of an architecture's encoder while it runs on no data."""
     make: Callable[..., nn.Module] = AutoModel.from_config
+    long_enough = copy.deepcopy(config)  # positions cost nothing, and 2 are RoBERTa's padding
+    long_enough.max_position_embeddings = max(config.max_position_embeddings, sequence_length + 2)
     with torch.device("meta"):
-        model = make(config).eval()
+        model = make(long_enough).eval()
         tokens = torch.ones(1, sequence_length, dtype=torch.long)
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
         model(input_ids=tokens)

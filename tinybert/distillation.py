@@ -1,11 +1,12 @@
 """Teacher, student, projections and the weighted sum of loss terms (Eq. 11): one engine for all.
 
-A phase is a set of weighted terms. General and intermediate distillation weigh attention, hidden
-and embedding; prediction distillation weighs prediction; ordinary fine-tuning weighs label.
+A phase is a set of weighted terms. TinyBERT's general and intermediate distillation weigh
+attention, hidden and embedding, its prediction distillation prediction; ordinary fine-tuning weighs
+label. The other terms are those of the systems it is compared with.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
 from pydantic import Field
@@ -14,30 +15,27 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from tinybert.batching import Batch
 from tinybert.errors import InputError
-from tinybert.losses import (
-    attention_loss,
-    embedding_loss,
-    hidden_loss,
-    label_loss,
-    prediction_loss,
-    regression_loss,
-)
+from tinybert.pretraining import Pretraining
 from tinybert.processes import num_processes, shares, sum_over_all
 from tinybert.projections import Projection, Projections
 from tinybert.settings import Settings
 from tinybert.signals import Signals, compile_layers, read_signals, record_attention
 from tinybert.teacher import TeacherSignals
+from tinybert.terms import (
+    ATTENTION_TERMS,
+    COUNTED,
+    EQUAL_WIDTH_TERMS,
+    LAYER_TERMS,
+    PROJECTED_TERMS,
+    LayerPair,
+    Term,
+    layer_terms,
+    output_terms,
+    projected_terms,
+    row_counts,
+    term_counts,
+)
 
-Term = Literal["attention", "hidden", "embedding", "prediction", "label"]
-# What a term's mean is taken over: rows (0), real tokens (1), pairs of them (2).
-COUNTED: dict[Term, int] = {
-    "attention": 2,
-    "hidden": 1,
-    "embedding": 1,
-    "prediction": 0,
-    "label": 0,
-}
-TRANSFORMER_TERMS: frozenset[Term] = frozenset({"attention", "hidden", "embedding"})
 Weights = Mapping[Term, float]
 
 
@@ -60,8 +58,10 @@ class Distillation(nn.Module):
         teacher: None where only gold labels, or stored teacher logits, are matched.
         layers: [g(1), ..., g(M)], from `layer_map.teacher_layers`.
         projection: How hidden states are brought to the teacher's width.
-        temperature: For the prediction term.
+        temperature: For the prediction and kl terms.
         regression: Whether logits are one score, matched by squared error.
+        average_heads: Whether attention_probs matches the means over heads.
+        pretraining: Heads and hiding of the mlm, mlm_kl and next_sentence terms.
 
     Raises:
         InputError: Student and teacher do not fit together.
@@ -76,25 +76,49 @@ class Distillation(nn.Module):
         projection: Projection = "per_layer",
         temperature: float = 1.0,
         regression: bool = False,
+        average_heads: bool = False,
+        pretraining: Pretraining | None = None,
     ) -> None:
         super().__init__()
-        self.student = student
+        self.student, self.pretraining = student, pretraining
         self.weights = {term: weight for term, weight in weights.items() if weight}
         self.layers = layers or []
         self.temperature, self.regression = temperature, regression
+        self.average_heads = average_heads
         self.projections: Projections | None = None
         self._teacher = (teacher,)  # in a tuple, so that it is no part of this module's state
         if self._matches_layers and teacher is not None:
-            if "attention" in self.weights:
-                require_equal_heads(student.config, teacher.config)
+            if ATTENTION_TERMS & self.weights.keys():
+                if not (average_heads and "attention" not in self.weights):
+                    require_equal_heads(student.config, teacher.config)
                 record_attention(student)
                 teacher.record_attention()
-            widths = (student.config.hidden_size, teacher.config.hidden_size)
-            self.projections = Projections(len(self.layers), *widths, kind=projection)
+            if EQUAL_WIDTH_TERMS & self.weights.keys():
+                require_equal_widths(student.config, teacher.config)
+            if "patient" in self.weights and len(self.layers) < 2:
+                raise InputError(
+                    "prediction_distill.terms: patient matches all layers but the last, got a "
+                    "student of 1 layer; make it deeper, or remove the term"
+                )
+            if PROJECTED_TERMS & self.weights.keys():
+                widths = (student.config.hidden_size, teacher.config.hidden_size)
+                self.projections = Projections(len(self.layers), *widths, kind=projection)
 
     @property
     def _matches_layers(self) -> bool:
-        return bool(TRANSFORMER_TERMS & self.weights.keys())
+        return bool(LAYER_TERMS & self.weights.keys())
+
+    @property
+    def _reads_hidden(self) -> bool:
+        return self._matches_layers or self.pretraining is not None
+
+    @property
+    def _pairs(self) -> list[LayerPair]:
+        return list(enumerate(self.layers, start=1))
+
+    @property
+    def _attention_layers(self) -> list[int]:
+        return self.layers if ATTENTION_TERMS & self.weights.keys() else []
 
     def compile_layers(self) -> None:
         """Let torch.compile make kernels for the layers of student and teacher."""
@@ -110,6 +134,8 @@ class Distillation(nn.Module):
                 pass; `labels` are needed by the label term. Of several processes each has
                 `counts`, and its terms are weighed so that their mean is that of the whole batch.
         """
+        if self.pretraining is not None:
+            batch = self.pretraining.hide(batch)
         return self.terms(batch, self._teacher_signals(batch))
 
     def terms(self, batch: Batch, teacher: Signals) -> dict[str, Tensor]:
@@ -117,14 +143,23 @@ class Distillation(nn.Module):
         student = read_signals(
             self.student,
             batch,
-            attention=range(1, len(self.layers) + 1) if "attention" in self.weights else (),
-            hidden=self._matches_layers,
+            attention=range(1, len(self._attention_layers) + 1),
+            hidden=self._reads_hidden,
         )
+        found = {} if self.pretraining is None else self.pretraining.predict(student, batch)
         with torch.autocast(batch["input_ids"].device.type, enabled=False):
             terms: dict[Term, Tensor] = {}
-            if self._matches_layers:
-                terms |= self._layer_terms(student, teacher, batch["attention_mask"].bool())
-            terms |= self._output_terms(student, teacher, batch)
+            mask, pairs = batch["attention_mask"].bool(), self._pairs
+            terms |= layer_terms(self.weights, student, teacher, mask, pairs, self.average_heads)
+            if self.projections is not None:
+                terms |= projected_terms(
+                    self.weights, student, teacher, mask, pairs, self.projections
+                )
+            if self.pretraining is not None:
+                terms |= cast(dict[Term, Tensor], self.pretraining.losses(found, teacher, batch))
+            terms |= output_terms(
+                self.weights, student, teacher, batch, self.temperature, self.regression
+            )
             terms = self._share(terms, batch)
             total = torch.stack([self.weights[term] * terms[term] for term in terms]).sum()
         return {"loss": total} | {f"loss/{term}": terms[term].detach() for term in terms}
@@ -143,8 +178,7 @@ class Distillation(nn.Module):
 
     def read_of_teacher(self) -> dict[str, Any]:
         """Say what the terms read of the teacher, as `Teacher.signals` takes it."""
-        attention = self.layers if "attention" in self.weights else []
-        return {"attention": attention, "hidden": self._matches_layers}
+        return {"attention": self._attention_layers, "hidden": self._reads_hidden}
 
     def _share(self, terms: dict[Term, Tensor], batch: Batch) -> dict[Term, Tensor]:
         """Weigh each term by what its mean is taken over here, against the whole or the usual.
@@ -154,7 +188,7 @@ class Distillation(nn.Module):
         """
         if "per_batch" not in batch and num_processes() == 1:
             return terms
-        counts = term_counts(batch, list(terms))
+        counts = self._counts(batch, list(terms))
         if "per_batch" in batch:
             whole = torch.stack([batch["per_batch"][COUNTED[term]] for term in terms])
         else:
@@ -162,56 +196,27 @@ class Distillation(nn.Module):
         factors = shares(counts, whole, num_processes())
         return {term: terms[term] * factor for term, factor in zip(terms, factors, strict=True)}
 
-    def _layer_terms(self, student: Signals, teacher: Signals, mask: Tensor) -> dict[Term, Tensor]:
-        """Eq. 11 for layers 0 to M: each term summed over the layers."""
-        projections = cast(Projections, self.projections)
-        pairs = list(enumerate(self.layers, start=1))  # (m, g(m))
-        terms: dict[Term, Tensor] = {}
-        if "attention" in self.weights:
-            terms["attention"] = torch.stack(
-                [attention_loss(student.attention[m], teacher.attention[n], mask) for m, n in pairs]
-            ).sum()
-        if "hidden" in self.weights:
-            terms["hidden"] = torch.stack(
-                [
-                    hidden_loss(projections.hidden(m, student.hidden[m].float()), t, mask)
-                    for m, t in ((m, teacher.hidden[n]) for m, n in pairs)
-                ]
-            ).sum()
-        if "embedding" in self.weights:
-            projected = projections.embedding(student.hidden[0].float())
-            terms["embedding"] = embedding_loss(projected, teacher.hidden[0], mask)
-        return terms
-
-    def _output_terms(self, student: Signals, teacher: Signals, batch: Batch) -> dict[Term, Tensor]:
-        terms: dict[Term, Tensor] = {}
-        logits_S = cast(Tensor, student.logits)
-        if "prediction" in self.weights:
-            logits_T = cast(Tensor, teacher.logits)
-            terms["prediction"] = (
-                regression_loss(logits_S[:, 0], logits_T[:, 0])
-                if self.regression
-                else prediction_loss(logits_S, logits_T, self.temperature)
-            )
-        if "label" in self.weights:
-            labels = batch["labels"]
-            terms["label"] = (
-                regression_loss(logits_S[:, 0], labels)
-                if self.regression
-                else label_loss(logits_S, labels)
-            )
-        return terms
+    def _counts(self, batch: Batch, terms: Sequence[Term]) -> Tensor:
+        if self.pretraining is None:
+            return term_counts(batch, terms)
+        drawn = self.pretraining.counts(batch, row_counts(batch))
+        return torch.stack(
+            [drawn[term] if term in drawn else term_counts(batch, [term])[0] for term in terms]
+        )
 
 
-def term_counts(batch: Batch, terms: Sequence[Term]) -> Tensor:
-    """Return what each term's mean is taken over: pairs of real tokens, real tokens, or rows.
+def require_equal_widths(student: PreTrainedConfig, teacher: PreTrainedConfig) -> None:
+    """Check that hidden states can be compared without a projection.
 
-    Rows that the batch's `counts` denies count nothing.
+    Raises:
+        InputError: The widths differ.
     """
-    lengths = batch["attention_mask"].sum(dim=1)
-    counts = batch.get("counts", torch.ones_like(lengths)).to(lengths.dtype)
-    found = (counts.sum(), (lengths * counts).sum(), (lengths.square() * counts).sum())
-    return torch.stack([found[COUNTED[term]] for term in terms])
+    ours, theirs = student.hidden_size, teacher.hidden_size
+    if ours != theirs:
+        raise InputError(
+            f"shape.hidden_size: the terms cosine and patient need the teacher's width {theirs}, "
+            f"got {ours}; change the student's, or use the term hidden, which has a projection"
+        )
 
 
 def require_equal_heads(student: PreTrainedConfig, teacher: PreTrainedConfig) -> None:
@@ -231,7 +236,10 @@ def require_equal_heads(student: PreTrainedConfig, teacher: PreTrainedConfig) ->
 def phase_weights(
     terms: Sequence[Term], loss: Loss, factors: Mapping[Any, float] | None = None
 ) -> dict[Term, float]:
-    """Weigh the terms that a system's file names for a phase; the label term always weighs 1.
+    """Weigh the terms that a system's file names for a phase.
+
+    Attention, before or after the softmax, hidden, embedding, and what matches the teacher's
+    predictions have a weight in params.yaml; the others' is 1.
 
     Args:
         terms: The phase's terms.
@@ -240,10 +248,11 @@ def phase_weights(
     """
     weights: dict[Term, float] = {
         "attention": loss.attn_weight,
+        "attention_probs": loss.attn_weight,
         "hidden": loss.hidden_weight,
         "embedding": loss.embedding_weight,
         "prediction": loss.prediction_weight,
-        "label": 1.0,
+        "kl": loss.prediction_weight,
     }
-    weighed = {term: weights[term] * (factors or {}).get(term, 1.0) for term in terms}
+    weighed = {term: weights.get(term, 1.0) * (factors or {}).get(term, 1.0) for term in terms}
     return {term: weight for term, weight in weighed.items() if weight}

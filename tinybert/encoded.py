@@ -108,16 +108,25 @@ class Blocks(Dataset[Row]):
     """The corpus as fixed-length blocks, memory-mapped.
 
     Args:
-        folder: A folder with `blocks.npy`, token ids of shape (blocks, tokens), and
-            `first_lengths.npy`, the first segment's tokens per block, shape (blocks,).
+        folder: A folder with `blocks.npy`, token ids of shape (blocks, tokens),
+            `first_lengths.npy`, the first segment's tokens per block, shape (blocks,), and
+            `seconds.npy`, int8: 1 where the second segment follows the first in its document, 0
+            where another document begins, -1 where there is none.
         start: The first block to take.
         stop: The block to stop before; None for the last.
+        seconds: Whether rows have that as `second`.
     """
 
-    def __init__(self, folder: Path, start: int = 0, stop: int | None = None) -> None:
+    def __init__(
+        self, folder: Path, start: int = 0, stop: int | None = None, seconds: bool = False
+    ) -> None:
         blocks = np.load(folder / "blocks.npy", mmap_mode="r", allow_pickle=False)
         firsts = np.load(folder / "first_lengths.npy", mmap_mode="r", allow_pickle=False)
         self.blocks, self.first_lengths = blocks[start:stop], firsts[start:stop]
+        self.seconds: NDArray[np.int8] | None = None
+        if seconds:
+            found = np.load(folder / "seconds.npy", mmap_mode="r", allow_pickle=False)
+            self.seconds = found[start:stop]
 
     @property
     def lengths(self) -> NDArray[np.int64]:
@@ -128,7 +137,8 @@ class Blocks(Dataset[Row]):
         return len(self.blocks)
 
     def __getitem__(self, index: int) -> Row:
-        return {"ids": self.blocks[index], "first_length": self.first_lengths[index]}
+        row: Row = {"ids": self.blocks[index], "first_length": self.first_lengths[index]}
+        return row if self.seconds is None else {**row, "second": self.seconds[index]}
 
 
 Rows = EncodedRows | Blocks

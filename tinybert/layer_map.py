@@ -16,17 +16,18 @@ def teacher_layers(layer_map: LayerMap, num_student: int, num_teacher: int) -> l
 
     Args:
         layer_map: "uniform" g(m) = m N / M, "top" g(m) = m + N - M, "bottom" g(m) = m (the paper's
-            table 5), or the layers written out. Where M does not divide N, uniform rounds up.
+            table 5), or the layers written out. Where M does not divide N, uniform rounds up; a
+            deeper student meets each teacher layer several times.
         num_student: M.
         num_teacher: N.
 
     Raises:
         InputError: The map does not fit the two models.
     """
-    if num_student > num_teacher and isinstance(layer_map, str):
+    if num_student > num_teacher and layer_map in ("top", "bottom"):
         raise InputError(
             f"layer_map: {layer_map!r} needs at most as many student layers as the teacher has, "
-            f"got {num_student} and {num_teacher}; make the student shallower or write the map out"
+            f"got {num_student} and {num_teacher}; write uniform, or the map out"
         )
     if layer_map == "uniform":
         # Ceiling, so that the last student layer always meets the last teacher layer.

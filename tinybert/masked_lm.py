@@ -4,12 +4,12 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from tinybert.batching import Batch, collate
 from tinybert.encoded import Rows
+from tinybert.losses import masked_word_loss
 from tinybert.processes import num_processes, shares, sum_over_all
 from tinybert.signals import takes_token_types
 
@@ -40,7 +40,7 @@ class MaskedWords(nn.Module):
         if self.freeze_encoder:
             self.model.base_model.eval()
         logits = masked_logits(self.model, hidden, chosen)
-        loss = F.cross_entropy(logits.float(), batch["input_ids"][chosen])
+        loss = masked_word_loss(logits, batch["input_ids"][chosen])
         if num_processes() > 1:
             count = (chosen & batch["counts"][:, None]).sum()
             loss = loss * shares(count, sum_over_all(count), num_processes())

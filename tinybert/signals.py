@@ -47,11 +47,13 @@ class Signals:
         hidden: Hidden states of shape (batch, tokens, width): the embedding output (layer 0),
             then each layer's output, so that `hidden[m]` is layer m. Empty unless asked for.
         logits: Shape (batch, outputs), or None for a bare encoder.
+        pooled: A bare encoder's pooled output, shape (batch, width), or None without a pooler.
     """
 
     attention: Mapping[int, QueryKey]
     hidden: Mapping[int, Tensor]
     logits: Tensor | None = None
+    pooled: Tensor | None = None
 
 
 def read_signals(
@@ -76,7 +78,8 @@ def read_signals(
     with _recording(attention) as recorded:
         outputs = model(**inputs, output_hidden_states=hidden)
     states = dict(enumerate(outputs.hidden_states)) if hidden else {}
-    return Signals(recorded.found, states, getattr(outputs, "logits", None))
+    logits, pooled = (getattr(outputs, name, None) for name in ("logits", "pooler_output"))
+    return Signals(recorded.found, states, logits, pooled)
 
 
 def takes_token_types(model: PreTrainedModel) -> bool:

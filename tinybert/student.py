@@ -1,33 +1,67 @@
 """Make a student: its configuration and its first weights."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from pydantic import Field, model_validator
-from torch import nn
-from transformers import BertConfig, BertModel, PreTrainedModel
+from torch import Tensor
+from transformers import (
+    AutoModel,
+    BertConfig,
+    DistilBertConfig,
+    MobileBertConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
 
 from tinybert.checkpoints import from_hub, load_encoder
 from tinybert.errors import InputError
 from tinybert.settings import Settings
 
 
+class Bottleneck(Settings):
+    """What MobileBERT's layers have beside BERT's (Sun et al. 2020, 2004.02984, section 3)."""
+
+    embedding_size: int = Field(ge=1)
+    bottleneck_size: int = Field(ge=1)  # inside a layer, where attention and feed-forward work
+    num_feedforward_networks: int = Field(ge=1)
+
+
 class Shape(Settings):
     """A student's size (TinyBERT4: 4 layers, 312 wide, 1200 feed-forward, 12 heads)."""
 
+    architecture: Literal["bert", "distilbert", "mobilebert"] = "bert"
     num_hidden_layers: int = Field(ge=1)
     hidden_size: int = Field(ge=1)
     intermediate_size: int = Field(ge=1)
     num_attention_heads: int = Field(ge=1)
     dropout: float = Field(ge=0, lt=1)
+    bottleneck: Bottleneck | None = None  # mobilebert's
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> "Shape":
-        if self.hidden_size % self.num_attention_heads:
+        inside = self.bottleneck
+        name, width = (
+            ("hidden_size", self.hidden_size)
+            if inside is None
+            else ("bottleneck.bottleneck_size", inside.bottleneck_size)
+        )
+        if width % self.num_attention_heads:
             raise ValueError(
-                f"hidden_size must be a multiple of num_attention_heads, got {self.hidden_size} "
-                f"and {self.num_attention_heads}; change one"
+                f"{name} must be a multiple of num_attention_heads, got {width} and "
+                f"{self.num_attention_heads}; change one"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _bottleneck_is_mobileberts(self) -> "Shape":
+        if (self.architecture == "mobilebert") != (self.bottleneck is not None):
+            found = "no bottleneck" if self.bottleneck is None else "a bottleneck"
+            raise ValueError(
+                f"architecture mobilebert, and no other, has a bottleneck, got {self.architecture} "
+                f"and {found}; write `bottleneck: {{embedding_size: 128, bottleneck_size: 128, "
+                "num_feedforward_networks: 2}` or remove it"
             )
         return self
 
@@ -44,27 +78,63 @@ class Checkpoint(Settings):
     checkpoint: str
 
 
+LAYERS = "encoder.layer."
+DISTILBERT_NAMES = {  # BERT's names of a layer's parts -> DistilBERT's
+    "encoder.layer.": "transformer.layer.",
+    "attention.self.query": "attention.q_lin",
+    "attention.self.key": "attention.k_lin",
+    "attention.self.value": "attention.v_lin",
+    "attention.output.dense": "attention.out_lin",
+    "attention.output.LayerNorm": "sa_layer_norm",
+    "intermediate.dense": "ffn.lin1",
+    "output.dense": "ffn.lin2",
+    "output.LayerNorm": "output_layer_norm",
+}
+
 Initialisation = Literal["random"] | TeacherLayers | Checkpoint
 
 
-def student_config(shape: Shape, teacher: Any) -> BertConfig:
-    """Return the configuration of a BERT of this shape with the teacher's vocabulary.
+def student_config(shape: Shape, teacher: Any) -> PreTrainedConfig:
+    """Return the configuration of an encoder of this shape with the teacher's vocabulary.
 
     Args:
         shape: The student's size.
         teacher: The teacher's configuration.
     """
-    return BertConfig(
-        vocab_size=teacher.vocab_size,
-        max_position_embeddings=min(512, teacher.max_position_embeddings),
-        type_vocab_size=2,
-        pad_token_id=teacher.pad_token_id or 0,
-        num_hidden_layers=shape.num_hidden_layers,
-        hidden_size=shape.hidden_size,
-        intermediate_size=shape.intermediate_size,
-        num_attention_heads=shape.num_attention_heads,
-        hidden_dropout_prob=shape.dropout,
-        attention_probs_dropout_prob=shape.dropout,
+    common: dict[str, Any] = {
+        "vocab_size": teacher.vocab_size,
+        "max_position_embeddings": min(512, teacher.max_position_embeddings),
+        "pad_token_id": teacher.pad_token_id or 0,
+    }
+    if shape.architecture == "distilbert":
+        return DistilBertConfig(
+            **common,
+            n_layers=shape.num_hidden_layers,
+            dim=shape.hidden_size,
+            hidden_dim=shape.intermediate_size,
+            n_heads=shape.num_attention_heads,
+            dropout=shape.dropout,
+            attention_dropout=shape.dropout,
+        )
+    common |= {
+        "type_vocab_size": 2,
+        "num_hidden_layers": shape.num_hidden_layers,
+        "hidden_size": shape.hidden_size,
+        "intermediate_size": shape.intermediate_size,
+        "num_attention_heads": shape.num_attention_heads,
+        "hidden_dropout_prob": shape.dropout,
+        "attention_probs_dropout_prob": shape.dropout,
+    }
+    if shape.bottleneck is None:
+        return BertConfig(**common)
+    return MobileBertConfig(
+        **common,
+        embedding_size=shape.bottleneck.embedding_size,
+        intra_bottleneck_size=shape.bottleneck.bottleneck_size,
+        num_feedforward_networks=shape.bottleneck.num_feedforward_networks,
+        # The tiny one's: queries and keys share no bottleneck, values pass through theirs.
+        key_query_shared_bottleneck=False,
+        use_bottleneck_attention=True,
     )
 
 
@@ -79,7 +149,7 @@ def make_student(
     torch.manual_seed(seed)
     if isinstance(initialisation, Checkpoint):
         return _from_checkpoint(initialisation.checkpoint, shape)
-    student = BertModel(student_config(shape, teacher.config))
+    student = cast(PreTrainedModel, AutoModel.from_config(student_config(shape, teacher.config)))
     if isinstance(initialisation, TeacherLayers):
         _copy_layers(student, teacher, initialisation.teacher_layers)
     return student
@@ -107,18 +177,37 @@ def _copy_layers(student: PreTrainedModel, teacher: PreTrainedModel, layers: lis
             f"initialisation.teacher_layers: {student.config.num_hidden_layers} layers from 1 to "
             f"{num_layers} are needed, got {layers}; write one per student layer"
         )
-    parts: list[tuple[nn.Module, nn.Module]] = [(student.embeddings, teacher.embeddings)]
-    parts += [
-        (student.encoder.layer[index], teacher.encoder.layer[layer - 1])
-        for index, layer in enumerate(layers)
-    ]
-    if student.pooler is not None and teacher.pooler is not None:
-        parts.append((student.pooler, teacher.pooler))
+    found = _state_of_layers(teacher.state_dict(), layers)
+    if student.config.model_type == "distilbert":
+        found = _in_distilberts_names(found)
     try:
-        for ours, theirs in parts:
-            ours.load_state_dict(theirs.state_dict())
+        # The teacher may lack a pooler; the student's then stays random.
+        student.load_state_dict({**student.state_dict(), **found})
     except RuntimeError as error:
         raise InputError(
-            "initialisation.teacher_layers: needs a student as wide as the teacher, got "
-            f"{student.config.hidden_size} and {teacher.config.hidden_size}; use random"
+            "initialisation.teacher_layers: needs a student of the teacher's widths and make, got "
+            f"{student.config.model_type} {student.config.hidden_size} wide and "
+            f"{teacher.config.model_type} {teacher.config.hidden_size} wide; use random"
         ) from error
+
+
+def _state_of_layers(state: dict[str, Tensor], layers: list[int]) -> dict[str, Tensor]:
+    """Return a teacher's embeddings, pooler and layers, those numbered as the student's."""
+    found = {name: value for name, value in state.items() if not name.startswith(LAYERS)}
+    for ours, theirs in enumerate(layers):
+        old = f"{LAYERS}{theirs - 1}."
+        named = {name: value for name, value in state.items() if name.startswith(old)}
+        found |= {f"{LAYERS}{ours}.{name[len(old) :]}": value for name, value in named.items()}
+    return found
+
+
+def _in_distilberts_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Leave out what DistilBERT has not: token types and the pooler."""
+    found = {}
+    for name, value in state.items():
+        if "token_type" in name or name.startswith("pooler"):
+            continue
+        for old, new in DISTILBERT_NAMES.items():
+            name = name.replace(old, new)
+        found[name] = value
+    return found

@@ -1,19 +1,23 @@
 """What a system's file in params/systems/ may say of each phase."""
 
-from typing import Annotated, Literal
+from itertools import product
+from typing import Annotated, Literal, NamedTuple
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tinybert.batching import BatchKind
 from tinybert.layer_map import LayerMap
+from tinybert.pretraining import WORD_TERMS, Places, WordTerm
 from tinybert.projections import Projection
 from tinybert.schedule import Schedule
 from tinybert.settings import Settings
 from tinybert.student import Initialisation, Shape
 
-LayerTerm = Literal["attention", "hidden", "embedding"]
+LayerTerm = Literal["attention", "hidden", "embedding", "attention_probs", "cosine"]
+OutputTerm = Literal["prediction", "kl", "label", "patient"]
 Weight = Annotated[float, Field(ge=0)]
-OutputTerm = Literal["prediction", "label"]
+Share = Annotated[float, Field(ge=0, le=1)]
+Temperature = Annotated[float, Field(gt=0)]
 
 
 class Grid(Settings):
@@ -45,24 +49,64 @@ class Grid(Settings):
 
 
 class LayerPhase(Settings):
-    """General or intermediate distillation; no terms: the student passes through."""
+    """Intermediate distillation; no terms: the student passes through."""
 
     terms: list[LayerTerm]
     weights: dict[LayerTerm, Weight] = Field(default_factory=dict)  # times those of params.yaml
+    heads: Literal["each", "mean"] = "each"  # attention_probs: mean where heads differ in number
+
+
+class GeneralPhase(Settings):
+    """General distillation, or pre-training on the corpus; no terms: the student passes through.
+
+    With mlm, mlm_kl or next_sentence, words are hidden, and the teacher is the masked-word model.
+    """
+
+    terms: list[LayerTerm | WordTerm]
+    weights: dict[LayerTerm | WordTerm, Weight] = Field(default_factory=dict)
+    heads: Literal["each", "mean"] = "each"
+    temperature: Temperature = 1.0  # of mlm_kl
+    mlm_kl_at: Places = "masked"  # where mlm_kl compares distributions: hidden words | all tokens
+
+    @property
+    def hides_words(self) -> bool:
+        """Whether the phase trains on hidden words or swapped sentences."""
+        return bool(set(WORD_TERMS) & set(self.terms))
+
+
+class Choice(NamedTuple):
+    """What a point of the grid weighs, beside its schedule.
+
+    Attributes:
+        factors: Of the terms, times the weights of params.yaml.
+        temperature: Of kl; None where it is not searched for.
+        name: For the log; empty where there is one choice.
+    """
+
+    factors: dict[OutputTerm, float]
+    temperature: float | None
+    name: str
 
 
 class OutputPhase(Settings):
     """Prediction distillation, or plain fine-tuning by the label term.
 
-    Values left out are the profile's.
+    Values left out are the profile's. Lists are searched through, the best on dev is kept.
     """
 
     terms: list[OutputTerm]
+    weights: dict[OutputTerm, Weight] = Field(default_factory=dict)  # times those of params.yaml
+    soft_shares: list[Share] | None = Field(default=None, min_length=1)  # a; label has 1 - a
+    # Of kl and prediction; None: loss.temperature.
+    temperatures: list[Temperature] | None = Field(default=None, min_length=1)
+    patient_weights: list[Weight] | None = Field(default=None, min_length=1)
+    classifier: Literal["new", "teacher"] = "new"  # teacher: the fine-tuned teacher itself
     data: Literal["augmented", "original"] | None = None  # None: as the task's file says
     num_epochs: float | None = Field(default=None, gt=0)
     max_steps: int | None = Field(default=None, ge=1)
     batch_sizes: list[int] | None = None
     learning_rates: list[float] | None = None
+    then: "OutputPhase | None" = None  # a further training that begins with what came out
 
     def grid(self, profile: Grid) -> Grid:
         """Return the profile's grid with this system's own values in it."""
@@ -70,15 +114,69 @@ class OutputPhase(Settings):
         own = {name: getattr(self, name) for name in names}
         return profile.model_copy(update={k: v for k, v in own.items() if v is not None})
 
+    def choices(self) -> list[Choice]:
+        """Return every combination of soft share, temperature and patient weight."""
+        return [
+            self._choice(share, temperature, patient)
+            for share, temperature, patient in product(
+                _values(self.soft_shares), _values(self.temperatures), _values(self.patient_weights)
+            )
+        ]
+
+    def _choice(
+        self, share: float | None, temperature: float | None, patient: float | None
+    ) -> Choice:
+        factors = dict(self.weights)
+        if share is not None:
+            factors |= {
+                "kl": factors.get("kl", 1.0) * share,
+                "label": factors.get("label", 1.0) * (1 - share),
+            }
+        if patient is not None:
+            factors["patient"] = patient
+        values = {"share": share, "temperature": temperature, "patient": patient}
+        searched = (self.soft_shares, self.temperatures, self.patient_weights)
+        name = "_".join(
+            f"{key}_{value:g}"
+            for (key, value), listed in zip(values.items(), searched, strict=True)
+            if value is not None and len(listed or []) > 1
+        )
+        return Choice(factors, temperature, name)
+
+    @model_validator(mode="after")
+    def _terms_fit(self) -> "OutputPhase":
+        if self.classifier == "teacher" and self.terms:
+            raise ValueError(
+                f"classifier teacher is trained already, got terms {', '.join(self.terms)}; write "
+                "terms: []"
+            )
+        if self.soft_shares is not None and not {"kl", "label"} <= set(self.terms):
+            raise ValueError(
+                f"soft_shares weigh kl against label, got terms {', '.join(self.terms) or 'none'}; "
+                "name both, or remove it"
+            )
+        if self.patient_weights is not None and "patient" not in self.terms:
+            raise ValueError(
+                f"patient_weights need the term, got terms {', '.join(self.terms) or 'none'}; "
+                "name patient, or remove them"
+            )
+        return self
+
+
+def _values(listed: list[float] | None) -> list[float | None]:
+    return [None] if listed is None else [*listed]
+
 
 class SystemFile(Settings):
     """A file of params/systems/: one row of the result table."""
 
     description: str
+    published: str | None = None  # the row of published.yaml it stands for; None: its own name
+    note: str | None = None  # a line beside the table, such as "architecture only"
     shape: Shape
     initialisation: Initialisation
     layer_map: LayerMap
     projection: Projection
-    general_distill: LayerPhase
+    general_distill: GeneralPhase
     intermediate_distill: LayerPhase
     prediction_distill: OutputPhase
