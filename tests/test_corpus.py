@@ -62,7 +62,7 @@ def test_the_same_seed_gives_the_same_blocks(tmp_path):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         write_corpus(DOCUMENTS, tokenizer, 16, 7, tmp_path / name, tmp_path / name / "shards")
-    for file in ("blocks.npy", "first_lengths.npy", "text.txt"):
+    for file in ("blocks.npy", "first_lengths.npy", "seconds.npy", "text.txt"):
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
 
 
@@ -100,6 +100,23 @@ def test_blocks_are_those_of_a_plain_loop_whatever_the_shards(tmp_path, length, 
     assert (firsts < length).any() and (firsts == length).any()
     assert np.array_equal(blocks_of(tmp_path)[0], blocks)
     assert np.array_equal(blocks_of(tmp_path)[1], firsts)
+
+
+def test_blocks_say_whether_their_second_segment_follows_the_first(tmp_path):
+    # Documents of 4 and 22 tokens, 13 in a block: the first block is cut where the first document
+    # ends; the second one is all of the second document, cut after its full stop or not at all.
+    tokenizer = tiny_tokenizer(tmp_path / "tokenizer")
+    documents = [["the cat sat ."], ["a big dog ran . " * 4 + "two birds"]]
+    cut = set()
+    for seed in range(8):
+        write_corpus(documents, tokenizer, 16, seed, tmp_path, tmp_path / "shards")
+        firsts = blocks_of(tmp_path)[1]
+        seconds = np.load(tmp_path / "seconds.npy")
+        assert seconds.dtype == np.int8 and len(seconds) == len(firsts) == 2
+        assert (firsts[0], seconds[0]) == (6, 0)
+        assert seconds[1] == (1 if firsts[1] < 16 else -1)
+        cut.add(int(seconds[1]))
+    assert cut == {1, -1}
 
 
 def test_a_last_block_without_a_token_after_it_ends_in_two_separators(tmp_path):

@@ -32,13 +32,18 @@ def test_uniform_maps_are_increasing_and_end_at_the_last_layer(num_teacher):
         assert layers[-1] == num_teacher
 
 
+def test_a_deeper_student_meets_each_teacher_layer_equally_often():
+    assert teacher_layers("uniform", 24, 12) == [n for n in range(1, 13) for _ in range(2)]
+
+
 @pytest.mark.parametrize(
     ("layer_map", "num_student", "message"),
     [
         ([3, 6, 9], 4, "got 3 for 4 student layers"),
         ([0, 6, 9, 12], 4, "got 0; layers count from 1"),
         ([3, 6, 9, 13], 4, "got 13"),
-        ("uniform", 13, "got 13 and 12"),
+        ("top", 13, "got 13 and 12"),
+        ("bottom", 13, "got 13 and 12"),
     ],
 )
 def test_a_map_that_does_not_fit_is_refused_in_one_line(layer_map, num_student, message):

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import BertConfig, BertModel
+from transformers import AutoModel, BertConfig, BertModel
 
-from tests.models import tiny_config, tiny_encoder
+from tests.models import tiny_batch, tiny_config, tiny_encoder
 from tinybert.errors import InputError
 from tinybert.layer_map import teacher_layers
 from tinybert.settings import parse, read_yaml
@@ -37,6 +37,57 @@ def test_the_papers_systems_have_the_papers_sizes_and_maps(name, millions, layer
     count = sum(weight.numel() for weight in model.parameters())
     assert round(count / 1e6, 2) == millions
     assert teacher_layers(file.layer_map, file.shape.num_hidden_layers, 12) == layers
+
+
+@pytest.mark.parametrize(
+    ("name", "millions"),
+    [
+        ("bert_base", 109.48),
+        ("bert_tiny", 14.35),
+        ("bert_small", 28.76),
+        ("pkd4", 52.78),
+        ("pkd6", 66.96),
+        ("pd", 66.96),
+        ("distilbert4", 52.19),  # published 52.2, without pooler and token types
+        ("distilbert6", 66.36),  # distilbert-base-uncased has 66,362,880
+        ("mobilebert_tiny", 15.75),  # 15.5M without the pooler's 512 x 513
+    ],
+)
+def test_every_system_of_the_table_has_its_published_size(name, millions):
+    with torch.device("meta"):
+        model = AutoModel.from_config(student_config(system(name).shape, BERT_BASE))
+    count = sum(weight.numel() for weight in model.parameters())
+    assert round(count / 1e6, 2) == millions
+
+
+@pytest.mark.parametrize("num_layers", [2, 1])
+def test_a_distilbert_of_the_teachers_layers_computes_what_they_compute(num_layers):
+    teacher = tiny_encoder(initializer_range=0.5).eval()
+    torch.nn.init.zeros_(teacher.embeddings.token_type_embeddings.weight)  # DistilBERT has none
+    shape = SHAPE.model_copy(
+        update={"architecture": "distilbert", "num_hidden_layers": num_layers, "dropout": 0.0}
+    )
+    layers = [1, 2] if num_layers == 2 else [2]
+    student = make_student(shape, TeacherLayers(teacher_layers=layers), teacher, 0).eval()
+    kept = torch.nn.ModuleList(teacher.encoder.layer[layer - 1] for layer in layers)
+    teacher.encoder.layer, teacher.config.num_hidden_layers = kept, num_layers
+    inputs = {key: tiny_batch()[key] for key in ("input_ids", "attention_mask")}
+    mask = inputs["attention_mask"].bool()
+    torch.testing.assert_close(
+        student(**inputs).last_hidden_state[mask], teacher(**inputs).last_hidden_state[mask]
+    )
+
+
+def test_only_mobilebert_has_a_bottleneck_and_it_must():
+    sizes = SHAPE.model_dump(exclude={"architecture", "bottleneck"})
+    inside = {"embedding_size": 8, "bottleneck_size": 8, "num_feedforward_networks": 2}
+    with pytest.raises(InputError, match="got mobilebert and no bottleneck"):
+        parse(Shape, sizes | {"architecture": "mobilebert"}, "shape")
+    with pytest.raises(InputError, match="got bert and a bottleneck"):
+        parse(Shape, sizes | {"bottleneck": inside}, "shape")
+    with pytest.raises(InputError, match="bottleneck_size must be a multiple of num_attention"):
+        wrong = inside | {"bottleneck_size": 9}
+        parse(Shape, sizes | {"architecture": "mobilebert", "bottleneck": wrong}, "shape")
 
 
 def test_the_demos_two_systems_are_the_same_network():
