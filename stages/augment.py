@@ -39,7 +39,7 @@ class AugmentSettings(Settings):
     """Section `augment` of a profile; letters of Algorithm 1 in brackets."""
 
     replace_probability: float = Field(ge=0, le=1)  # of replacing a word [p_t]
-    num_copies: int = Field(ge=0)  # copies of each sentence before duplicates are dropped [N_a]
+    num_copies: int = Field(ge=0)  # of a sentence, before duplicates are dropped [N_a]; 0: none
     num_candidates: int = Field(ge=1)  # words that may replace one [K]
     max_rows: int | None = Field(ge=1)  # rows that get copies, drawn by the seed; null: all
     batch_tokens: int = Field(ge=8)  # word pieces in one batch of the masked language model
@@ -69,8 +69,9 @@ def augment_task(
     train = read_split(task_folder, TRAIN)
     if train.empty:
         raise InputError(f"{task_folder}: no training rows, got 0; put rows in the task's train")
-    chosen = choose_rows(len(train), settings.max_rows, seed)
-    if not chosen.all():
+    # Without copies no row is chosen, so that the model is not asked for words that nobody uses.
+    chosen = choose_rows(len(train), settings.max_rows if settings.num_copies else 0, seed)
+    if settings.num_copies and not chosen.all():
         print(f"{task.name}: {chosen.sum():,} of {len(train):,} rows get copies (augment.max_rows)")
     masked = load_masked_words(
         model_folder,

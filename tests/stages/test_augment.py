@@ -114,6 +114,16 @@ def test_only_max_rows_get_copies_and_all_originals_stay(folders, capsys):
     assert (counts > 1).sum() == 2
 
 
+def test_no_copies_give_exactly_the_original_rows_and_ask_the_model_nothing(folders, capsys):
+    put(folders, ROWS)
+    summary = augment(folders, SETTINGS.model_copy(update={"num_copies": 0, "max_rows": 2}))
+    out = read_split(folders / "out", "train")
+    assert out.pop("row").tolist() == [0, 1, 2, 3]
+    pd.testing.assert_frame_equal(out, ROWS, check_dtype=False)
+    assert (summary["rows_in"], summary["rows_out"], summary["requests_asked"]) == (4, 4, 0)
+    assert "max_rows" not in capsys.readouterr().out
+
+
 def test_a_larger_choice_of_rows_holds_the_smaller_one():
     assert choose_rows(9, None, 0).all() and choose_rows(9, 20, 0).all()
     few, more = choose_rows(100, 10, 0), choose_rows(100, 30, 0)
