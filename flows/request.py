@@ -81,14 +81,18 @@ def require_known_names(root: Path) -> None:
         raise InputError(*problems)
 
 
-def require_valid_params(root: Path) -> None:
+def require_valid_params(root: Path, variants: Sequence[Path] = ()) -> None:
     """Check every value of the params files, as each stage will.
+
+    Args:
+        root: The workspace.
+        variants: Folders with other params files, to check instead of the workspace's.
 
     Raises:
         InputError: One line for each that is wrong.
     """
     done = subprocess.run(
-        [sys.executable, "-m", "stages._check_params"],
+        [sys.executable, "-m", "stages._check_params", *map(str, variants)],
         cwd=root,
         capture_output=True,
         text=True,

@@ -6,25 +6,32 @@ python -m flows.sweep KEY VALUE,VALUE,... [dvc|prefect]
 import json
 import math
 import os
-import subprocess
 import sys
-from io import StringIO
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from flows.overrides import params_changed
+from flows.experiments import (
+    Asked,
+    Experiment,
+    call,
+    read_experiments,
+    require_all_done,
+    require_valid,
+    require_via,
+    run_queue,
+)
 from flows.pipeline import experiment_name
-from flows.request import require_valid_params
 from flows.server import require_server
-from flows.walk import ask_dvc, only_run_in
 from tinybert.errors import InputError
+from tinybert.settings import PARAMS
 
-SCORES = ".json:metrics.dev."  # between a metrics file and the name of a score
-RAW = Path("data/raw")  # not in git, so a queued experiment's folder would lack it
+METRICS = "reports/metrics/"  # <system>/<task>.json
 
 
 def main(key: str = "", values: str = "", via: str = "dvc") -> None:
@@ -39,19 +46,18 @@ def main(key: str = "", values: str = "", via: str = "dvc") -> None:
             f"sweep: got KEY={key!r} VALUES={values!r}; right is "
             "`make sweep KEY=loss.attn_weight VALUES=0,0.5,1`"
         )
-    if via not in ("dvc", "prefect"):
-        raise InputError(f"sweep: got VIA={via!r}; right is dvc or prefect")
+    require_via(via, "sweep")
     root = Path.cwd()
-    with only_run_in(root):  # a flow run's own overrides must stay
-        for value in chosen:
-            with params_changed(root, [f"{key}={value}"]):
-                require_valid_params(root)
+    asked = [Asked(experiment_name(key, value), [f"{key}={value}"]) for value in chosen]
+    require_valid(root, asked, queued=via == "dvc")
     if via == "prefect":
         run_with_prefect(key, chosen)
     else:
-        run_with_dvc(key, chosen)
-    print_experiments(root, key, [experiment_name(key, value) for value in chosen])
+        run_queue(root, asked)
+    experiments = read_experiments(root)
+    print_experiments(sweep_table(experiments, key, [each.name for each in asked]))
     call(sys.executable, "-m", "stages.track", "compare", key)
+    require_all_done(asked, experiments)
 
 
 def split_values(values: str) -> list[str]:
@@ -66,14 +72,6 @@ def split_values(values: str) -> list[str]:
     return [value.strip() for value in found if value.strip()]
 
 
-def run_with_dvc(key: str, values: list[str]) -> None:
-    """Queue the experiments and run the queue."""
-    for value in values:
-        name = ["--name", experiment_name(key, value), "--force"]
-        call("dvc", "exp", "run", "--queue", "-S", f"{key}={value}", *name, "-C", str(RAW))
-    call("dvc", "exp", "run", "--run-all")
-
-
 def run_with_prefect(key: str, values: list[str]) -> None:
     """Ask the served flow `tinybert-sweep` for them."""
     require_server(os.environ)
@@ -84,12 +82,38 @@ def run_with_prefect(key: str, values: list[str]) -> None:
     )
 
 
-def print_experiments(root: Path, key: str, names: list[str]) -> None:
-    """Print DVC's own table of the sweep, turned on its side: it has a column for every file."""
-    done = ask_dvc(root, "exp", "show", "--csv")
-    if done.returncode != 0:
-        raise InputError(f"dvc exp show: got {done.stderr.strip().splitlines()[-1]}")
-    frame = read_experiments(done.stdout, key, names)
+def sweep_table(
+    experiments: Mapping[str, Experiment], key: str, names: Sequence[str]
+) -> pd.DataFrame:
+    """Return one row an experiment, in the order of `names`: the parameter and every dev score."""
+    file, _, dotted = key.rpartition(":")
+    rows = {
+        name: {dotted: _select(experiments[name].params.get(file or str(PARAMS)), dotted)}
+        | _dev_scores(experiments[name])
+        for name in names
+        if name in experiments
+    }
+    columns = sorted({column for row in rows.values() for column in row} - {dotted})
+    return pd.DataFrame.from_dict(rows, orient="index", columns=[dotted, *columns])
+
+
+def _select(values: Any, dotted: str) -> Any:
+    for part in dotted.lstrip("+").split("."):
+        values = values.get(part) if isinstance(values, Mapping) else None
+    return values
+
+
+def _dev_scores(experiment: Experiment) -> dict[str, float]:
+    return {
+        f"{file.removeprefix(METRICS).removesuffix('.json')}/{name}": value
+        for file, found in experiment.metrics.items()
+        if file.startswith(METRICS)
+        for name, value in found["metrics"].get("dev", {}).items()
+    }
+
+
+def print_experiments(frame: pd.DataFrame) -> None:
+    """Print the sweep, turned on its side: it has a column for every score."""
     table = Table("DVC experiment", *map(str, frame.index), box=box.SIMPLE_HEAD)
     for name, values in frame.items():
         table.add_row(str(name), *map(_shown, values))
@@ -97,47 +121,8 @@ def print_experiments(root: Path, key: str, names: list[str]) -> None:
     print("all columns: `dvc exp show`; take one over: `dvc exp apply NAME`")
 
 
-def read_experiments(text: str, key: str, names: list[str]) -> pd.DataFrame:
-    """Read `dvc exp show --csv`.
-
-    Returns:
-        One row an experiment, in the order of `names`; the swept parameter and every dev score.
-    """
-    frame = (
-        pd.read_csv(StringIO(text), na_values=["!"])
-        .drop_duplicates("Experiment")
-        .set_index("Experiment")
-    )
-    frame = frame.reindex([name for name in names if name in frame.index])
-    plain = key.rpartition(":")[2]
-    columns: dict[str, str] = {
-        column: plain if column.rpartition(":")[2] == plain else _score(column)
-        for column in map(str, frame)
-        if column.rpartition(":")[2] == plain or SCORES in column
-    }
-    found = frame[list(columns)].rename(columns=columns)
-    return found[sorted(columns.values(), key=lambda column: (column != plain, column))]
-
-
-def _score(column: str) -> str:
-    file, _, name = column.partition(SCORES)
-    return f"{file.removeprefix('reports/metrics/')}/{name}"
-
-
 def _shown(value: object) -> str:
     return f"{value:.3f}" if isinstance(value, float) and not math.isnan(value) else str(value)
-
-
-def call(*command: str) -> None:
-    """Run a command in the foreground.
-
-    Raises:
-        InputError: It failed; it has said why.
-    """
-    executable = [sys.executable, "-m", "dvc"] if command[0] == "dvc" else [command[0]]
-    code = subprocess.run([*executable, *command[1:]], check=False).returncode
-    if code != 0:
-        raise InputError(f"sweep: `{' '.join(command)}` failed with exit code {code}; see above")
 
 
 if __name__ == "__main__":

@@ -2,11 +2,14 @@
 
 A misspelt key of the last stage is found by the first one, not after hours. Stages are imported
 by name here, so that no stage depends on another.
+
+python -m stages._check_params [FOLDER...]    # each with its own params.yaml and params/
 """
 
 import importlib
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -111,8 +114,27 @@ def _check_file(folder: str, name: str, schema: type[Settings]) -> None:
     parse(schema, read_yaml(file), str(file))
 
 
+def check_folders(folders: Sequence[str]) -> None:
+    """Check the params of several folders.
+
+    Raises:
+        InputError: One line for each problem, said once.
+    """
+    start, problems = Path.cwd(), dict[str, None]()
+    for folder in folders:
+        try:
+            os.chdir(start / folder)
+            check_params()
+        except InputError as error:
+            problems |= dict.fromkeys(error.problems)
+        finally:
+            os.chdir(start)
+    if problems:
+        raise InputError(*problems)
+
+
 if __name__ == "__main__":
     try:
-        check_params()
+        check_folders(sys.argv[1:] or ["."])
     except InputError as error:
         sys.exit(str(error))

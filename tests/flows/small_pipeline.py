@@ -31,7 +31,10 @@ pathlib.Path("out").mkdir(exist_ok=True)
 open(f"out/{name}", "w").write(text)
 print(f"work: made {name}", flush=True)
 '''
-CHECK = "import yaml; yaml.safe_load(open('params.yaml'))['loss']['attn_weight'] + 0.0\n"
+CHECK = """import sys, yaml
+for folder in sys.argv[1:] or ["."]:
+    yaml.safe_load(open(folder + "/params.yaml"))["loss"]["attn_weight"] + 0.0
+"""
 PARAMS = {
     "profile": "tiny",
     "tasks": ["one", "two"],

@@ -4,19 +4,29 @@ from pathlib import Path
 
 import pytest
 
+from flows.experiments import Experiment
 from flows.overrides import params_changed
 from flows.pipeline import experiment_name
-from flows.sweep import main, read_experiments, split_values
+from flows.sweep import main, split_values, sweep_table
 from flows.walk import only_run_in
 from tinybert.errors import InputError
 
-TABLE = """Experiment,rev,reports/metrics/small/rte.json:metrics.dev.accuracy,\
-reports/metrics/small/rte.json:num_rows.dev,loss.attn_weight,seed
-,workspace,0.9,6,1,42
-w-1,a,0.7,6,1,42
-w-0.5,b,0.6,6,0.5,42
-other,c,0.5,6,2,42
-""".replace("\\\n", "")
+
+def experiment(weight, accuracy):
+    files = {"small/rte": accuracy, "teacher/rte": 0.9}
+    metrics = {
+        f"reports/metrics/{name}.json": {
+            "main_metric": "accuracy",
+            "metrics": {"dev": {"accuracy": value}, "test": {"accuracy": 0.1}},
+        }
+        for name, value in files.items()
+    }
+    latency = {"reports/latency/small.json": {"student": {"parameters": 1}}}
+    params = {"params.yaml": {"loss": {"attn_weight": weight}}, "params/x.yaml": {"a": {"b": 3}}}
+    return Experiment("commit", params, metrics | latency)
+
+
+FOUND = {"w-1": experiment(1, 0.7), "w-0.5": experiment(0.5, 0.6), "other": experiment(2, 0.5)}
 
 
 def test_values_are_split_at_commas_outside_brackets():
@@ -26,10 +36,16 @@ def test_values_are_split_at_commas_outside_brackets():
 
 
 def test_the_table_has_the_swept_experiments_in_their_order_with_key_and_dev_scores():
-    frame = read_experiments(TABLE, "loss.attn_weight", ["w-0.5", "w-1", "missing"])
+    frame = sweep_table(FOUND, "loss.attn_weight", ["w-0.5", "w-1", "missing"])
     assert list(frame.index) == ["w-0.5", "w-1"]
-    assert list(frame) == ["loss.attn_weight", "small/rte/accuracy"]
+    assert list(frame) == ["loss.attn_weight", "small/rte/accuracy", "teacher/rte/accuracy"]
+    assert list(frame["loss.attn_weight"]) == [0.5, 1]
     assert list(frame["small/rte/accuracy"]) == [0.6, 0.7]
+
+
+def test_a_swept_key_of_another_params_file_is_read_from_there():
+    frame = sweep_table(FOUND, "params/x.yaml:a.b", ["w-1"])
+    assert frame["a.b"].tolist() == [3]
 
 
 def test_an_experiments_name_is_one_that_git_takes():
