@@ -122,11 +122,26 @@ def draw_all(table: pd.DataFrame, curves: Sequence[Curves], folder: Path) -> dic
     }
     shown = {}
     for name, draw in track(drawings.items(), "drawing", transient=True):
-        with _figure() as figure:
-            if title := draw(figure):
-                _save(figure, folder / name)
-                shown[name] = title
+        if title := draw_figure(draw, folder / name):
+            shown[name] = title
     return shown
+
+
+def draw_figure(draw: Callable[[Any], str], path: Path) -> str:
+    """Write `<path>.png` and `<path>.svg`, unless there is nothing to show.
+
+    Args:
+        draw: Draws into a figure and returns its title, or nothing.
+        path: Without ending.
+
+    Returns:
+        The title, or nothing.
+    """
+    with _figure() as figure:
+        title = draw(figure)
+        if title:
+            _save(figure, path)
+    return title
 
 
 def draw_scores(figure: Any, table: pd.DataFrame) -> str:
@@ -149,7 +164,7 @@ def draw_scores(figure: Any, table: pd.DataFrame) -> str:
     axes.margins(x=0.1, y=0.4 / len(columns) / (1 + len(table)))
     axes.set_xlabel("score, times 100")
     axes.grid(axis="x", alpha=0.3)
-    return _finish(figure, "Scores per task")
+    return put_legend(figure, "Scores per task")
 
 
 def draw_score_and_latency(figure: Any, table: pd.DataFrame) -> str:
@@ -184,7 +199,7 @@ def _scatter(figure: Any, table: pd.DataFrame, places: "pd.Series[float]", label
     axes.set_xlabel(label, fontsize=10)
     axes.set_ylabel("average score, times 100")
     axes.grid(alpha=0.3)
-    return _finish(figure, f"Average score and {label.split(',')[0]}")
+    return put_legend(figure, f"Average score and {label.split(',')[0]}")
 
 
 def draw_curves(figure: Any, phase: Curves) -> str:
@@ -207,7 +222,7 @@ def draw_curves(figure: Any, phase: Curves) -> str:
         axes.grid(alpha=0.3)
     for axes in grid.flat[len(terms) :]:
         axes.remove()
-    return _finish(figure, phase.title)
+    return put_legend(figure, phase.title)
 
 
 def _terms(log: pd.DataFrame) -> list[str]:
@@ -240,7 +255,7 @@ def _styles(table: pd.DataFrame) -> dict[str, tuple[str, str]]:
     return {TEACHER: (TEACHER_COLOUR, "s")} | styles
 
 
-def _finish(figure: Any, title: str) -> str:
+def put_legend(figure: Any, title: str) -> str:
     """Put one legend below all axes, and the title above them."""
     named: dict[str, Any] = {}
     for axes in figure.axes:
@@ -267,5 +282,5 @@ def _figure() -> Iterator[Any]:
 
 
 def _save(figure: Any, path: Path) -> None:
-    figure.savefig(path.with_suffix(".png"), dpi=130)
-    figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
+    figure.savefig(path.with_name(f"{path.name}.png"), dpi=130)  # a name may have dots
+    figure.savefig(path.with_name(f"{path.name}.svg"), metadata={"Date": None})
