@@ -15,6 +15,7 @@ import yaml
 from stages.track import track
 from tinybert.errors import InputError
 from tinybert.results import read_results
+from tinybert.tracking.ablation import Marked, mark_ablations
 from tinybert.tracking.compare import compare
 from tinybert.tracking.record import flat, flat_metrics, pipeline_state, run_name
 from tinybert.tracking.store import EXPERIMENT, backend_uri, require_server, store_uri
@@ -275,3 +276,42 @@ def test_a_comparison_has_the_runs_that_differ_from_the_newest_in_the_key_alone(
     assert compare(uri, "params/profiles/demo.yaml:augment.top_k").key == "profile.augment.top_k"
     with pytest.raises(InputError, match=r"no run in .* has the parameter, got 'loss\.x'"):
         compare(uri, "loss.x")
+
+
+def test_runs_of_ablations_bear_their_names_and_figures_and_doing_it_again_changes_nothing(
+    tmp_path, store
+):
+    write_reports(tmp_path / "reports", 0.6)
+    states = {}
+    for name, content in (("full", "ablation-1"), ("without_general", "ablation-2")):
+        write_lock(tmp_path / "dvc.lock", evaluate=content)
+        states[name] = (
+            state(tmp_path / "dvc.lock"),
+            track(["small"], ["rte"], PARAMS, "demo", tmp_path, store),
+        )
+    (tmp_path / "table.md").write_text("| a |")
+    figures = {"small/rte": 1.0, "average": 60.0, "difference": -2.5, "published/avg": float("nan")}
+    marked = [
+        Marked("full", ("loss_terms", "phases"), states["full"][0], figures),
+        Marked("without_general", ("phases",), states["without_general"][0], figures),
+        # Its overrides changed nothing for this system, so it is the same state as full.
+        Marked("without_task", ("phases",), states["full"][0], figures),
+        Marked("without_hidden", ("loss_terms",), "of no run", figures),
+    ]
+    page = mark_ablations(store, marked, [tmp_path / "table.md"])
+    assert mark_ablations(store, marked, [tmp_path / "table.md"]) == page
+    client = mlflow.MlflowClient(tracking_uri=store)
+    full, other = (client.get_run(run_id) for _, run_id in states.values())
+    assert full.info.run_id in page and other.info.run_id in page
+    assert full.data.tags["ablation/phases"] == "full, without_task"
+    assert full.data.tags["ablation/loss_terms"] == "full"
+    assert other.data.tags["ablation/phases"] == "without_general"
+    assert "ablation/loss_terms" not in other.data.tags
+    assert other.data.metrics["ablation/difference"] == -2.5
+    assert not {"published/avg", "small/rte"} & set(other.data.metrics)
+    assert len(client.get_metric_history(other.info.run_id, "ablation/average")) == 1
+    assert [each.path for each in client.list_artifacts(full.info.run_id, "ablation")] == [
+        "ablation/table.md"
+    ]
+    with pytest.raises(InputError, match="no run of these ablations"):
+        mark_ablations(store, marked[-1:], [])

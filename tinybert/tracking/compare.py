@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -68,7 +68,7 @@ def compare(uri: str, key: str) -> Comparison:
         for value, run in ordered
     }
     table = pd.DataFrame.from_dict(figures, orient="index").rename_axis(name)
-    return Comparison(name, table, _page(uri, experiment, [run for _, run in ordered]))
+    return Comparison(name, table, comparison_page(uri, experiment, [run for _, run in ordered]))
 
 
 def _others(params: Mapping[str, str], name: str) -> dict[str, str]:
@@ -88,7 +88,8 @@ def _figures(metrics: Mapping[str, float]) -> list[str]:
     return [*sorted(scores), *sorted(name for name in metrics if name.split("/")[-1] in SHOWN)]
 
 
-def _page(uri: str, experiment: str, runs: list[Any]) -> str:
+def comparison_page(uri: str, experiment: str, runs: Sequence[Any]) -> str:
+    """Return the address of MLflow's page that compares runs."""
     server = uri if uri.startswith("http") else PAGES
     ids = quote(json.dumps([run.info.run_id for run in runs]))
     experiments = quote(json.dumps([experiment]))

@@ -56,10 +56,16 @@ def log_pipeline(record: Record, uri: str, records: Path) -> str:
     return run_id
 
 
+def find_run(client: Any, experiment: str, state: str) -> Any | None:
+    """Return the run of a pipeline state, if it was logged."""
+    found = client.search_runs([experiment], f"tags.{STATE_TAG} = '{state}'", max_results=1)
+    return found[0] if found else None
+
+
 def _find_or_create_run(client: Any, experiment: str, record: Record) -> Any:
-    found = client.search_runs([experiment], f"tags.{STATE_TAG} = '{record.state}'", max_results=1)
-    if found:
-        return found[0]
+    found = find_run(client, experiment, record.state)
+    if found is not None:
+        return found
     return client.create_run(experiment, run_name=record.name, tags={STATE_TAG: record.state})
 
 
