@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import Field
 
+from flows.groups import read_group
 from tinybert.errors import InputError
 from tinybert.settings import PARAMS, Settings, parse, read_yaml
 
@@ -26,6 +27,7 @@ class Request(Settings):
         targets: Stages to bring up to date with all they need, as `general_distill` or
             `evaluate@tinybert4-mrpc`; none: the whole pipeline.
         experiment: Name of the DVC experiment that keeps the result; none: it is not kept as one.
+        group: A file of params/groups, whose profile, tasks and systems count where none is given.
     """
 
     profile: str | None = None
@@ -34,6 +36,7 @@ class Request(Settings):
     overrides: list[str] = Field(default_factory=list)
     targets: list[str] = Field(default_factory=list)
     experiment: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    group: str | None = None
 
     def all_overrides(self) -> list[str]:
         """Return profile, tasks and systems as overrides too, before the others."""
@@ -45,21 +48,31 @@ class Request(Settings):
 
     def title(self) -> str:
         """Return a short name that tells runs apart."""
-        return ", ".join([*self.all_overrides(), *self.targets]) or "as params.yaml says"
+        chosen = self.all_overrides()
+        if self.group is not None:
+            chosen = [f"group {self.group}", *self.overrides]
+        return ", ".join([*chosen, *self.targets]) or "as params.yaml says"
 
 
-def read_request(parameters: Mapping[str, Any]) -> Request:
+def read_request(parameters: Mapping[str, Any], root: Path = Path()) -> Request:
     """Read a flow's parameters; None stands for what is not given.
 
     Args:
         parameters: Others than `Request`'s are not looked at.
+        root: The workspace, for the group's file.
 
     Raises:
         InputError: One line for each that is wrong.
     """
     given = {key: parameters.get(key) for key in Request.model_fields}
     wanted = {key: value for key, value in given.items() if value is not None}
-    return parse(Request, wanted, "parameters")
+    request: Request = parse(Request, wanted, "parameters")
+    if request.group is None:
+        return request
+    group = read_group(root, request.group)
+    return request.model_copy(
+        update={key: getattr(group, key) for key in FOLDERS if getattr(request, key) is None}
+    )
 
 
 def require_known_names(root: Path) -> None:

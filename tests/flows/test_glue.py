@@ -1,0 +1,70 @@
+"""`make glue`: what is missing is named, and the user's files are what the profile reads."""
+
+import shutil
+from argparse import Namespace
+
+import pytest
+
+from flows.glue import main, source_overrides
+from tests.workspace import ROOT
+from tinybert.errors import InputError
+
+
+@pytest.fixture
+def given(tmp_path):
+    for name in ("glue", "corpus"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "glove.txt").touch()
+    places = {"glue_dir": "glue", "corpus": "corpus", "glove": "glove.txt"}
+    return Namespace(**{name: str(tmp_path / place) for name, place in places.items()})
+
+
+def test_a_profile_for_local_files_is_told_the_places_alone(given, tmp_path):
+    given.glove = ""
+    assert source_overrides(ROOT, given, "glue-small") == [
+        f"sources.tasks={tmp_path / 'glue'}",
+        f"sources.corpus={tmp_path / 'corpus'}",
+    ]
+
+
+def test_a_profile_that_reads_the_hub_is_switched_to_the_users_files(given, tmp_path):
+    assert source_overrides(ROOT, given, "paper") == [
+        f"sources.tasks={tmp_path / 'glue'}",
+        "params/profiles/paper.yaml:prepare_task.glue=folder",
+        f"sources.corpus={tmp_path / 'corpus'}",
+        "params/profiles/paper.yaml:prepare_corpus.source=files",
+        f"sources.word_vectors={tmp_path / 'glove.txt'}",
+    ]
+
+
+def test_places_that_do_not_exist_are_all_named(given):
+    given.glue_dir, given.glove = "nowhere", "none.txt"
+    with pytest.raises(InputError) as refused:
+        source_overrides(ROOT, given, "glue-small")
+    assert [line.split(",")[0] for line in refused.value.problems] == [
+        "GLUE_DIR: no such file or folder",
+        "GLOVE: no such file or folder",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "GLUE_DIR: is missing, got nothing; name the folder that holds CoLA, MRPC, ..."),
+        (["--group", "smal"], 'group: unknown, got "smal"; known: paper, small'),
+        (["--tasks", "mrcp"], 'tasks: unknown, got "mrcp"'),
+        (["--profile", "large"], 'profile: unknown, got "large"'),
+    ],
+)
+def test_a_wrong_request_is_refused_before_anything_runs(
+    given, arguments, said, tmp_path, monkeypatch
+):
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    shutil.copytree(ROOT / "params", tmp_path / "params")
+    monkeypatch.chdir(tmp_path)
+    before = (tmp_path / "params.yaml").read_text()
+    sources = ["--glue-dir", given.glue_dir, "--corpus", given.corpus] if arguments else []
+    with pytest.raises(InputError) as refused:
+        main([*sources, *arguments])
+    assert said in refused.value.problems[0]
+    assert (tmp_path / "params.yaml").read_text() == before
