@@ -15,15 +15,12 @@ PREFECT_SERVER = PREFECT_HOME="$${PREFECT_HOME:-$(CURDIR)/.prefect}" prefect ser
 MLFLOW_SERVER = MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow server --workers 1 --host 127.0.0.1 --port 5000 \
 	--backend-store-uri "$${MLFLOW_BACKEND_STORE_URI:-sqlite:///mlflow.db}"
 
-# make glue GLUE_DIR=... CORPUS=... [GLOVE=...] [TASKS=...] [SYSTEMS=...]
-TASKS ?= sst2,mrpc,qnli,cola
-SYSTEMS ?= tinybert_mini,scratch_mini
-GLOVE ?=
+SOURCES = --glue-dir "$(GLUE_DIR)" --corpus "$(CORPUS)" --glove "$(GLOVE)" --profile "$(PROFILE)"
 SHAPES ?= bert
 SUBJECTS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo glue show server serve ui deploy worker sweep verify bench test test-all check format clean
+.PHONY: help install demo glue show server serve ui deploy worker sweep ablation verify bench test test-all check format clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -42,15 +39,8 @@ demo: install ## Run the embedded demo pipeline and print its table
 	dvc repro
 	@python -m stages.report show
 
-glue: install ## Run real GLUE tasks: GLUE_DIR=folder CORPUS=folder [GLOVE=file] [TASKS=a,b] [SYSTEMS=a,b]
-	@test -n "$(GLUE_DIR)" || { echo "make glue: GLUE_DIR is missing; name the folder that holds CoLA, MRPC, ..."; exit 1; }
-	@test -d "$(GLUE_DIR)" || { echo "make glue: GLUE_DIR=$(GLUE_DIR): no such folder; name the one that holds CoLA, MRPC, ..."; exit 1; }
-	@test -n "$(CORPUS)" || { echo "make glue: CORPUS is missing; name a folder of .txt files, or one file"; exit 1; }
-	@test -e "$(CORPUS)" || { echo "make glue: CORPUS=$(CORPUS): no such file or folder; name a folder of .txt files"; exit 1; }
-	@test -z "$(GLOVE)" -o -e "$(GLOVE)" || { echo "make glue: GLOVE=$(GLOVE): no such file; name a GloVe text file"; exit 1; }
-	dvc exp run -S profile=glue-small -S 'tasks=[$(TASKS)]' -S 'systems=[$(SYSTEMS)]' \
-		-S sources.tasks=$(abspath $(GLUE_DIR)) -S sources.corpus=$(abspath $(CORPUS)) \
-		$(if $(GLOVE),-S sources.word_vectors=$(abspath $(GLOVE)) -S params/profiles/glue-small.yaml:word_vectors.source=file)
+glue: install ## Run real GLUE tasks: GLUE_DIR=folder CORPUS=folder [GLOVE=file] [GROUP=small] [TASKS=a,b] [SYSTEMS=a,b]
+	@python -m flows.glue $(SOURCES) --group "$(GROUP)" --tasks "$(TASKS)" --systems "$(SYSTEMS)"
 	@python -m stages.report show
 
 show: install ## Print the table of the last run
@@ -80,6 +70,9 @@ sweep: install ## Run one value after the other: KEY=loss.attn_weight VALUES=0,0
 	@test -n "$(KEY)" || { echo "make sweep: KEY is missing; name a parameter, as in KEY=loss.attn_weight"; exit 1; }
 	@test -n "$(VALUES)" || { echo "make sweep: VALUES is missing; give them as in VALUES=0,0.5,1"; exit 1; }
 	@python -m flows.sweep "$(KEY)" "$(VALUES)" $(VIA)
+
+ablation: install ## Run ablations beside the paper's: [TASKS=a,b] [GROUPS=phases,loss_terms,layer_maps] [SYSTEM=name] [VIA=prefect]
+	@python -m flows.ablation $(SOURCES) --groups "$(GROUPS)" --tasks "$(TASKS)" --system "$(SYSTEM)" --via "$(or $(VIA),dvc)"
 
 verify: install ## Hash every cached output; remove what is corrupted, so that `dvc repro` makes it anew
 	@python -m flows.cache

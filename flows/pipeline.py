@@ -18,6 +18,7 @@ from prefect.futures import wait
 from prefect.states import Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from flows.ablation import read_study
 from flows.graph import Graph, read_graph, with_upstream
 from flows.overrides import params_changed, put_back
 from flows.request import (
@@ -166,6 +167,7 @@ def tinybert(
     training_slots: int = 1,
     pull: bool = False,
     push: bool = False,
+    group: str | None = None,
 ) -> None:
     """Bring the pipeline up to date: one task per stage of dvc.yaml.
 
@@ -179,9 +181,11 @@ def tinybert(
         training_slots: How many stages that use every core run at once.
         pull: Look for outputs in the DVC remote too.
         push: Send outputs and run-cache to the DVC remote at the end.
+        group: A file of params/groups, for what is not given of profile, tasks and systems.
     """
     request = read_request(
         {
+            "group": group,
             "profile": profile,
             "tasks": tasks,
             "systems": systems,
@@ -246,6 +250,40 @@ def sweep(
         )
 
 
+@flow(name="tinybert-ablation", flow_run_name="{system} on {tasks}")
+def ablation(
+    groups: list[str] | None = None,
+    system: str | None = None,
+    tasks: list[str] | None = None,
+    profile: str | None = None,
+    overrides: list[str] | None = None,
+    training_slots: int = 1,
+) -> None:
+    """Run groups of ablations of one system; each result is a DVC experiment.
+
+    Args:
+        groups: Files of params/ablations; none: all.
+        system: A file of params/systems; none: the first of params.yaml.
+        tasks: Files of params/tasks; none: as params.yaml says.
+        profile: A file of params/profiles; none: as params.yaml says.
+        overrides: What else is changed, for every experiment.
+        training_slots: How many stages that use every core run at once.
+    """
+    root = Path.cwd()
+    study = read_study(
+        root,
+        groups=groups,
+        system=system,
+        tasks=tasks,
+        profile=profile,
+        overrides=overrides or [],
+    )
+    for each in study.asked(root):
+        tinybert(
+            overrides=list(each.overrides), experiment=each.name, training_slots=training_slots
+        )
+
+
 def experiment_name(key: str, value: Any) -> str:
     """Return a DVC experiment's name for one value of a sweep."""
     plain = re.sub(r"[^A-Za-z0-9._]+", "-", f"{key.rpartition(':')[2]}={value}")
@@ -263,6 +301,7 @@ latency = _step_flow("latency", "benchmark_latency")
 FLOWS = (
     tinybert,
     sweep,
+    ablation,
     corpus,
     general,
     augment,

@@ -249,6 +249,7 @@ def test_every_step_has_a_flow_of_its_own_that_a_deployment_finds():
     assert [flow.name for flow in pipeline.FLOWS] == [
         "tinybert",
         "tinybert-sweep",
+        "tinybert-ablation",
         "tinybert-corpus",
         "tinybert-general",
         "tinybert-augment",

@@ -1,0 +1,151 @@
+"""Ablations: what they run, what they share, what is refused before anything runs."""
+
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from flows.ablation import main, read_study
+from flows.experiments import read_experiments
+from flows.overrides import params_changed
+from stages._check_params import check_params
+from tests.flows.small_study import make_study, times_run
+from tests.workspace import ROOT, edit_yaml, read_yaml
+from tinybert.ablation import FULL
+from tinybert.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory):
+    return make_study(tmp_path_factory.mktemp("template") / "repo")
+
+
+@pytest.fixture
+def root(tmp_path, template, monkeypatch):
+    folder = tmp_path / "repo"
+    shutil.copytree(template, folder, symlinks=True)
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return folder
+
+
+@pytest.mark.parametrize("system", ["tinybert_mini", "tinybert4"])
+def test_every_committed_override_changes_the_params_into_right_ones(system, tmp_path, monkeypatch):
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    shutil.copytree(ROOT / "params", tmp_path / "params")
+    monkeypatch.chdir(tmp_path)
+    study = read_study(tmp_path, system=system, profile="glue-small", tasks=["mrpc"])
+    for each in study.asked(tmp_path):
+        own = each.overrides[3:]  # after profile, tasks and systems
+        with params_changed(tmp_path, each.overrides):
+            check_params()
+            assert read_yaml(Path("params.yaml"))["systems"] == [system]
+        for override in own:
+            file = override.partition(":")[0] if ":" in override else "params.yaml"
+            before = read_yaml(Path(file))
+            with params_changed(tmp_path, [override]):
+                assert read_yaml(Path(file)) != before, override
+
+
+def test_every_experiment_has_the_one_system_alone_and_a_name_of_its_own(root):
+    study = read_study(root, system="small", tasks=["one", "two"])
+    names = [each.name for each in study.asked(root)]
+    assert names[0] == "full.small.one-two.tiny"
+    assert len(set(names)) == len(names) == 5
+    assert {tuple(each.overrides[:3]) for each in study.asked(root)} == {
+        ("profile=tiny", "tasks=[one,two]", "systems=[small]")
+    }
+
+
+def test_what_is_not_given_is_as_params_yaml_says(root):
+    study = read_study(root)
+    assert (study.system, study.tasks, study.profile) == ("other", ["one"], "tiny")
+    assert list(study.groups) == ["layer_maps", "phases"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--groups", "phases layer_map"], "groups: unknown, got 'layer_map'; known: layer_maps"),
+        (["--system", "big"], 'systems: unknown, got "big"; known: other, small'),
+        (["--tasks", "one,three"], 'tasks: unknown, got "three"; known: one, two'),
+        (["--profile", "large"], "profile"),
+        (["--via", "celery"], "ablation: got VIA='celery'; right is dvc or prefect"),
+        (["--corpus", "nowhere"], "CORPUS: no such file or folder, got nowhere"),
+        (["show"], "ablation: nothing to show, got no experiment such as full.other.one.tiny"),
+    ],
+)
+def test_a_wrong_request_is_refused_in_one_line_and_nothing_runs(root, arguments, said):
+    before = (root / "params.yaml").read_text()
+    with pytest.raises(InputError) as refused:
+        main(arguments)
+    (line,) = refused.value.problems
+    assert said in line
+    assert times_run(root) == {}
+    assert (root / "params.yaml").read_text() == before
+
+
+def test_an_override_that_fits_no_file_is_refused_before_anything_runs(root):
+    file = root / "params/ablations/layer_maps.yaml"
+    wrong = {"description": "", "overrides": ["loss.atn_weight=0"]}
+    edit_yaml(file, experiments={"mine": wrong})
+    with pytest.raises(InputError, match=r"unknown key in params.yaml, got 'loss.atn_weight'"):
+        main(["--system", "small"])
+    assert times_run(root) == {}
+
+
+def test_a_file_that_a_queued_experiment_would_not_see_is_refused(root):
+    shutil.copy(root / "params/systems/small.yaml", root / "params/systems/new.yaml")
+    with pytest.raises(InputError, match=r"git add params/systems/new\.yaml"):
+        main(["--system", "new"])
+    assert times_run(root) == {}
+
+
+@pytest.mark.slow
+def test_shared_stages_are_executed_once_and_a_second_time_nothing_is(root, capfd):
+    main(["--system", "small"])
+    # corpus: once. augment: as it is, and without copies. general: as it is, without terms, with
+    # the top map. student and evaluate: full, without_general, without_task, without_augmentation,
+    # layer_map_top.
+    once = {"augment": 2, "corpus": 1, "evaluate": 5, "general": 3, "student": 5}
+    assert times_run(root) == once
+    printed = capfd.readouterr().out
+    assert "Ablations of small on one (profile tiny)" in printed
+    table = pd.read_csv(root / "reports/ablation/small-one.csv", index_col="experiment")
+    assert list(table.index) == [
+        *(FULL, "without_general", "without_task", "without_augmentation", "layer_map_top")
+    ]
+    # Scores fall with the length of the texts: `attention` with its quotes is shorter by 11.
+    assert table["difference"]["without_general"] == pytest.approx(1.1)
+    assert table["average"].notna().all()
+
+    main(["--system", "small", "--groups", "phases"])
+    assert times_run(root) == once
+
+    # Another group changes the same input in another way: only what is new runs.
+    edit_yaml(
+        root / "params/ablations/layer_maps.yaml",
+        experiments={
+            "layer_map_top": {
+                "description": "",
+                "overrides": ["params/systems/{system}.yaml:layer_map=top"],
+            },
+            "layer_map_bottom": {
+                "description": "",
+                "overrides": ["params/systems/{system}.yaml:layer_map=bottom"],
+            },
+        },
+    )
+    main(["--system", "small", "--groups", "layer_maps"])
+    assert times_run(root) == {**once, "evaluate": 6, "general": 4, "student": 6}
+
+
+@pytest.mark.slow
+def test_one_that_fails_is_said_and_the_others_stand_in_the_table(root):
+    edit_yaml(root / "params.yaml", fail="general")
+    with pytest.raises(InputError, match=r"got a failure of without_general\.small\.one\.tiny"):
+        main(["--system", "small", "--groups", "phases"])
+    table = pd.read_csv(root / "reports/ablation/small-one.csv", index_col="experiment")
+    assert list(table.index[table["average"].isna()]) == ["without_general"]
+    assert "without_general.small.one.tiny" not in read_experiments(root)
