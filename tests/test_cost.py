@@ -12,6 +12,7 @@ from tinybert.cost import (
     encoder_flops,
     model_flops,
     num_parameters,
+    printed_flops,
     weights_megabytes,
 )
 
@@ -47,6 +48,23 @@ def test_parameters_of_the_papers_shapes_are_the_published_ones(shape):
     with torch.device("meta"):
         model = AutoModel.from_config(bert(*shape[:4]))
     assert num_parameters(model) / 1e6 == pytest.approx(shape[5], abs=0.005)
+
+
+# The formula and 2 * 128 * width^2: 0.151 G for 768, 0.067 G for 512, 0.025 G for 312. The paper
+# prints the last one, 1.27, as 1.2.
+@pytest.mark.parametrize(
+    ("shape", "gflops", "printed"),
+    zip(
+        SHAPES,
+        [22.50, 11.32, 7.60, 3.43, 1.27],
+        ["22.5", "11.3", "7.6", "3.4", "1.3"],
+        strict=True,
+    ),
+)
+def test_flops_as_printed_are_the_papers_figures(shape, gflops, printed):
+    found = printed_flops(bert(*shape[:4])) / 1e9
+    assert found == pytest.approx(gflops, abs=0.005)
+    assert f"{found:.1f}" == printed
 
 
 def test_flops_of_one_layer_equal_a_count_by_hand():

@@ -54,6 +54,7 @@ class Cost(BaseModel):
 
     parameters: int
     gflops: float
+    gflops_printed: float | None = None  # as the paper prints it; older files lack it
     size_mb: float
 
 
