@@ -56,7 +56,7 @@ def test_parameters_of_the_papers_shapes_are_the_published_ones(shape):
     ("shape", "gflops", "printed"),
     zip(
         SHAPES,
-        [22.50, 11.32, 7.60, 3.43, 1.27],
+        [22.50, 11.32, 7.60, 3.42, 1.27],
         ["22.5", "11.3", "7.6", "3.4", "1.3"],
         strict=True,
     ),

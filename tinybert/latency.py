@@ -19,7 +19,13 @@ from pydantic import Field
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from tinybert.cost import REFERENCE_LENGTH, model_flops, num_parameters, printed_flops, weights_megabytes
+from tinybert.cost import (
+    REFERENCE_LENGTH,
+    model_flops,
+    num_parameters,
+    printed_flops,
+    weights_megabytes,
+)
 from tinybert.errors import InputError
 from tinybert.settings import Settings
 

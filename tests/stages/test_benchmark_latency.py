@@ -51,6 +51,9 @@ def test_size_flops_parameters_and_speed_stand_beside_their_protocol(tmp_path: P
     assert found["student"]["parameters"] == 1184 + 32 + layer + 272
     assert found["teacher"]["parameters"] == 1184 + 32 + 8 * layer + 272
     assert found["student"]["gflops"] * 1e9 == pytest.approx(encoder_flops(1, 16, 32))
+    pooled = 2 * 128 * 16 * 16  # a pooler that reads each of 128 tokens
+    printed = found["student"]["gflops_printed"] - found["student"]["gflops"]
+    assert printed * 1e9 == pytest.approx(pooled)
     size = (student / "model.safetensors").stat().st_size / 1e6
     assert found["student"]["size_mb"] == size < found["teacher"]["size_mb"]
     assert found["cells"][0]["speedup"] == speedup > 1  # eight layers against one
