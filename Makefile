@@ -18,9 +18,11 @@ MLFLOW_SERVER = MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow server --workers
 SOURCES = --glue-dir "$(GLUE_DIR)" --corpus "$(CORPUS)" --glove "$(GLOVE)" --profile "$(PROFILE)"
 SHAPES ?= bert
 SUBJECTS ?=
+RUNS ?=
+SYSTEM ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo glue show server serve ui deploy worker sweep ablation verify bench test test-all check format clean
+.PHONY: help install demo glue show table submission server serve ui deploy worker sweep ablation verify bench test test-all check format clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -45,6 +47,13 @@ glue: install ## Run real GLUE tasks: GLUE_DIR=folder CORPUS=folder [GLOVE=file]
 
 show: install ## Print the table of the last run
 	@python -m stages.report show
+
+table: install ## Print this run's scores beside the paper's, each checked: [RUNS="folder ..."] for means over runs
+	@python -m stages.report table $(RUNS)
+
+submission: install ## Pack GLUE's submission of one system, or say what is missing: SYSTEM=tinybert4
+	@test -n "$(SYSTEM)" || { echo "make submission: SYSTEM is missing; name one of params.yaml's systems"; exit 1; }
+	@python -m stages.report submission "$(SYSTEM)"
 
 server: install ## Start Prefect (port 4200) and MLflow (port 5000) on this machine
 	@python -m stages.track store

@@ -1,6 +1,9 @@
 """Write the result tables, the figures, the page and GLUE's submission from what was measured.
 
-python -m stages.report [show]
+python -m stages.report
+python -m stages.report show    # prints the table that is there
+python -m stages.report table [FOLDER...]    # beside the paper's, scores checked; means over runs
+python -m stages.report submission SYSTEM    # packs GLUE's zip, or says what is missing
 """
 
 from collections.abc import Iterator, Sequence
@@ -9,10 +12,12 @@ from pathlib import Path
 import pandas as pd
 
 from stages import run
+from tinybert import comparison as beside
 from tinybert.errors import InputError
 from tinybert.outputs import replace_file, replace_folder
-from tinybert.page import Report, read_samples, write_page, write_tables
+from tinybert.page import Report, read_published, read_samples, write_page, write_tables
 from tinybert.plots import draw_all, training_curves
+from tinybert.recomputed import require_same_scores
 from tinybert.results import (
     COLUMN_WORDS,
     as_text,
@@ -23,16 +28,23 @@ from tinybert.results import (
     write_table,
 )
 from tinybert.settings import read_param
-from tinybert.submission import write_submission
-from tinybert.tasks import read_info
+from tinybert.submission import PACKED, wnli_source, write_submission
+from tinybert.tasks import TaskInfo, read_info
 
 REPORTS = Path("reports")
 DATA = Path("data")
+SYSTEM_FILES = Path("params/systems")
+COMPARISON, UPLOAD = REPORTS / "comparison", REPORTS / "upload"  # no outputs of DVC's
 PLAIN_WIDTH = 80  # columns, where the output is no terminal
 
 
 def report(
-    systems: Sequence[str], tasks: Sequence[str], profile: str, data: Path, reports: Path
+    systems: Sequence[str],
+    tasks: Sequence[str],
+    profile: str,
+    data: Path,
+    reports: Path,
+    system_files: Path = SYSTEM_FILES,
 ) -> pd.DataFrame:
     """Write everything that is shown of a run.
 
@@ -43,22 +55,25 @@ def report(
         data: The folder with the prepared tasks and the augmented data.
         reports: The folder with what was measured; tables, plots, index.html and submission are
             written there.
+        system_files: The folder with the systems' files.
 
     Returns:
         The result table.
     """
     results = read_results(systems, tasks, reports)
-    table = build_table(results)
+    infos = read_infos(tasks, data)
+    table, shown = build_table(results), beside.read_shown(systems, system_files)
+    compared = beside.compare(results, infos, shown, read_published())
+    compared_text = beside.as_text(compared)
+    notes = beside.captions(compared, shown, read_published())
     with replace_folder(reports / "tables") as folder:
         write_table(table, folder / "results.csv")
-        write_tables(table, folder)
+        write_tables("results", as_text(table), captions(table), folder)
+        beside.to_csv(compared, None, folder / "comparison.csv")
+        write_tables("comparison", compared_text, notes, folder)
     with replace_folder(reports / "plots") as folder:
         figures = draw_all(table, training_curves(systems, tasks, reports / "training"), folder)
-    glue = {
-        info.glue: info.name
-        for info in (read_info(data / "tasks" / task) for task in tasks)
-        if info.glue
-    }
+    glue = glue_tasks(infos)
     with replace_folder(reports / "submission") as folder:
         submissions = {
             system: write_submission(glue, reports / "predictions" / system, folder / system)
@@ -69,14 +84,107 @@ def report(
         for task in tasks
         if (found := read_samples(data / "augmented" / task / "augmentation.json"))
     }
-    shown = Report(profile, results, table, figures, submissions, samples, bool(glue))
+    page = Report(
+        profile=profile,
+        results=results,
+        table=table,
+        comparison=compared_text,
+        notes=notes,
+        figures=figures,
+        submissions=submissions,
+        wnli=wnli_source(glue),
+        samples=samples,
+    )
     with replace_file(reports / "index.html") as file:
-        write_page(shown, reports / "plots", file)
+        write_page(page, reports / "plots", file)
     return table
 
 
+def read_infos(tasks: Sequence[str], data: Path) -> list[TaskInfo]:
+    """Read what the prepared tasks are."""
+    return [read_info(data / "tasks" / task) for task in tasks]
+
+
+def glue_tasks(infos: Sequence[TaskInfo]) -> dict[str, str]:
+    """Return GLUE's name of each task that is one of its -> ours."""
+    return {info.glue: info.name for info in infos if info.glue}
+
+
+def compare_with_paper(
+    systems: Sequence[str],
+    tasks: Sequence[str],
+    folders: Sequence[Path],
+    output: Path,
+    system_files: Path = SYSTEM_FILES,
+) -> int:
+    """Print the table beside the paper's, and write it as Markdown, LaTeX and CSV.
+
+    Args:
+        systems: Rows of the table, beside the teacher.
+        tasks: Its columns.
+        folders: Of what was measured, as `reports`, one for each run; the prepared tasks are in
+            `data` beside it, or else in the working directory's. Several give means and spreads.
+        output: The folder to write.
+        system_files: The folder with the systems' files.
+
+    Returns:
+        How many scores were computed again from predictions.
+
+    Raises:
+        InputError: A stored score is not what its predictions give; nothing is written.
+    """
+    tables, num_scores = [], 0
+    shown, published = beside.read_shown(systems, system_files), read_published()
+    for folder in folders:
+        results = read_results(systems, tasks, folder)
+        if not results.scores:
+            raise InputError(
+                f"{folder}: no scores, got no metrics of {', '.join(tasks)}; name a "
+                "folder that holds metrics/<system>/<task>.json"
+            )
+        data = folder.parent / DATA
+        data = data if (data / "tasks").is_dir() else DATA
+        num_scores += require_same_scores(results, data / "tasks", folder)
+        tables.append(beside.compare(results, read_infos(tasks, data), shown, published))
+    table, spread = beside.merge_runs(tables) if len(tables) > 1 else (tables[0], None)
+    text = beside.as_text(table, spread)
+    notes = beside.captions(table, shown, published, len(tables))
+    with replace_folder(output) as partial:
+        beside.to_csv(table, spread, partial / "comparison.csv")
+        write_tables("comparison", text, notes, partial)
+    print_text(text, notes, list(map(beside.heading, [*beside.COSTS, *beside.SUMMARIES])))
+    return num_scores
+
+
+def pack_submission(
+    system: str,
+    systems: Sequence[str],
+    tasks: Sequence[str],
+    data: Path,
+    reports: Path,
+    output: Path,
+) -> str:
+    """Pack GLUE's zip for a system, and return where WNLI's predictions are from.
+
+    Raises:
+        InputError: The system is unknown, or files are missing or wrong: one line each.
+    """
+    if system not in systems:
+        known = ", ".join(systems)
+        raise InputError(f"argument: no system of params.yaml, got {system!r}; known: {known}")
+    glue = glue_tasks(read_infos(tasks, data))
+    if problems := write_submission(glue, reports / "predictions" / system, output):
+        raise InputError(*problems)
+    return wnli_source(glue)
+
+
 def print_summary(table: pd.DataFrame) -> None:
-    """Print the table, cut into pieces that fit the terminal."""
+    """Print the result table and what its figures are."""
+    print_text(as_text(table), captions(table), list(COLUMN_WORDS.values()))
+
+
+def print_text(text: pd.DataFrame, notes: Sequence[str], first: Sequence[str]) -> None:
+    """Print a table, cut into pieces that fit the terminal, the columns `first` before others."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -84,8 +192,7 @@ def print_summary(table: pd.DataFrame) -> None:
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = min(console.width, PLAIN_WIDTH)
-    text = as_text(table)
-    for columns in _pieces(text, console.width):
+    for columns in _pieces(text, console.width, first):
         piece = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
         piece.add_column("system", no_wrap=True)
         for column in columns:
@@ -93,16 +200,15 @@ def print_summary(table: pd.DataFrame) -> None:
         for system, row in text.iterrows():
             piece.add_row(str(system), *row[columns])
         console.print(piece)
-    for line in captions(table):
+    for line in notes:
         console.print(line, markup=False)
 
 
-def _pieces(text: pd.DataFrame, width: int) -> Iterator[list[str]]:
-    """Group columns, costs before scores, so that each group fits beside the systems' names."""
+def _pieces(text: pd.DataFrame, width: int, first: Sequence[str]) -> Iterator[list[str]]:
+    """Group columns, `first` before the others, so that each group fits beside the rows' names."""
     gap = 2
     room = width - max(map(len, ["system", *map(str, text.index)]))
-    costs = list(COLUMN_WORDS.values())
-    for kind in (costs, [column for column in text.columns if column not in costs]):
+    for kind in (first, [column for column in text.columns if column not in first]):
         piece: list[str] = []
         taken = 0
         for column in kind:
@@ -121,16 +227,32 @@ def _folded(heading: str) -> str:
     return heading.replace(" ", "\n")
 
 
-def main(action: str = "") -> str:
-    """Write the report, or with `show` print the one that is there."""
-    if action not in ("", "show"):
-        raise InputError(f"argument: unknown, got {action!r}; known: show")
+def main(action: str = "", *rest: str) -> str:
+    """Write the report, or do what `action` says."""
+    _require_rest(action, rest)
     if action == "show":
         print_summary(read_table(REPORTS / "tables/results.csv"))
         return f"the whole report is {REPORTS / 'index.html'}"
     tasks, systems = read_param("tasks", list[str]), read_param("systems", list[str])
+    if action == "table":
+        folders = [REPORTS, *map(Path, rest)]
+        num_scores = compare_with_paper(systems, tasks, folders, COMPARISON)
+        return f"made {COMPARISON}/comparison.md, .tex, .csv ({num_scores} scores computed again)"
+    if action == "submission":
+        (system,) = rest
+        wnli = pack_submission(system, systems, tasks, DATA, REPORTS, UPLOAD / system)
+        return f"packed {UPLOAD / system / PACKED} ({wnli})"
     print_summary(report(systems, tasks, read_param("profile", str), DATA, REPORTS))
     return f"made the report in {REPORTS / 'index.html'}"
+
+
+def _require_rest(action: str, rest: Sequence[str]) -> None:
+    if action not in ("", "show", "table", "submission"):
+        raise InputError(f"argument: unknown, got {action!r}; known: show, table, submission")
+    if action == "submission" and len(rest) != 1:
+        raise InputError(f"submission: one system is needed, got {len(rest)}; name one")
+    if action in ("", "show") and rest:
+        raise InputError(f"argument: nothing follows show, got {' '.join(rest)}; leave it out")
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from tinybert.comparison import OURS
 from tinybert.errors import InputError
 from tinybert.results import MISSING, Latency, Results, as_text, captions
 from tinybert.settings import read_yaml
@@ -36,26 +37,35 @@ class Report:
         profile: Name of the profile that ran.
         results: What was measured.
         table: `build_table` of it.
+        comparison: Our rows and published ones, as they are read.
+        notes: The captions of the comparison.
         figures: Name of each figure -> its title.
         submissions: System -> what its GLUE submission lacks; empty if it was packed.
+        wnli: Where the submission's WNLI predictions come from.
         samples: Task -> augmented rows, each with `original` and `copies`.
-        glue: Whether any task is one of GLUE's.
     """
 
     profile: str
     results: Results
     table: pd.DataFrame
+    comparison: pd.DataFrame
+    notes: Sequence[str]
     figures: Mapping[str, str]
     submissions: Mapping[str, Sequence[str]]
+    wnli: str
     samples: Mapping[str, Sequence[Mapping[str, Any]]]
-    glue: bool
 
 
-def write_tables(table: pd.DataFrame, folder: Path) -> None:
-    """Write results.md and results.tex, each with its captions, to an existing folder."""
-    for name in ("results.md", "results.tex"):
-        text = _render(f"{name}.j2", text=as_text(table), captions=captions(table))
-        (folder / name).write_text(text, encoding="utf-8")
+def write_tables(name: str, text: pd.DataFrame, notes: Sequence[str], folder: Path) -> None:
+    """Write a table as <name>.md and <name>.tex, with its captions, to an existing folder."""
+    for kind in ("md", "tex"):
+        written = _render(f"table.{kind}.j2", text=text, captions=notes)
+        (folder / f"{name}.{kind}").write_text(written, encoding="utf-8")
+
+
+def read_published() -> dict[str, Any]:
+    """Read the figures that the paper printed."""
+    return read_yaml(HERE / "published.yaml")
 
 
 def write_page(report: Report, plots: Path, file: Path) -> None:
@@ -71,8 +81,9 @@ def write_page(report: Report, plots: Path, file: Path) -> None:
         tasks=report.results.tasks,
         text=as_text(report.table),
         captions=captions(report.table),
+        ours=[label for label in report.comparison.index if label.endswith(f"({OURS})")],
         images=images,
-        published=read_yaml(HERE / "published.yaml"),
+        published=read_published(),
         published_heads=_published_heads,
         published_rows=_published_rows,
         latency_heads=LATENCY_HEADS,

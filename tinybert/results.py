@@ -127,7 +127,7 @@ def _read(file: Path, kind: type[T]) -> T:
 def build_table(results: Results) -> pd.DataFrame:
     """Lay the results out, one row per system; see this module's docstring for the columns."""
     table = pd.DataFrame(
-        {row: dict(_cost(results, row)) | dict(_scores(results, row)) for row in results.rows}
+        {row: dict(costs_of(results, row)) | dict(_scores(results, row)) for row in results.rows}
     ).T
     costs = ["parameters", "gflops", "size_mb", "speedup", "speedup_low", "speedup_high"]
     scores = score_columns(results)
@@ -162,7 +162,8 @@ def _task_scores(results: Results, row: str, task: str) -> Iterator[tuple[str, f
             yield f"{task}/{split}/{found.main_metric}", values[found.main_metric]
 
 
-def _cost(results: Results, row: str) -> Iterator[tuple[str, object]]:
+def costs_of(results: Results, row: str) -> Iterator[tuple[str, object]]:
+    """Return a row's size and speed by column, as far as they were measured."""
     measured = next(iter(results.latency.values()), None)
     if row == TEACHER:
         if measured is not None:
@@ -207,13 +208,18 @@ def read_table(file: Path) -> pd.DataFrame:
 
 def captions(table: pd.DataFrame) -> list[str]:
     """Say how the speed-ups were measured, and what the average is of."""
+    return [*speedup_captions(table), AVERAGE]
+
+
+def speedup_captions(table: pd.DataFrame) -> list[str]:
+    """Say how the speed-ups were measured, once for all systems measured alike."""
     by_protocol: dict[str, list[str]] = {}
     for system, protocol in table["speedup_protocol"].dropna().items():
         by_protocol.setdefault(protocol, []).append(str(system))
     return [
         f"Speed-up of {', '.join(systems)} over the teacher: {protocol}."
         for protocol, systems in by_protocol.items()
-    ] + [AVERAGE]
+    ]
 
 
 def as_text(table: pd.DataFrame) -> pd.DataFrame:

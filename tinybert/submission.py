@@ -15,10 +15,12 @@ from pathlib import Path
 from tinybert.glue_files import spelling
 from tinybert.outputs import replace_file
 
+WNLI = "WNLI.tsv"
 WNLI_ROWS = 146
 # Its training and dev sets contradict each other, so that nothing learns it; as is the custom
 # since BERT, the majority class is handed in and WNLI stays out of the averages.
 WNLI_MAJORITY = "0"
+PACKED, MISSING = "glue.zip", "missing.txt"
 STSB_RANGE = (0.0, 5.0)
 
 
@@ -64,10 +66,11 @@ UPLOADS = (
     Upload("RTE.tsv", "RTE", "test", 3000, _PAIR),
     Upload("AX.tsv", "MNLI", "ax", 1104, _NLI),
 )
+WNLI_UPLOAD = Upload(WNLI, "WNLI", "test", WNLI_ROWS, _numbers("not_entailment", "entailment"))
 
 
 def write_submission(tasks: Mapping[str, str], predictions: Path, folder: Path) -> list[str]:
-    """Write `glue.zip`, or `missing.txt` that lists why there is none.
+    """Write `glue.zip`, or `missing.txt` that lists why there is none, in the place of old ones.
 
     Args:
         tasks: GLUE's task name, in any spelling -> ours, for the tasks of this run.
@@ -77,23 +80,48 @@ def write_submission(tasks: Mapping[str, str], predictions: Path, folder: Path) 
     Returns:
         What is missing or wrong; empty if the zip was written.
     """
-    contents: dict[str, list[str]] = {"WNLI.tsv": [WNLI_MAJORITY] * WNLI_ROWS}
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in (PACKED, MISSING):
+        (folder / name).unlink(missing_ok=True)
+    contents, problems = read_uploads(tasks, predictions)
+    if problems:
+        text = "No GLUE submission, because these are missing or wrong:\n" + "\n".join(problems)
+        (folder / MISSING).write_text(text + "\n", encoding="utf-8")
+    else:
+        _write_zip(folder / PACKED, contents)
+    return problems
+
+
+def wnli_source(tasks: Mapping[str, str]) -> str:
+    """Say in words where WNLI's predictions come from; `tasks` as for `write_submission`."""
+    for glue, task in tasks.items():
+        if spelling(glue) == spelling(WNLI_UPLOAD.glue):
+            return f"WNLI is predicted by the task {task}"
+    return f"WNLI is the majority class ({WNLI_MAJORITY}) for all rows, as is the custom"
+
+
+def read_uploads(
+    tasks: Mapping[str, str], predictions: Path
+) -> tuple[dict[str, list[str]], list[str]]:
+    """Return each file's words, and one line for each that is missing or wrong."""
+    contents: dict[str, list[str]] = {}
     problems: list[str] = []
     ours = {spelling(glue): task for glue, task in tasks.items()}
-    for upload in UPLOADS:
+    uploads = list(UPLOADS)
+    if spelling(WNLI_UPLOAD.glue) in ours:
+        uploads.append(WNLI_UPLOAD)
+    else:
+        contents[WNLI] = [WNLI_MAJORITY] * WNLI_ROWS
+    for upload in uploads:
         if spelling(upload.glue) not in ours:
-            problems.append(f"{upload.file}: task {upload.glue} is not among params.yaml's tasks")
+            problems.append(
+                f"{upload.file}: task {upload.glue} is not among params.yaml's tasks; add it"
+            )
             continue
         file = predictions / ours[spelling(upload.glue)] / f"{upload.split}.tsv"
         contents[upload.file], wrong = read_upload(upload, file)
         problems += wrong
-    folder.mkdir(parents=True, exist_ok=True)
-    if problems:
-        text = "No GLUE submission, because these are missing or wrong:\n" + "\n".join(problems)
-        (folder / "missing.txt").write_text(text + "\n", encoding="utf-8")
-    else:
-        _write_zip(folder / "glue.zip", contents)
-    return problems
+    return contents, problems
 
 
 def read_upload(upload: Upload, file: Path) -> tuple[list[str], list[str]]:

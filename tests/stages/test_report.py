@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stages.report import main, print_summary, report
+from stages.report import compare_with_paper, main, print_summary, report
 from tinybert.errors import InputError
 from tinybert.plots import MOST_POINTS, thinned, training_curves
 
@@ -104,6 +104,19 @@ def test_the_page_has_our_figures_beside_the_published_ones(page_text: str):
     assert "batch size 1, 128 tokens, 2 threads, fp32, cpu (Test CPU)" in page_text
 
 
+def test_the_page_has_our_rows_right_above_those_they_stand_for(page_text: str):
+    rows = [cell for cell in Page(page_text).cells if cell.endswith((", dev)", ", test)"))]
+    assert rows == [
+        "teacher (ours, dev)",
+        "bert_base (published, test)",
+        "tinybert4 (ours, dev)",
+        "tinybert4 (published, test)",
+        "tinybert4 (published, dev)",
+    ]
+    assert "average of GLUE&#39;s nine" in page_text
+    assert "Average of GLUE&#39;s nine: the paper&#39;s rule, the plain mean" in page_text
+
+
 def test_tables_say_the_same_in_markdown_and_latex(run_folder: Path):
     tables = run_folder / "reports/tables"
     lines = (tables / "results.md").read_text(encoding="utf-8").splitlines()
@@ -113,6 +126,35 @@ def test_tables_say_the_same_in_markdown_and_latex(run_folder: Path):
     assert lines[4] == "" and lines[5].startswith("Speed-up of tinybert4")  # else it is a row
     tex = (tables / "results.tex").read_text(encoding="utf-8")
     assert r"tinybert4 & 14.35M & 1.25 & 57.4 & 4.0x (3.9-4.2) & 50.0 & 50.0 & 66.7\% \\" in tex
+
+
+def test_the_comparison_is_written_three_times(run_folder: Path):
+    tables = run_folder / "reports/tables"
+    lines = (tables / "comparison.md").read_text(encoding="utf-8").splitlines()
+    ours = next(line for line in lines if line.startswith("| tinybert4 (ours, dev)"))
+    assert "| 50.0 |" in ours and "\N{EN DASH}" in ours  # RTE, and the columns nobody measured
+    assert "\N{EN DASH}" not in (tables / "comparison.csv").read_text(encoding="utf-8")
+    tex = (tables / "comparison.tex").read_text(encoding="utf-8")
+    assert r"tinybert4 (published, test) & 14.5M & -- & 1.2 & 9.4x & 82.5" in tex
+
+
+def test_the_table_is_made_from_the_files_alone_and_changes_no_output(run_folder, capsys):
+    before = {file: file.stat().st_mtime_ns for file in run_folder.rglob("*") if file.is_file()}
+    output = run_folder / "reports/comparison"
+    folders = [run_folder / "reports", run_folder / "reports"]
+    assert compare_with_paper(["tinybert4"], ["rte"], folders[:1], output) == 0  # no predictions
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert any(line.strip().startswith("tinybert4 (published, test)") for line in lines)
+    for kind in ("md", "tex", "csv"):
+        written = (output / f"comparison.{kind}").read_bytes()
+        assert written == (run_folder / f"reports/tables/comparison.{kind}").read_bytes()
+    compare_with_paper(["tinybert4"], ["rte"], folders, output)
+    assert "mean and standard deviation of 2 runs" in (output / "comparison.md").read_text()
+    after = {file: file.stat().st_mtime_ns for file in run_folder.rglob("*") if file.is_file()}
+    assert {file: when for file, when in after.items() if output not in file.parents} == before
+    with pytest.raises(InputError, match="no scores, got no metrics of rte"):
+        compare_with_paper(["tinybert4"], ["rte"], [run_folder / "elsewhere"], output)
 
 
 def test_figures_are_written_twice_and_an_untrained_phase_has_none(run_folder: Path):
@@ -165,8 +207,10 @@ def test_show_prints_what_is_there_and_writes_nothing(run_folder: Path, monkeypa
 
 
 def test_an_unknown_argument_is_refused():
-    with pytest.raises(InputError, match="got 'shwo'; known: show"):
+    with pytest.raises(InputError, match="got 'shwo'; known: show, table, submission"):
         main("shwo")
+    with pytest.raises(InputError, match="one system is needed, got 0"):
+        main("submission")
 
 
 def test_a_broken_log_and_broken_samples_are_named(tmp_path: Path):
