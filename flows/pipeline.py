@@ -297,6 +297,7 @@ intermediate = _step_flow("intermediate", "intermediate_distill")
 prediction = _step_flow("prediction", "prediction_distill")
 evaluate = _step_flow("evaluate", "evaluate")
 latency = _step_flow("latency", "benchmark_latency")
+card = _step_flow("card", "model_card")
 
 FLOWS = (
     tinybert,
@@ -309,4 +310,5 @@ FLOWS = (
     prediction,
     evaluate,
     latency,
+    card,
 )

@@ -33,6 +33,7 @@ NAMES = (
     "prediction_distill",
     "evaluate",
     "benchmark_latency",
+    "model_card",
     "report",
     "track",
 )

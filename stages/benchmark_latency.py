@@ -78,7 +78,7 @@ def main(system: str) -> str:
         raise InputError("params.yaml: tasks: at least one is needed, got none; name a task")
     output = Path("reports/latency") / f"{system}.json"
     speedup = benchmark_latency(
-        Path("models/student") / system / tasks[0],
+        Path("models/prediction") / system / tasks[0],
         Path("models/teacher") / tasks[0],
         output,
         system,

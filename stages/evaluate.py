@@ -15,7 +15,7 @@ from tinybert.tasks import TaskFile, read_info
 
 def main(system: str, task: str) -> str:
     """Score one system on one task."""
-    student, task_folder = Path("models/student") / system / task, Path("data/tasks") / task
+    student, task_folder = Path("models/prediction") / system / task, Path("data/tasks") / task
     max_length = read_task(task, TaskFile).max_length
     model, tokenizer, info = (
         load_classifier(student),

@@ -237,7 +237,7 @@ def main(system: str, task: str) -> str:
     if phase.classifier == "teacher":
         start = partial(finetuned_classifier, of.teacher, info)
     student, history, done = prediction_distill(phase, of, start, how)
-    folder = Path("models/student") / system / task
+    folder = Path("models/prediction") / system / task
     with replace_folder(folder) as made_folder:
         student.save_pretrained(made_folder)
         load_tokenizer(encoder).save_pretrained(made_folder)

@@ -12,11 +12,17 @@ from tests.imports import imported_files
 ROOT = Path(__file__).parent.parent
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 # Data files that a module opens, which imports do not show.
-DATA_FILES = {"tinybert/page.py": {"tinybert/published.yaml", "tinybert/templates"}}
+DATA_FILES = {
+    "tinybert/page.py": {"tinybert/published.yaml", "tinybert/templates"},
+    "tinybert/model_card.py": {"tinybert/templates"},
+}
 # Their result is read from the packages that the lock pins.
 READS_PACKAGES = {"prepare_corpus", "prepare_task"}
-# MLflow shows every setting of a run, so `track` reads both files whole.
-READS_WHOLE_FILES = {"track": {("params.yaml", None), ("profiles", None)}}
+# MLflow shows every setting of a run, and a card how its model was made.
+READS_WHOLE_FILES = {
+    "track": {("params.yaml", None), ("profiles", None)},
+    "model_card": {("profiles", None), ("systems", None)},
+}
 
 
 def body_of(stage: str) -> dict:
@@ -64,9 +70,8 @@ def read_params(stage: str) -> set[tuple[str, str | None]]:
             found.add(("systems", ast.literal_eval(node.args[1])))
         elif name == "read_task":
             found.add(("tasks", None))
-    if stage in READS_WHOLE_FILES:
-        found = {pair for pair in found if pair[0] != "params.yaml"} | READS_WHOLE_FILES[stage]
-    return found
+    whole = READS_WHOLE_FILES.get(stage, set())
+    return {pair for pair in found if (pair[0], None) not in whole} | whole
 
 
 def test_dvc_yaml_has_the_stages_of_the_folder_and_no_others():

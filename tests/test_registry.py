@@ -82,6 +82,13 @@ def test_a_model_has_one_version_per_weights_and_aliases_for_the_newest_and_the_
     assert list(versions(store, name)) == ["1"] and list(versions(store, f"teacher-{task}"))
     tags = versions(store, name)["1"]
     assert tags["dev_score"] == "0.7" and tags["metric"] == "accuracy" and tags["task"] == task
+    card = folder / "models/student/small" / task / "README.md"
+    card.write_text("---\nlibrary_name: transformers\n---\n\n# small\n" + "long " * 2000)
+    track_task(folder, task, store, seed="1b")  # a card makes no other model
+    client = mlflow.MlflowClient(tracking_uri=store, registry_uri=store)
+    (version,) = client.search_model_versions(f"name='{name}'")
+    assert version.description.startswith("# small\nlong") and version.description.endswith("\n...")
+    assert len(version.description) == 5000
     info = TaskInfo.model_validate_json((folder / f"data/tasks/{task}/task.json").read_text())
     write_model(folder, "small", info, seed=5, dev_score=0.6)
     track_task(folder, task, store, seed="2")

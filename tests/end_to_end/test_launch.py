@@ -73,7 +73,11 @@ def workspaces(tmp_path_factory) -> dict[str, Path]:
             f"intermediate/{SYSTEM}/{TASK}",
             f"intermediate_distill/{SYSTEM}-{TASK}",
         ),
-        ("prediction_distill", f"student/{SYSTEM}/{TASK}", f"prediction_distill/{SYSTEM}-{TASK}"),
+        (
+            "prediction_distill",
+            f"prediction/{SYSTEM}/{TASK}",
+            f"prediction_distill/{SYSTEM}-{TASK}",
+        ),
     ],
 )
 def test_two_processes_give_the_losses_and_weights_of_one(workspaces, name, model, history):

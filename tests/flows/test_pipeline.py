@@ -257,6 +257,7 @@ def test_every_step_has_a_flow_of_its_own_that_a_deployment_finds():
         "tinybert-prediction",
         "tinybert-evaluate",
         "tinybert-latency",
+        "tinybert-card",
     ]
     for flow in pipeline.FLOWS:
         assert getattr(pipeline, flow.fn.__name__) is flow

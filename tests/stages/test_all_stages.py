@@ -40,6 +40,8 @@ def workspace(tmp_path_factory) -> Path:
                 for task in TASKS:
                     main_of(stage)(system, task)
             main_of("benchmark_latency")(system)
+            for task in TASKS:
+                main_of("model_card")(system, task)
         main_of("report")()
         (folder / "dvc.lock").write_text("schema: '2.0'\nstages: {}\n")
         main_of("track")()

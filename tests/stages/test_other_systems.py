@@ -115,7 +115,7 @@ def test_each_phase_trains_the_terms_of_the_systems_file(workspace, system, gene
 
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_every_student_loads_with_plain_transformers(workspace, system):
-    folder = workspace / "models/student" / system / "reviews"
+    folder = workspace / "models/prediction" / system / "reviews"
     model = AutoModelForSequenceClassification.from_pretrained(folder)
     inputs = AutoTokenizer.from_pretrained(folder)("the cat sat", return_tensors="pt")
     if model.config.model_type == "distilbert":
@@ -127,7 +127,7 @@ def test_every_student_loads_with_plain_transformers(workspace, system):
 def test_the_teacher_as_a_system_is_the_fine_tuned_teacher(workspace):
     ours, theirs = (
         load_file(workspace / place / "reviews/model.safetensors")
-        for place in ("models/student/bert_base_mini", "models/teacher")
+        for place in ("models/prediction/bert_base_mini", "models/teacher")
     )
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)

@@ -5,8 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tinybert.model_card import CARD
 from tinybert.results import TEACHER, Results
 from tinybert.tasks import DEV, read_info
+
+LONGEST = 5000  # characters of a description, in MLflow's databases
+CUT = "\n..."
 
 
 @dataclass(frozen=True)
@@ -28,13 +32,24 @@ class Model:
     tags: dict[str, str]
 
     def weights(self) -> str:
-        """Hash the weights with labels and tokenizer: the same hash is the same model."""
+        """Hash the weights with labels and tokenizer: the same hash is the same model.
+
+        Its card is left out, which is another one whenever latency is measured again.
+        """
         digest = hashlib.sha256()
-        for file in sorted(path for path in self.folder.rglob("*") if path.is_file()):
+        files = (path for path in self.folder.rglob("*") if path.is_file())
+        for file in sorted(file for file in files if file != self.folder / CARD):
             digest.update(file.relative_to(self.folder).as_posix().encode())
             with file.open("rb") as stream:
                 digest.update(hashlib.file_digest(stream, "sha256").digest())
         return digest.hexdigest()
+
+    def description(self) -> str:
+        """Return the card without its metadata, cut to what a model registry takes."""
+        card = self.folder / CARD
+        text = card.read_text(encoding="utf-8") if card.is_file() else ""
+        body = text.split("\n---\n", 1)[-1].strip()
+        return body if len(body) <= LONGEST else body[: LONGEST - len(CUT)] + CUT
 
 
 def find_models(results: Results, folder: Path) -> list[Model]:

@@ -18,7 +18,7 @@ from tinybert.tracking.histories import History
 from tinybert.tracking.models import Model
 
 # What they read are results, with measured milliseconds among them; the state is what made these.
-SHOWING = ("report", "track")
+SHOWING = ("model_card", "report", "track")
 COSTS = ("parameters", "gflops", "size_mb", "speedup", "average", "share_of_teacher")
 PROFILE = "profile."  # before a setting of the profile's file
 

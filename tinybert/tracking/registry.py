@@ -29,6 +29,8 @@ def register(client: Any, uri: str, run_id: str, models: Sequence[Model]) -> Non
         }
         number = str(known.get(weights) or _log(client, uri, run_id, model, weights))
         client.set_model_version_tag(model.name, number, SCORE_TAG, str(model.dev_score))
+        if description := model.description():
+            client.update_model_version(model.name, number, description)
         scores = [
             (str(found.version), float(found.tags[SCORE_TAG]))
             for found in client.search_model_versions(f"name='{model.name}'")

@@ -1,0 +1,58 @@
+"""Put a student's model card beside its files.
+
+python -m stages.model_card SYSTEM TASK
+"""
+
+from pathlib import Path
+
+from stages import run
+from tinybert.errors import InputError
+from tinybert.model_card import CARD, Facts, copy_with_card, megabytes, read_json
+from tinybert.results import TEACHER, read_results
+from tinybert.settings import named_file, profile_file, read_param, read_task, read_yaml
+from tinybert.tasks import TaskFile, read_info
+
+REPORTS = Path("reports")
+
+
+def read_facts(system: str, task: str) -> Facts:
+    """Read what the card says from the files in the working directory."""
+    student = Path("models/prediction") / system / task
+    results = read_results([system], [task], REPORTS)
+    if (system, task) not in results.scores:
+        file = REPORTS / "metrics" / system / f"{task}.json"
+        raise InputError(f"{file}: missing, got no scores; run `dvc repro evaluate`")
+    params = {
+        "seed": read_param("seed", int),
+        "precision": read_param("precision", str),
+        "tasks": read_param("tasks", list[str]),
+        "loss": read_param("loss", dict[str, float]),
+    }
+    return Facts(
+        system=system,
+        system_file=read_yaml(named_file("systems", system)),
+        profile=read_param("profile", str),
+        profile_file=read_yaml(profile_file()),
+        params=params,
+        info=read_info(Path("data/tasks") / task),
+        task_file=read_task(task, TaskFile),
+        augmentation=read_json(Path("data/augmented") / task / "augmentation.json"),
+        corpus=read_json(Path("data/corpus/corpus.json")),
+        scores=results.scores[system, task],
+        teacher_scores=results.scores.get((TEACHER, task)),
+        latency=results.latency.get(system),
+        config=read_json(student / "config.json"),
+        teacher_config=read_json(Path("models/teacher") / task / "config.json"),
+        megabytes=megabytes(student),
+    )
+
+
+def main(system: str, task: str) -> str:
+    """Make models/student/<system>/<task>."""
+    source, folder = (Path("models") / kind / system / task for kind in ("prediction", "student"))
+    copy_with_card(source, read_facts(system, task), folder)
+    return f"made the student in {folder}, with its card {folder / CARD}"
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,344 @@
+"""Write a student's model card: how it was made, what it scores and costs, how to load it.
+
+Everything in it is read from the files of the run; the template is templates/card.md.j2. No torch
+is needed for it.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tinybert.errors import InputError
+from tinybert.layer_map import teacher_layers
+from tinybert.outputs import replace_folder
+from tinybert.results import MISSING, Latency, TaskScores
+from tinybert.tasks import DEV, TaskFile, TaskInfo
+
+CARD = "README.md"
+TEMPLATES = Path(__file__).parent / "templates"
+LANGUAGE = "en"  # of GLUE and of the embedded tasks; a user's own text may be in any
+PHASES = ("general_distill", "intermediate_distill", "prediction_distill")
+# What the profile says of the data and of every training that the student comes from.
+SECTIONS = ("prepare_corpus", "augment", "teacher_logits", "finetune_teacher", *PHASES)
+TEACHERLESS = {"label", "masked_lm", "mlm"}  # terms; each other one matches a teacher
+GRID = ("batch_sizes", "learning_rates")
+HUB_METRICS = {
+    "matthews": "matthews_correlation",
+    "pearson": "pearsonr",
+    "spearman": "spearmanr",
+    "f1_macro": "f1",
+}
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a card says, as the files say it.
+
+    Attributes:
+        system: Name of the system.
+        system_file: Its file of params/systems/.
+        profile: Name of the profile.
+        profile_file: Its content.
+        params: What params.yaml says: loss, precision, seed, tasks.
+        info: The prepared task.
+        task_file: The task's file.
+        augmentation: Counts of the augmented rows.
+        corpus: Counts of the general text.
+        scores: The student's.
+        teacher_scores: Its teacher's; None where nobody measured them.
+        latency: Size and speed; None where nobody measured them.
+        config: The student's configuration.
+        teacher_config: Its teacher's.
+        megabytes: Of the weight files, 10^6 bytes.
+    """
+
+    system: str
+    system_file: Mapping[str, Any]
+    profile: str
+    profile_file: Mapping[str, Any]
+    params: Mapping[str, Any]
+    info: TaskInfo
+    task_file: TaskFile
+    augmentation: Mapping[str, Any]
+    corpus: Mapping[str, Any]
+    scores: TaskScores
+    teacher_scores: TaskScores | None
+    latency: Latency | None
+    config: Mapping[str, Any]
+    teacher_config: Mapping[str, Any]
+    megabytes: float
+
+    @property
+    def name(self) -> str:
+        """The model's name, as in the registry."""
+        return f"{self.system}-{self.info.name}"
+
+
+def copy_with_card(source: Path, facts: Facts, folder: Path) -> None:
+    """Write a student's files and its card to `folder`.
+
+    The files are hard links to those of `source`, or copies where the file system has no links.
+    """
+    text = render(facts)
+    with replace_folder(folder) as partial:
+        for file in sorted(path for path in source.rglob("*") if path.is_file()):
+            target = partial / file.relative_to(source)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _link(file, target)
+        (partial / CARD).unlink(missing_ok=True)  # else a card of the source's would be written to
+        (partial / CARD).write_text(text, encoding="utf-8")
+
+
+def _link(file: Path, target: Path) -> None:
+    try:
+        os.link(file.resolve(), target)  # of the file itself, where DVC has put a symbolic link
+    except OSError:
+        shutil.copyfile(file, target)
+
+
+def megabytes(folder: Path) -> float:
+    """Return the size of a checkpoint's weight files, in MB of 10^6 bytes."""
+    return sum(file.stat().st_size for file in folder.glob("*.safetensors")) / 1e6
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        InputError: The file is missing, or is none.
+    """
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{file}: cannot be read, got {type(error).__name__}; run `dvc repro`"
+        ) from error
+    if not isinstance(values, dict):
+        raise InputError(f"{file}: must be an object, got {type(values).__name__}; run `dvc repro`")
+    return values
+
+
+def render(facts: Facts) -> str:
+    """Return the card: the hub's YAML front matter, and Markdown."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # Markdown
+    )
+    environment.filters |= {"yaml": _yaml, "cell": _cell}
+    return environment.get_template("card.md.j2").render(
+        **vars(facts),
+        name=facts.name,
+        front_matter=front_matter(facts),
+        phases=[_phase(facts, name) for name in PHASES],
+        sections={key: facts.profile_file[key] for key in SECTIONS if key in facts.profile_file},
+        layers=_layers(facts),
+        task_source=_task_source(facts),
+        corpus_source=_corpus_source(facts),
+        augmented=_phases_on_augmented_rows(facts),
+        num_schedules=_num_schedules(facts),
+        english=_is_english(facts),
+        distilled=_is_distilled(facts),
+        score_rows=list(_score_rows(facts)),
+        latency_rows=[] if facts.latency is None else _latency_rows(facts.latency),
+        unscored=[split for split in facts.info.eval_splits if split not in facts.scores.metrics],
+        tested=[split for split in facts.scores.metrics if not split.startswith(DEV)],
+    )
+
+
+def front_matter(facts: Facts) -> str:
+    """Return the metadata that the hub reads, as YAML; the licence is the user's to choose."""
+    from huggingface_hub import EvalResult, ModelCardData
+
+    source = _dataset(facts) or facts.info.name
+    results = [
+        EvalResult(
+            task_type="text-classification",
+            dataset_type=source,
+            dataset_name=facts.info.name,
+            dataset_config=facts.info.name if source != facts.info.name else None,
+            dataset_split=split,
+            metric_type=HUB_METRICS.get(metric, metric),
+            metric_name=metric,
+            metric_value=value,
+            metric_args={"average": "macro"} if metric == "f1_macro" else None,
+        )
+        for split, metrics in facts.scores.metrics.items()
+        for metric, value in metrics.items()
+    ]
+    datasets = [found for found in (_dataset(facts), _corpus(facts)) if found]
+    data = ModelCardData(
+        language=LANGUAGE if _is_english(facts) else None,
+        library_name="transformers",
+        pipeline_tag="text-classification",
+        base_model=base_models(facts) or None,
+        tags=[*(["knowledge-distillation"] if _is_distilled(facts) else []), facts.system],
+        datasets=datasets or None,
+        metrics=list(dict.fromkeys(HUB_METRICS.get(name, name) for name in facts.info.metrics)),
+        model_name=facts.name,
+        eval_results=results or None,
+    )
+    return str(data.to_yaml())
+
+
+def base_models(facts: Facts) -> list[str]:
+    """Return the hub ids of what the student was initialised from and distilled from, if known."""
+    teacher = facts.profile_file.get("teacher", {})
+    first = facts.system_file.get("initialisation")
+    found = []
+    if isinstance(first, Mapping) and not Path(first.get("checkpoint", ".")).exists():
+        found.append(first["checkpoint"])
+    if facts.task_file.teacher and not Path(facts.task_file.teacher).exists():
+        found.append(facts.task_file.teacher)
+    elif teacher.get("source") == "hub":
+        found.append(teacher["hub_id"])
+    return list(dict.fromkeys(found))
+
+
+def _dataset(facts: Facts) -> str | None:
+    """Return the hub's data set that the task is, if it is one."""
+    if facts.task_file.hub:
+        return facts.task_file.hub.path
+    if facts.task_file.glue:
+        return str(facts.profile_file.get("prepare_task", {}).get("glue_hub") or "") or None
+    return None
+
+
+def _corpus(facts: Facts) -> str | None:
+    corpus = facts.profile_file.get("prepare_corpus", {})
+    return corpus["hub"]["path"] if corpus.get("source") == "hub" else None
+
+
+def _is_english(facts: Facts) -> bool:
+    return bool(facts.task_file.glue or facts.task_file.embedded)
+
+
+def _is_distilled(facts: Facts) -> bool:
+    """Return whether any phase has a term that a teacher is needed for."""
+    phases = (facts.system_file.get(name) or {} for name in PHASES)
+    terms = {term for phase in phases for term in phase.get("terms") or []}
+    return bool(terms - TEACHERLESS)
+
+
+def _task_source(facts: Facts) -> str:
+    task = facts.task_file
+    if task.embedded:
+        return "documentation of the installed Python packages, labelled by construction"
+    if task.hub:
+        return f"the hub's data set {task.hub.path}"
+    if task.files:
+        return f"the file {Path(task.files.train).name}"
+    prepared = facts.profile_file.get("prepare_task", {})
+    place = f"the hub's {prepared.get('glue_hub')}" if prepared.get("glue") == "hub" else "a folder"
+    return f"GLUE's {task.glue}, from {place}"
+
+
+def _corpus_source(facts: Facts) -> str:
+    corpus = facts.profile_file.get("prepare_corpus", {})
+    if corpus.get("source") == "hub":
+        return f"the hub's data set {corpus['hub']['path']}"
+    if corpus.get("source") == "embedded":
+        return "documentation of the installed Python packages"
+    return "text files"
+
+
+def _phases_on_augmented_rows(facts: Facts) -> list[str]:
+    intermediate, prediction = (facts.system_file.get(name) or {} for name in PHASES[1:])
+    found = ["intermediate_distill"] if intermediate.get("terms") else []
+    data = prediction.get("data") or facts.task_file.prediction_data
+    if prediction.get("terms") and data == "augmented":
+        found.append("prediction_distill")
+    return found
+
+
+def _num_schedules(facts: Facts) -> int:
+    """Count the points of the prediction phase's grid."""
+    grid = dict(facts.profile_file.get("prediction_distill") or {})
+    own = facts.system_file.get("prediction_distill") or {}
+    sizes, rates = (own.get(key) or grid.get(key) or [None] for key in GRID)
+    return len(sizes) * len(rates)
+
+
+def _phase(facts: Facts, name: str) -> tuple[str, str]:
+    """Return a phase's loss in words: its terms, each with its weight."""
+    phase = facts.system_file.get(name) or {}
+    terms = phase.get("terms") or []
+    own = phase.get("weights") or {}
+    words = [f"{_general_weight(facts, term) * own.get(term, 1.0):g} x {term}" for term in terms]
+    return name, " + ".join(words) or "no terms: the student passes through"
+
+
+def _general_weight(facts: Facts, term: str) -> float:
+    loss = facts.params.get("loss", {})
+    key = "attn_weight" if term == "attention" else f"{term}_weight"
+    return float(loss.get(key, 1.0))  # a term without a weight there, as label, counts once
+
+
+def _layers(facts: Facts) -> str:
+    """Say which teacher layer each student layer learns from."""
+    chosen = facts.system_file.get("layer_map")
+    ours, theirs = (_num_layers(config) for config in (facts.config, facts.teacher_config))
+    if chosen is None or not ours or not theirs:
+        return str(chosen)
+    try:
+        found = teacher_layers(chosen, ours, theirs)
+    except InputError:  # a map for other layers than all of the student's
+        return str(chosen)
+    pairs = ", ".join(f"{m} from {n}" for m, n in enumerate(found, start=1))
+    return f"{chosen} ({pairs} of {theirs})" if isinstance(chosen, str) else f"{pairs} of {theirs}"
+
+
+def _num_layers(config: Mapping[str, Any]) -> int:
+    return int(config.get("num_hidden_layers") or config.get("n_layers") or 0)
+
+
+def _score_rows(facts: Facts) -> Iterator[list[str]]:
+    """Lay out every metric of every labelled split beside the teacher's."""
+    for split, metrics in facts.scores.metrics.items():
+        theirs = facts.teacher_scores.metrics.get(split, {}) if facts.teacher_scores else {}
+        rows = facts.scores.num_rows.get(split) or facts.info.num_rows.get(split)
+        for metric, value in metrics.items():
+            best = theirs.get(metric)
+            share = MISSING if best is None or best <= 0 else f"{100 * value / best:.1f}%"
+            yield [
+                split,
+                MISSING if rows is None else f"{rows:,}",
+                metric,
+                f"{100 * value:.1f}",
+                MISSING if best is None else f"{100 * best:.1f}",
+                share,
+            ]
+
+
+def _latency_rows(latency: Latency) -> list[list[str]]:
+    return [
+        [
+            str(cell.batch_size),
+            str(cell.sequence_length),
+            str(cell.num_threads),
+            f"{cell.student_ms:.2f}",
+            f"{cell.teacher_ms:.2f}",
+            f"{cell.speedup:.2f}x ({cell.speedup_low:.2f}-{cell.speedup_high:.2f})",
+        ]
+        for cell in latency.cells
+    ]
+
+
+def _yaml(values: Mapping[str, Any]) -> str:
+    return yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True, width=100).rstrip()
+
+
+def _cell(values: Sequence[object]) -> str:
+    """Return a table's row; a bar inside a cell would end it."""
+    return "| " + " | ".join(str(value).replace("|", r"\|") for value in values) + " |"
