@@ -29,6 +29,7 @@ def write_lock(file: Path, **changes: str) -> Path:
     names = {
         "evaluate": "evaluate@small-rte",
         "forgotten": "evaluate@old-rte",
+        "card": "model_card@small-rte",
         "report": "report",
         "track": "track",
     }
@@ -161,7 +162,7 @@ def test_the_state_hangs_on_what_made_the_results(tmp_path: Path):
 
 def test_the_state_does_not_hang_on_measured_times_or_on_forgotten_systems(tmp_path: Path):
     before = state(write_lock(tmp_path / "dvc.lock"))
-    after = write_lock(tmp_path / "dvc.lock", report="b", track="b", forgotten="b")
+    after = write_lock(tmp_path / "dvc.lock", report="b", track="b", card="b", forgotten="b")
     assert state(after) == before
 
 

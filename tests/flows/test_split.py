@@ -18,6 +18,7 @@ GRAPH = {
     "evaluate@b-y": frozenset({"general_distill@b", "finetune_teacher@y"}),
     "benchmark_latency@a": frozenset({"evaluate@a-x"}),
     "benchmark_latency@b": frozenset({"evaluate@b-x"}),
+    "model_card@a-x": frozenset({"evaluate@a-x", "benchmark_latency@a"}),
     "report": frozenset({"benchmark_latency@a", "benchmark_latency@b", "evaluate@a-y"}),
     "track": frozenset({"report"}),
 }
@@ -33,7 +34,7 @@ def test_what_all_need_comes_first_then_each_ones_own_then_each_task_then_the_su
             ["general_distill@b"],
         ],
         [["evaluate@a-x", "evaluate@b-x"], ["evaluate@a-y", "evaluate@b-y"]],
-        [["benchmark_latency@a", "benchmark_latency@b", "report", "track"]],
+        [["benchmark_latency@a", "benchmark_latency@b", "model_card@a-x", "report", "track"]],
     ]
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -58,6 +59,43 @@ def test_students_load_with_plain_transformers_and_know_their_labels(workspace):
         assert model.config.num_hidden_layers == 1
         tokenizer = AutoTokenizer.from_pretrained(folder)
         assert model(**tokenizer("the cat sat", return_tensors="pt")).logits.shape == (1, 2)
+
+
+def test_a_student_is_what_was_predicted_with_beside_its_card(workspace):
+    for system in SYSTEMS:
+        for task in TASKS:
+            folder = workspace / "models/student" / system / task
+            made = workspace / "models/prediction" / system / task
+            names = {file.name for file in made.iterdir()}
+            assert {file.name for file in folder.iterdir()} == names | {"README.md"}
+            assert (folder / "model.safetensors").samefile(made / "model.safetensors")
+            scores = json.loads((workspace / f"reports/metrics/{system}/{task}.json").read_text())
+            results = ModelCard.load(folder / "README.md").data.eval_results
+            found = {each.metric_name: each.metric_value for each in results}
+            assert found == pytest.approx(scores["metrics"]["dev"])
+
+
+def test_the_table_computes_every_score_again_from_its_predictions(workspace, capsys, monkeypatch):
+    monkeypatch.chdir(workspace)
+    # Three rows, each with two metrics of each task's dev split.
+    assert "(12 scores computed again)" in main_of("report")("table")
+    assert "tinybert_mini (ours, dev)" in capsys.readouterr().out
+    comparison = pd.read_csv(workspace / "reports/comparison/comparison.csv")
+    ours = comparison[comparison["source"] == "ours, dev"].set_index("system")
+    for system in ("teacher", *SYSTEMS):
+        for task, metric in (("reviews", "accuracy"), ("scores", "spearman")):
+            gold = read_split(workspace / "data/tasks" / task, "dev")["label"]
+            file = workspace / f"reports/predictions/{system}/{task}/dev.tsv"
+            predicted = pd.read_csv(file, sep="\t")["prediction"]
+            if task == "reviews":
+                labels = read_info(workspace / "data/tasks/reviews").labels
+                expected = np.mean([labels[a] == b for a, b in zip(gold, predicted, strict=True)])
+            else:
+                expected = predicted.corr(gold, method="spearman")
+            assert ours.loc[system, f"{task}/dev/{metric}"] == pytest.approx(100 * expected)
+    # Both conventions: a pooler on each of 128 tokens is 2 * 128 * 16 * 16 more.
+    row = ours.loc["tinybert_mini"]
+    assert (row["gflops_printed"] - row["gflops"]) * 1e9 == pytest.approx(65_536)
 
 
 def test_a_regression_student_has_one_output(workspace):
