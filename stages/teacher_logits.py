@@ -8,19 +8,17 @@ from pathlib import Path
 
 import numpy as np
 from pydantic import Field
-from transformers import PreTrainedModel
 
 from stages import run
-from tinybert.checkpoints import load_classifier, load_tokenizer
-from tinybert.classifier import label_names
-from tinybert.errors import InputError
+from tinybert.checkpoints import load_tokenizer
+from tinybert.classifier import label_names, task_classifier
 from tinybert.evaluation import encode_split
 from tinybert.fingerprint import checkpoints_folder
 from tinybert.outputs import replace_folder
 from tinybert.precision import Precision, autocast_dtype, computing_device
 from tinybert.schedule import Run
 from tinybert.settings import Settings, read_param, read_section, read_task
-from tinybert.tasks import TRAIN, TaskFile, TaskInfo, read_info, read_split
+from tinybert.tasks import TRAIN, TaskFile, read_info, read_split
 from tinybert.teacher import Teacher
 from tinybert.teacher_logits import INFO, LOGITS, ROWS, choose_rows, score_rows
 
@@ -35,22 +33,6 @@ class TeacherLogitsSettings(Settings):
 SETTINGS = TeacherLogitsSettings
 
 
-def classifier_of(info: TaskInfo, folder: Path) -> PreTrainedModel:
-    """Load the teacher.
-
-    Raises:
-        InputError: Its label names are not the task's, in the task's order.
-    """
-    model = load_classifier(folder)
-    names = label_names(model)
-    if info.labels and names != info.labels:
-        raise InputError(
-            f"{folder}: the teacher's labels are not the task's, got {', '.join(names)}; expected "
-            f"{', '.join(info.labels)}: run `dvc repro finetune_teacher@{info.name}`"
-        )
-    return model
-
-
 def main(task: str) -> str:
     """Read the settings and score one task's rows."""
     settings = read_section("teacher_logits", TeacherLogitsSettings)
@@ -58,11 +40,11 @@ def main(task: str) -> str:
     task_file = read_task(task, TaskFile)
     teacher_folder, augmented = Path("models/teacher") / task, Path("data/augmented") / task
     folder = Path("data/teacher_logits") / task
-    model = classifier_of(read_info(Path("data/tasks") / task), teacher_folder)
+    task_folder, dtype = Path("data/tasks") / task, autocast_dtype(precision)
+    model = task_classifier(teacher_folder, read_info(task_folder))
     frame = read_split(augmented, TRAIN)
     also = settings.also_original or task_file.prediction_data == "original"
     numbers = choose_rows(frame["row"].to_numpy(), settings.max_rows, also, seed)
-    dtype = autocast_dtype(precision)
     read = {"settings": settings.model_dump(), "task": task_file.model_dump(), "seed": seed}
     how = Run(
         phase=f"teacher_logits {task}",

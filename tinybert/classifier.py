@@ -71,6 +71,22 @@ def finetuned_classifier(folder: Path, info: TaskInfo) -> PreTrainedModel:
     return model
 
 
+def task_classifier(folder: Path, info: TaskInfo) -> PreTrainedModel:
+    """Load the teacher that `finetune_teacher` made.
+
+    Raises:
+        InputError: Its label names are not the task's, in the task's order.
+    """
+    model = load_classifier(folder)
+    names = label_names(model)
+    if info.labels and names != info.labels:
+        raise InputError(
+            f"{folder}: the teacher's labels are not the task's, got {', '.join(names)}; expected "
+            f"{', '.join(info.labels)}: run `dvc repro finetune_teacher@{info.name}`"
+        )
+    return model
+
+
 def label_names(model: PreTrainedModel) -> list[str]:
     """Return the names of a classifier's outputs in their order."""
     names: Any = model.config.id2label
