@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
+from types import ModuleType
 from typing import cast
 
 # Read once, when torch is loaded. Threads that wait for each other give their core away instead of
@@ -72,6 +73,11 @@ def run(main: Callable[..., str]) -> None:
             print(f"{name}: {problem}", file=sys.stderr)
         sys.exit(1)
     print(f"{name}: {made}, {time.monotonic() - started:.0f} s", flush=True)
+
+
+def doctor() -> ModuleType:
+    """Return what checks a set-up before hours are spent; by name, since it changes no output."""
+    return importlib.import_module("tinybert.doctor.checkup")
 
 
 def _live_curves(name: str) -> AbstractContextManager[None]:

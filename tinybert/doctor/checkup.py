@@ -1,0 +1,174 @@
+"""What stages ask at their start: is the teacher right, do both fit, will it fit, how long is it.
+
+Each function prints its lines and refuses what is wrong; `TINYBERT_DOCTOR=warn` goes on with it,
+`off` asks nothing.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from tinybert.checkpoints import load_tokenizer
+from tinybert.classifier import task_classifier
+from tinybert.distillation import Distillation, Weights
+from tinybert.doctor import first_losses, lengths, pace, room
+from tinybert.doctor import fit as fitting
+from tinybert.doctor import teacher as teachers
+from tinybert.doctor.findings import Finding, doubt, found_by, mode, report, right, wrong
+from tinybert.encoded import Rows
+from tinybert.precision import computing_device
+from tinybert.processes import num_processes
+from tinybert.projections import Projection
+from tinybert.schedule import Run, Schedule
+from tinybert.tasks import TRAIN, TaskFile, read_info, read_split
+from tinybert.together import Together, log_of
+
+
+def teacher(
+    place: str,
+    folder: Path,
+    task_folder: Path,
+    task: TaskFile,
+    dtype: torch.dtype | None,
+    load: teachers.Load = task_classifier,
+) -> None:
+    """Look at a task's fine-tuned teacher, and at how many rows are cut off.
+
+    Args:
+        place: The stage's name and arguments.
+        folder: The teacher's; where there is none, nothing is said.
+        task_folder: The prepared task.
+        task: The task's file.
+        dtype: What passes are autocast to.
+        load: Gives the teacher with its outputs in the task's order.
+    """
+    if mode() != "off" and folder.is_dir():
+        report(place, look_at_teacher(folder, task_folder, task, dtype, load))
+
+
+def look_at_teacher(
+    folder: Path,
+    task_folder: Path,
+    task: TaskFile,
+    dtype: torch.dtype | None,
+    load: teachers.Load = task_classifier,
+) -> list[Finding]:
+    """Return what `teacher` reports."""
+
+    def check() -> list[Finding]:
+        info, tokenizer = read_info(task_folder), load_tokenizer(folder)
+        config = teachers.config_of(folder)
+        found = fitting.vocabulary_fits(tokenizer, config, str(folder))
+        place = f"params/tasks/{info.name}.yaml: max_length"
+        found += lengths.judge_positions(task.max_length, config, place)
+        if not found:  # else the pass itself would fail
+            seen = teachers.look_at(folder, task_folder, task.max_length, dtype, load)
+            found += teachers.judge(seen, info, folder)
+        if all(each.level != "wrong" for each in found):
+            found.append(right("labels in order"))
+            frame = read_split(task_folder, TRAIN)
+            counted = lengths.lengths_of(frame, tokenizer, task.max_length)
+            found.append(lengths.judge(counted, task.max_length, info.name))
+        return found
+
+    return found_by(check)
+
+
+def fit(
+    place: str,
+    student: Any,
+    teacher: Any,
+    weights: Weights,
+    layers: list[int],
+    projection: Projection,
+) -> None:
+    """Look at heads, layer map and widths; arguments as of `fit.fit`."""
+    if mode() != "off":
+        report(place, fitting.fit(student, teacher, weights, layers, projection))
+
+
+def training(
+    model: nn.Module,
+    rows: Rows,
+    pad_token_id: int,
+    schedules: Sequence[Schedule],
+    run: Run,
+    dev_tokens: int = 0,
+) -> None:
+    """Measure a few steps of what is about to be trained: time, memory, disk, first losses.
+
+    Leaves the model as it was, bit for bit (`pace.measure_steps`).
+
+    Args:
+        model: What is to be trained.
+        rows: Training rows.
+        pad_token_id: For padding batches.
+        schedules: Of the grid, or one.
+        run: Where and how.
+        dev_tokens: Scored after each epoch; 0: none are.
+    """
+    if mode() == "off" or not len(rows):
+        return
+    reason = pace.why_not_measured(run)
+    if reason:
+        if num_processes() == 1:
+            report(run.phase, [right(f"time and memory not measured: {reason}")])
+        return
+    found, measured = measure(model, rows, pad_token_id, schedules, run, dev_tokens)
+    report(run.phase, found)
+    if measured:
+        phase = run.phase.split()[0]
+        terms, num_layers = _terms_of_the_first(model, measured.first_terms)
+        report(run.phase, first_losses.compare(phase, terms, num_layers))
+
+
+def measure(
+    model: nn.Module,
+    rows: Rows,
+    pad_token_id: int,
+    schedules: Sequence[Schedule],
+    run: Run,
+    dev_tokens: int = 0,
+) -> tuple[list[Finding], pace.Measured | None]:
+    """Return what `training` reports of time, memory and disk, and what was measured."""
+    available = room.available_memory(computing_device())
+    cure = f"lower batch_size of {run.phase.split()[0]} in the profile, or max_length"
+    try:
+        measured = pace.measure_steps(model, rows, pad_token_id, schedules[0], run)
+    except torch.OutOfMemoryError:
+        too_little = f"memory: too little for a training step, got {_shown(available)}; {cure}"
+        return [wrong(too_little)], None
+    steps = pace.num_steps(rows, schedules, run.seed)
+    seconds = pace.predicted_seconds(measured, rows, schedules, run.seed, dev_tokens)
+    time = f"{steps:,} steps of {measured.seconds_per_step:.2g} s: about {pace.shown_time(seconds)}"
+    trained = sum(each.numel() for each in model.parameters() if each.requires_grad)
+    disk = room.checkpoint_bytes(trained, len(schedules), selects=dev_tokens > 0)
+    found = [
+        right(time),
+        room.judge_memory(measured.peak_bytes, available, cure),
+        room.judge_disk(disk, run.checkpoints),
+    ]
+    load = room.load_average()
+    if load is not None and load > 1.5 * room.num_processors():
+        found.append(doubt(f"{load:.1f} processes share {room.num_processors()} processors"))
+    return found, measured
+
+
+def _terms_of_the_first(model: nn.Module, terms: dict[str, float]) -> tuple[dict[str, float], int]:
+    """Return the terms, and the number of layers, of the student itself."""
+    if isinstance(model, Together):
+        return log_of(model.names[0], terms), _num_layers(model.students[0])
+    return terms, _num_layers(model)
+
+
+def _num_layers(model: nn.Module) -> int:
+    student = model.student if isinstance(model, Distillation) else None
+    return student.config.num_hidden_layers if isinstance(student, PreTrainedModel) else 1
+
+
+def _shown(count: int | None) -> str:
+    return "an unknown number of GB" if count is None else f"{room.gigabytes(count)} GB"

@@ -1,0 +1,77 @@
+"""Whether student and teacher fit together: heads, layers, widths, vocabulary."""
+
+from typing import Any
+
+import torch
+
+from tinybert.distillation import TRANSFORMER_TERMS, Weights, require_equal_heads
+from tinybert.doctor.findings import Finding, found_by, right, wrong
+from tinybert.layer_map import LayerMap, teacher_layers
+from tinybert.projections import Projection, Projections
+
+
+def fit(
+    student: Any, teacher: Any, weights: Weights, layers: list[int], projection: Projection
+) -> list[Finding]:
+    """Look at heads, layer map and widths.
+
+    Args:
+        student: Its configuration, or the shape in the system's file.
+        teacher: Its configuration.
+        weights: The phase's terms.
+        layers: [g(1), ..., g(M)].
+        projection: Kind of W_h.
+    """
+    if not TRANSFORMER_TERMS & weights.keys():
+        return []
+    found = found_by(lambda: _widths(student, teacher, layers, projection))
+    if "attention" in weights:
+        found += found_by(lambda: _heads(student, teacher))
+    if any(layer != sorted(layers)[index] for index, layer in enumerate(layers)):
+        found.append(Finding("doubt", f"layer map: not ascending, {shown_layers(layers)}"))
+    else:
+        found.append(right(f"layers {shown_layers(layers)}"))
+    return found
+
+
+def fit_by_map(
+    student: Any, teacher: Any, weights: Weights, layer_map: LayerMap, projection: Projection
+) -> list[Finding]:
+    """Look at the same, from the layer map that a system's file names."""
+
+    def check() -> list[Finding]:
+        layers = teacher_layers(layer_map, student.num_hidden_layers, teacher.num_hidden_layers)
+        return fit(student, teacher, weights, layers, projection)
+
+    return found_by(check)
+
+
+def vocabulary_fits(tokenizer: Any, config: Any, place: str) -> list[Finding]:
+    """Refuse a tokenizer with numbers that the model has no embedding for."""
+    largest = max(tokenizer.get_vocab().values())
+    if largest < config.vocab_size:
+        return []
+    return [
+        wrong(
+            f"{place}: the tokenizer is not this model's, got pieces up to number {largest} for "
+            f"{config.vocab_size} embeddings; put the tokenizer beside it that it was trained with"
+        )
+    ]
+
+
+def shown_layers(layers: list[int]) -> str:
+    """Return `1<-2 2<-4 ...`, each of the student's layers with the teacher's it learns from."""
+    return " ".join(f"{m}<-{n}" for m, n in enumerate(layers, start=1))
+
+
+def _heads(student: Any, teacher: Any) -> list[Finding]:
+    require_equal_heads(student, teacher)
+    return [right(f"{student.num_attention_heads} heads")]
+
+
+def _widths(student: Any, teacher: Any, layers: list[int], projection: Projection) -> list[Finding]:
+    widths = (student.hidden_size, teacher.hidden_size)
+    with torch.device("meta"):
+        Projections(len(layers), *widths, kind=projection)
+    how = "as it is" if projection == "identity" else projection.replace("_", " ")
+    return [right(f"width {widths[0]} to {widths[1]} {how}")]

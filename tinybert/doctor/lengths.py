@@ -1,0 +1,89 @@
+"""How many rows a task's `max_length` cuts off."""
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from transformers import PreTrainedConfig
+
+from tinybert.doctor.findings import Finding, doubt, right, wrong
+
+MAX_ROWS, SEED = 5_000, 0
+OFTEN = 0.01
+# Their position numbers start behind the padding token's.
+AFTER_PADDING = frozenset({"camembert", "mpnet", "roberta", "xlm-roberta"})
+
+
+class Lengths(NamedTuple):
+    """Tokens of a task's rows, special ones included.
+
+    Attributes:
+        num_rows: That were looked at.
+        cut_off: Share that is longer than `max_length`.
+        percentile_99: Tokens that 99 in 100 rows do not exceed.
+        enough: The smallest `max_length` that cuts off fewer than 1 in 100.
+    """
+
+    num_rows: int
+    cut_off: float
+    percentile_99: int
+    enough: int
+
+
+def lengths_of(frame: pd.DataFrame, tokenizer: Any, max_length: int) -> Lengths:
+    """Count the tokens of up to 5,000 rows, drawn at random."""
+    drawn = np.random.default_rng(SEED).permutation(len(frame))[:MAX_ROWS]
+    frame = frame.iloc[drawn]
+    second = frame["sentence2"].tolist() if "sentence2" in frame else None
+    encoded = tokenizer(frame["sentence1"].tolist(), second, truncation=False, verbose=False)
+    return summary(np.array([len(ids) for ids in encoded["input_ids"]]), max_length)
+
+
+def summary(tokens: "np.ndarray[Any, Any]", max_length: int) -> Lengths:
+    """Sum up the rows' numbers of tokens."""
+    ascending = np.sort(tokens)
+    num_rows = len(ascending)
+    allowed = math.ceil(OFTEN * num_rows) - 1  # rows that may be longer, at fewer than 1 in 100
+    return Lengths(
+        num_rows,
+        float((ascending > max_length).mean()),
+        int(ascending[math.ceil(0.99 * num_rows) - 1]),
+        int(ascending[num_rows - 1 - allowed]),
+    )
+
+
+def judge(lengths: Lengths, max_length: int, task: str) -> Finding:
+    """Say whether too much is cut off."""
+    shown = f"{lengths.cut_off:.1%} of rows cut off at {max_length} tokens"
+    if lengths.cut_off <= OFTEN:
+        return right(shown)
+    return doubt(
+        f"{shown}; 99 in 100 have at most {lengths.percentile_99}: max_length: {lengths.enough} in "
+        f"params/tasks/{task}.yaml would cut off fewer than 1%"
+    )
+
+
+def judge_positions(max_length: int, config: PreTrainedConfig, place: str) -> list[Finding]:
+    """Refuse rows longer than a model's positions.
+
+    Args:
+        max_length: Tokens per row.
+        config: The model's.
+        place: Where `max_length` was said.
+    """
+    known = positions(config)
+    if known is None or max_length <= known:
+        return []
+    return [
+        wrong(f"{place}: longer than the teacher's {known} positions, got {max_length}; lower it")
+    ]
+
+
+def positions(config: PreTrainedConfig) -> int | None:
+    """Return how many tokens a model can number; None where it says nothing."""
+    found = getattr(config, "max_position_embeddings", None)
+    if found is None:
+        return None
+    skipped = (config.pad_token_id or 0) + 1 if config.model_type in AFTER_PADDING else 0
+    return int(found) - skipped
