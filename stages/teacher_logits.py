@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import Field
 
-from stages import run
+from stages import doctor, run
 from tinybert.checkpoints import load_tokenizer
 from tinybert.classifier import label_names, task_classifier
 from tinybert.evaluation import encode_split
@@ -42,6 +42,7 @@ def main(task: str) -> str:
     folder = Path("data/teacher_logits") / task
     task_folder, dtype = Path("data/tasks") / task, autocast_dtype(precision)
     model = task_classifier(teacher_folder, read_info(task_folder))
+    doctor().teacher(f"teacher_logits {task}", teacher_folder, task_folder, task_file, dtype)
     frame = read_split(augmented, TRAIN)
     also = settings.also_original or task_file.prediction_data == "original"
     numbers = choose_rows(frame["row"].to_numpy(), settings.max_rows, also, seed)

@@ -168,7 +168,7 @@ def test_histories_name_the_terms_of_their_phase(workspace):
 def test_nothing_unfinished_is_left(workspace):
     assert not list(workspace.rglob("*.partial"))
     files = [path.name for path in (workspace / "checkpoints").rglob("*") if path.is_file()]
-    assert set(files) <= {"tinybert_mini.made", "lock"}
+    assert set(files) <= {"tinybert_mini.made", "lock", "teacher.json"}
 
 
 def test_the_report_is_written(workspace):
