@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 from transformers import PreTrainedModel
 
-from stages import run
+from stages import doctor, run
 from tinybert.checkpoints import from_hub, load_tokenizer
 from tinybert.classifier import (
     Point,
@@ -91,6 +91,8 @@ def main(task: str) -> str:
         folder = Path(task_file.teacher)
         folder = folder if folder.is_dir() else from_hub(task_file.teacher)
         model, tokenizer = finetuned_classifier(folder, info), load_tokenizer(folder)
+        place, dtype = f"finetune_teacher {task}", autocast_dtype(precision)
+        doctor().teacher(place, folder, task_folder, task_file, dtype, finetuned_classifier)
         history, how = empty_history(), None
     else:
         read: dict[str, Any] = {"settings": settings.model_dump(), "task": task_file.model_dump()}
