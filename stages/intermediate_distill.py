@@ -11,7 +11,7 @@ import pandas as pd
 from pydantic import Field
 from transformers import PreTrainedModel
 
-from stages import run
+from stages import doctor, run
 from tinybert.checkpoints import (
     load_classifier,
     load_encoder,
@@ -94,7 +94,9 @@ def intermediate_distill(
     model = Distillation(student, weights, signals, layers, projection, average_heads=average_heads)
     if model.projections is not None:
         model.projections.load(projections_file)
-    history, _ = train(model, rows, student.config.pad_token_id or 0, schedule, how)
+    pad = student.config.pad_token_id or 0
+    doctor().training(model, rows, pad, [schedule], how)
+    history, _ = train(model, rows, pad, schedule, how)
     return history
 
 
@@ -134,20 +136,23 @@ def main(system: str, task: str) -> str:
     layers = teacher_layers(
         layer_map, student.config.num_hidden_layers, teacher.config.num_hidden_layers
     )
+    place, dtype = f"intermediate_distill {system} {task}", autocast_dtype(precision)
+    doctor().teacher(place, teacher_folder, Path("data/tasks") / task, task_file, dtype)
+    doctor().fit(place, student.config, teacher.config, weights, layers, projection)
     schedule = settings.model_copy(
         update={"num_epochs": settings.num_epochs * task_file.epochs_scale}
     )
     read = {"schedule": schedule.model_dump(), "layers": layers, "projection": projection}
     read |= {"weights": weights, "heads": phase.heads, "seed": seed, "task": task_file.model_dump()}
     how = Run(
-        phase=f"intermediate_distill {system} {task}",
+        phase=place,
         checkpoints=checkpoints_folder(
             "intermediate_distill",
             {**read, "precision": precision, "compile": compiled},
             [general, teacher_folder, augmented],
         ),
         seed=seed,
-        dtype=autocast_dtype(precision),
+        dtype=dtype,
         compile=compiled,
         save_steps=settings.save_steps,
     )
