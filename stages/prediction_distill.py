@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from transformers import PreTrainedModel
 
-from stages import run
+from stages import doctor, run
 from tinybert.checkpoints import load_classifier, load_config, load_tokenizer
 from tinybert.classifier import (
     Point,
@@ -35,7 +35,7 @@ from tinybert.precision import Precision, autocast_dtype
 from tinybert.schedule import Run
 from tinybert.settings import read_param, read_section, read_system, read_task
 from tinybert.systems import Choice, Grid, OutputPhase
-from tinybert.tasks import TRAIN, TaskFile, read_info, read_split
+from tinybert.tasks import DEV, TRAIN, TaskFile, read_info, read_split
 from tinybert.teacher import Teacher
 from tinybert.teacher_logits import first_rows, read_logits
 from tinybert.terms import TEACHER_OUTPUT_TERMS
@@ -175,8 +175,12 @@ def prediction_distill(
     with_teacher = "patient" in phase.terms
     teacher = Teacher(load_classifier(of.teacher), how.dtype) if with_teacher else None
     rows = training_rows(phase, of, tokenizer)
+    grid = points(phase, of, start, teacher, info.kind == "regression")
+    dev = encode_split(read_split(of.task_folder, DEV), tokenizer, of.max_length)
+    schedules, pad = [point.schedule for point in grid], tokenizer.pad_token_id or 0
+    doctor().training(grid[0].make_model(), rows, pad, schedules, how, len(dev.ids))
     student, history, choice = best_of_grid(
-        points(phase, of, start, teacher, info.kind == "regression"),
+        grid,
         rows,
         lambda model: dev_scores(model, tokenizer, of.task_folder, info, of.max_length, how.dtype),
         how,
@@ -236,6 +240,8 @@ def main(system: str, task: str) -> str:
     start = partial(new_classifier, encoder, info, seed)
     if phase.classifier == "teacher":
         start = partial(finetuned_classifier, of.teacher, info)
+    if set(phase.terms) - {"label"}:
+        doctor().teacher(how.phase, of.teacher, of.task_folder, task_file, how.dtype)
     student, history, done = prediction_distill(phase, of, start, how)
     folder = Path("models/prediction") / system / task
     with replace_folder(folder) as made_folder:
