@@ -15,7 +15,7 @@ from filelock import FileLock
 from pydantic import Field
 from transformers import PreTrainedModel
 
-from stages import run
+from stages import doctor, run
 from tinybert.checkpoints import (
     load_config,
     load_encoder,
@@ -39,6 +39,7 @@ from tinybert.student import Initialisation, Shape, TeacherLayers, make_student
 from tinybert.systems import GeneralPhase
 from tinybert.teacher import Teacher
 from tinybert.terms import reads_teacher
+from tinybert.together import Together
 from tinybert.training import empty_history, train, train_together
 
 CORPUS, PRETRAINED = Path("data/corpus"), Path("models/pretrained")
@@ -201,6 +202,8 @@ def general_distill(
     if not own.weights:
         return model, empty_history()
     rows = Blocks(corpus, seconds="next_sentence" in own.weights)
+    together = Together(models) if others else model
+    doctor().training(together, rows, pad, [schedule], own.how)
     if others:
         names = ", ".join(each.system for each in others)
         print(f"{own.how.phase}: trains {names} along, on the same passes of the teacher")
@@ -251,8 +254,10 @@ def main(system: str) -> str:
     settings = read_section("general_distill", GeneralDistillSettings)
     tokenizer = load_tokenizer(PRETRAINED)
     require_same_vocabulary(load_tokenizer(CORPUS), tokenizer, str(CORPUS))
-    num_layers = load_config(PRETRAINED).num_hidden_layers
+    teacher = load_config(PRETRAINED)
+    num_layers = teacher.num_hidden_layers
     own = read_recipe(system, settings, num_layers)
+    doctor().fit(own.how.phase, own.shape, teacher, own.weights, own.layers, own.projection)
     with _one_at_a_time(own):
         others = companions(own, settings, num_layers)
         made = partial(general_distill, tokenizer=tokenizer, corpus=CORPUS, schedule=settings)
