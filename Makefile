@@ -20,9 +20,10 @@ SHAPES ?= bert
 SUBJECTS ?=
 RUNS ?=
 SYSTEM ?=
+TASK ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo glue show table submission server serve ui deploy worker sweep ablation verify bench test test-all check format clean
+.PHONY: help install doctor demo glue show table submission server serve ui deploy worker sweep ablation verify bench test test-all check format clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -35,6 +36,9 @@ $(VENV)/.installed: requirements.lock
 	@touch $@
 
 install: $(VENV)/.installed ## Make .venv with every package of requirements.lock
+
+doctor: install ## Check teacher, labels, vocabulary, lengths, room and time before a run: [SYSTEM=a] [TASK=b]
+	@python -m stages._doctor --system "$(SYSTEM)" --task "$(TASK)"
 
 demo: install ## Run the embedded demo pipeline and print its table
 	@grep -q '^profile: demo' params.yaml || { echo "make demo: params.yaml selects another profile; \`git checkout params.yaml\` first"; exit 1; }

@@ -57,7 +57,7 @@ def run(main: Callable[..., str]) -> None:
     started = time.monotonic()
     name = Path(sys.argv[0]).stem
     die_with_parent()
-    _quieten_libraries()
+    quieten_libraries()
     if rank():
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115  (open to the end)
     try:
@@ -120,7 +120,8 @@ def _check_params_once() -> None:
     marker.touch()
 
 
-def _quieten_libraries() -> None:
+def quieten_libraries() -> None:
+    """Switch off what libraries tell others, and most of what they print."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("DO_NOT_TRACK", "1")

@@ -1,0 +1,233 @@
+"""Look at everything that hours of training will rest on, and say how many hours those are.
+
+python -m stages._doctor [--system SYSTEM] [--task TASK]
+
+Nothing needs to have run. Exit code 1 if something is wrong, with a line for each.
+"""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rich.console import Console
+from rich.table import Table
+from transformers import PreTrainedModel
+
+import stages
+from tinybert.checkpoints import load_encoder
+from tinybert.distillation import Loss, phase_weights
+from tinybert.doctor import room, workspace
+from tinybert.doctor.findings import Finding, doubt, found_by, wrong
+from tinybert.doctor.forecast import (
+    Forecast,
+    corpus_sample,
+    forecast,
+    layer_model,
+    output_model,
+    task_sample,
+)
+from tinybert.doctor.pace import shown_time
+from tinybert.errors import InputError
+from tinybert.latency import processor_name
+from tinybert.precision import Precision, autocast_dtype, computing_device
+from tinybert.schedule import Run
+from tinybert.settings import PARAMS, named_file, parse, read_param, read_section, read_yaml
+from tinybert.systems import SystemFile
+from tinybert.tasks import TaskFile
+from tinybert.teacher import Teacher
+from tinybert.teacher_source import TeacherSource
+
+DISTILLATION = ("general_distill", "intermediate_distill", "prediction_distill")
+READ = ("prepare_corpus", "augment", "teacher_logits", *DISTILLATION)
+
+
+class Setup(NamedTuple):
+    """What params.yaml and the files it names say."""
+
+    run: Run
+    systems: dict[str, SystemFile]
+    tasks: dict[str, TaskFile]
+    sections: dict[str, Any]
+    teacher: TeacherSource
+    sources: dict[str, str]
+    loss: Loss
+
+    def weights(self, system: str, stage: str) -> dict[Any, float]:
+        """Return the weighted terms of a system's phase."""
+        phase = getattr(self.systems[system], stage)
+        return dict(phase_weights(phase.terms, self.loss, getattr(phase, "weights", None)))
+
+
+def read_setup(system: str | None, task: str | None) -> Setup:
+    """Read every file that the run will use, checked.
+
+    Args:
+        system: The only one to look at; None: all of params.yaml.
+        task: Likewise.
+
+    Raises:
+        InputError: One line for each problem of each file.
+    """
+    importlib.import_module("stages._check_params").check_params()
+    sections = {
+        name: read_section(name, importlib.import_module(f"stages.{name}").SETTINGS)
+        for name in READ
+    }
+    run = Run(
+        phase="",
+        checkpoints=Path("checkpoints/doctor/none"),
+        seed=read_param("seed", int),
+        dtype=autocast_dtype(read_param("precision", Precision)),
+    )
+    systems = [system] if system else read_param("systems", list[str])
+    tasks = [task] if task else read_param("tasks", list[str])
+    return Setup(
+        run,
+        {name: _read("systems", name, SystemFile) for name in systems},
+        {name: _read("tasks", name, TaskFile) for name in tasks},
+        sections,
+        read_section("teacher", TeacherSource),
+        read_param("sources", dict[str, str]),
+        parse(Loss, read_param("loss", dict[str, float]), f"{PARAMS}: loss"),
+    )
+
+
+def _read(folder: str, name: str, kind: Any) -> Any:
+    file = named_file(folder, name)
+    return parse(kind, read_yaml(file), str(file))
+
+
+def findings(setup: Setup, pretrained: Path) -> Iterator[tuple[str, list[Finding]]]:
+    """Look at the corpus, each task and each system; yield its name and what was found."""
+    block_length = setup.sections["prepare_corpus"].block_length
+    place = "prepare_corpus.block_length"
+    yield "corpus", workspace.look_at_corpus(pretrained, block_length, place)
+    for name, system in setup.systems.items():
+        weights = setup.weights(name, "general_distill")
+        weights |= setup.weights(name, "intermediate_distill")
+        yield name, workspace.look_at_system(system, pretrained, weights)
+    matched = any(setup.weights(name, "intermediate_distill") for name in setup.systems)
+    for name, task in setup.tasks.items():
+        found = workspace.look_at_task(name, task, setup.run.dtype, pretrained, matched)
+        yield name, found
+
+
+def forecasts(setup: Setup, model: PreTrainedModel, pretrained: Path) -> Iterator[Forecast]:
+    """Measure the three distillation stages of every system and task."""
+    sections, run = setup.sections, setup.run
+    teacher = Teacher(model, run.dtype)
+    size = int(model.config.vocab_size)
+    corpus = corpus_sample(workspace.CORPUS, sections["prepare_corpus"].block_length, size)
+    copies = (sections["augment"].num_copies, sections["augment"].max_rows)
+    samples = {
+        name: task_sample(name, task, pretrained, copies, size)
+        for name, task in setup.tasks.items()
+    }
+    for name, system in setup.systems.items():
+        general = layer_model(system, teacher, setup.weights(name, "general_distill"))
+        if general:
+            own = run_of(run, f"general_distill {name}")
+            yield forecast(general, corpus, [sections["general_distill"]], own, False)
+        inter = layer_model(system, teacher, setup.weights(name, "intermediate_distill"))
+        final = output_model(system, model)
+        grid = system.prediction_distill.grid(sections["prediction_distill"])
+        for task, sample in samples.items():
+            if inter:
+                scale = setup.tasks[task].epochs_scale
+                schedule = sections["intermediate_distill"]
+                schedule = schedule.model_copy(update={"num_epochs": schedule.num_epochs * scale})
+                own = run_of(run, f"intermediate_distill {name} {task}")
+                yield forecast(inter, sample, [schedule], own, False)
+            limit = sections["teacher_logits"].max_rows
+            if sample.num_rows is not None and limit is not None:
+                sample = sample._replace(num_rows=min(sample.num_rows, limit))
+            own = run_of(run, f"prediction_distill {name} {task}")
+            yield forecast(final, sample, grid.schedules(), own, True)
+
+
+def run_of(run: Run, phase: str) -> Run:
+    """Return the run of one stage."""
+    return Run(phase, run.checkpoints, run.seed, run.dtype)
+
+
+def judge(found: list[Forecast]) -> list[Finding]:
+    """Say whether disk and memory suffice for the largest stage, and all of them together."""
+    disk = room.judge_disk(sum(each.disk for each in found), Path())
+    needs = [each.memory for each in found]
+    memory = None if None in needs else max((need for need in needs if need), default=0)
+    available = room.available_memory(computing_device())
+    judged = room.judge_memory(memory, available, "lower batch_size in the profile")
+    load, num = room.load_average(), room.num_processors()
+    busy = [doubt(f"{load:.1f} processes share {num} processors: times are too long")]
+    return [disk, judged, *(busy if load and load > 1.5 * num else [])]
+
+
+def show(found: list[Forecast]) -> None:
+    """Print the forecasts as a table."""
+    table = Table("stage", box=None)
+    for column in ("steps", "s a step", "about", "GB memory", "GB disk"):
+        table.add_column(column, justify="right")
+    for each in found:
+        steps = "?" if each.steps is None else f"{each.steps:,}"
+        time = "?" if each.seconds is None else shown_time(each.seconds)
+        memory = "?" if each.memory is None else room.gigabytes(each.memory)
+        speed, disk = f"{each.seconds_per_step:.2g}", room.gigabytes(each.disk)
+        table.add_row(each.stage, steps, speed, time, memory, disk)
+    total = shown_time(sum(each.seconds or 0 for each in found))
+    more = " and what is not known yet" if any(each.seconds is None for each in found) else ""
+    table.add_row("in all", "", "", total + more, "", "")
+    Console(width=110).print(table)
+
+
+def main(system: str | None, task: str | None) -> bool:
+    """Look at everything; return whether nothing is wrong."""
+    setup = read_setup(system, task)
+    device, dtype = computing_device(), setup.run.dtype
+    name, num = processor_name(device), room.num_processors()
+    print(f"processor: {name}, {num} cores, {'bf16' if dtype else 'fp32'}", flush=True)
+    problems = tell("sources", workspace.look_at_sources(setup.sources))
+    try:
+        pretrained = workspace.pretrained_folder(setup.teacher, setup.sources["teacher"])
+    except InputError as error:
+        tell("teacher", [wrong(problem) for problem in error.problems])
+        return False
+    for place, found in findings(setup, pretrained):
+        problems += tell(place, found)
+    if problems:
+        return False  # times of what will not run say nothing
+    planned: list[Forecast] = []
+
+    def measure() -> list[Finding]:
+        planned.extend(forecasts(setup, load_encoder(pretrained), pretrained))
+        return judge(planned)
+
+    found = found_by(measure)
+    show(planned)
+    return not tell("room", found)
+
+
+def tell(place: str, found: list[Finding]) -> int:
+    """Print what was found in one place; return how much of it is wrong."""
+    fine = "; ".join(each.line for each in found if each.level == "right")
+    if fine:
+        print(f"{place}: {fine}", flush=True)
+    for each in found:
+        if each.level != "right":
+            stream = sys.stderr if each.level == "wrong" else sys.stdout
+            print(f"{place}: {each.level.upper()}: {each.line}", file=stream, flush=True)
+    return sum(each.level == "wrong" for each in found)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--system", help="of params/systems/; all of params.yaml without")
+    parser.add_argument("--task", help="of params/tasks/; all of params.yaml without")
+    given = parser.parse_args()
+    stages.quieten_libraries()
+    try:
+        sys.exit(0 if main(given.system or None, given.task or None) else 1)
+    except InputError as problem:
+        sys.exit(str(problem))

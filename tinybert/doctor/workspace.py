@@ -1,0 +1,114 @@
+"""What can be looked at before, or between, the stages: sources, teachers, vocabularies, fit."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tinybert.checkpoints import load_tokenizer, require_checkpoint, require_same_vocabulary
+from tinybert.classifier import finetuned_classifier
+from tinybert.distillation import TRANSFORMER_TERMS
+from tinybert.doctor import lengths
+from tinybert.doctor.checkup import look_at_teacher
+from tinybert.doctor.findings import Finding, found_by, right, wrong
+from tinybert.doctor.fit import fit_by_map
+from tinybert.doctor.teacher import config_of
+from tinybert.systems import SystemFile
+from tinybert.tasks import TaskFile
+from tinybert.teacher_source import TeacherSource, locate_teacher
+
+CORPUS, TASKS = Path("data/corpus"), Path("data/tasks")
+PRETRAINED, TEACHERS = Path("models/pretrained"), Path("models/teacher")
+
+
+def look_at_sources(sources: dict[str, str]) -> list[Finding]:
+    """Refuse source folders that are not there: DVC would."""
+    missing = {key: place for key, place in sources.items() if not Path(place).exists()}
+    return [
+        wrong(
+            f"params.yaml: sources.{key}: no such file or folder, got {place!r}; make it, or name "
+            "another"
+        )
+        for key, place in missing.items()
+    ]
+
+
+def pretrained_folder(settings: TeacherSource, source: str) -> Path:
+    """Return the pretrained teacher's folder: the stage's output, or else where it comes from.
+
+    Raises:
+        InputError: It is neither there nor to be had.
+    """
+    if PRETRAINED.is_dir():
+        return require_checkpoint(PRETRAINED)
+    return locate_teacher(settings, Path(source))
+
+
+def look_at_corpus(pretrained: Path, block_length: int, place: str) -> list[Finding]:
+    """Look at the corpus's vocabulary and the length of its blocks."""
+    found = lengths.judge_positions(block_length, config_of(pretrained), place)
+    if not CORPUS.is_dir():
+        return [*found, right("corpus not prepared yet: `dvc repro prepare_corpus`")]
+
+    def check() -> list[Finding]:
+        ours, theirs = load_tokenizer(CORPUS), load_tokenizer(pretrained)
+        require_same_vocabulary(ours, theirs, str(CORPUS))
+        return [right(f"corpus and teacher share {len(theirs):,} pieces")]
+
+    return found + found_by(check)
+
+
+def look_at_task(
+    name: str, task: TaskFile, dtype: torch.dtype | None, pretrained: Path, matched: bool
+) -> list[Finding]:
+    """Look at a task's teachers: the one its file names, and the one that is there.
+
+    Args:
+        name: The task's.
+        task: Its file.
+        dtype: What passes are autocast to.
+        pretrained: The pretrained teacher's folder, whose vocabulary the students have.
+        matched: Whether a system matches this teacher's layers, and so needs its vocabulary.
+    """
+    place = f"params/tasks/{name}.yaml: max_length"
+    found = lengths.judge_positions(task.max_length, config_of(pretrained), place)
+    own, ready = TEACHERS / name, Path(task.teacher or "")
+    for folder in [own, *([ready] if task.teacher and ready.is_dir() else [])]:
+        if not folder.is_dir():
+            if not task.teacher:
+                found.append(right(f"no teacher yet: `dvc repro finetune_teacher@{name}`"))
+            continue
+        if matched:
+            found += found_by(_same_vocabulary(folder, pretrained))
+        if (TASKS / name).is_dir():
+            loads: dict[str, Any] = {} if folder == own else {"load": finetuned_classifier}
+            found += look_at_teacher(folder, TASKS / name, task, dtype, **loads)
+    if not (TASKS / name).is_dir():
+        found.append(right(f"task not prepared yet: `dvc repro prepare_task@{name}`"))
+    return found
+
+
+def look_at_system(
+    system: SystemFile, pretrained: Path, weights: dict[Any, float]
+) -> list[Finding]:
+    """Look at a system's heads, layer map and widths.
+
+    Args:
+        system: Its file.
+        pretrained: The pretrained teacher's folder.
+        weights: The terms of its phases.
+    """
+    if not TRANSFORMER_TERMS & weights.keys():
+        return [right("matches no layers")]
+    config = config_of(pretrained)
+    return fit_by_map(system.shape, config, weights, system.layer_map, system.projection)
+
+
+def _same_vocabulary(folder: Path, pretrained: Path) -> Callable[[], list[Finding]]:
+    def check() -> list[Finding]:
+        ours, theirs = load_tokenizer(pretrained), load_tokenizer(folder)
+        require_same_vocabulary(ours, theirs, str(folder))
+        return [right("the students' vocabulary")]
+
+    return check
