@@ -90,9 +90,9 @@ def main(task: str) -> str:
     if task_file.teacher is not None:
         folder = Path(task_file.teacher)
         folder = folder if folder.is_dir() else from_hub(task_file.teacher)
-        model, tokenizer = finetuned_classifier(folder, info), load_tokenizer(folder)
         place, dtype = f"finetune_teacher {task}", autocast_dtype(precision)
         doctor().teacher(place, folder, task_folder, task_file, dtype, finetuned_classifier)
+        model, tokenizer = finetuned_classifier(folder, info), load_tokenizer(folder)
         history, how = empty_history(), None
     else:
         read: dict[str, Any] = {"settings": settings.model_dump(), "task": task_file.model_dump()}

@@ -41,8 +41,8 @@ def main(task: str) -> str:
     teacher_folder, augmented = Path("models/teacher") / task, Path("data/augmented") / task
     folder = Path("data/teacher_logits") / task
     task_folder, dtype = Path("data/tasks") / task, autocast_dtype(precision)
-    model = task_classifier(teacher_folder, read_info(task_folder))
     doctor().teacher(f"teacher_logits {task}", teacher_folder, task_folder, task_file, dtype)
+    model = task_classifier(teacher_folder, read_info(task_folder))
     frame = read_split(augmented, TRAIN)
     also = settings.also_original or task_file.prediction_data == "original"
     numbers = choose_rows(frame["row"].to_numpy(), settings.max_rows, also, seed)
