@@ -1,0 +1,55 @@
+"""Every stage that uses a task's teacher refuses a wrong one, or goes on where it is told to."""
+
+import importlib
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.models import save_pretrained
+from tests.workspace import REVIEWS, make_workspace, write_yaml
+from tinybert.doctor.findings import MODE
+from tinybert.errors import InputError
+
+STAGES = (
+    ("finetune_teacher", "reviews"),
+    ("teacher_logits", "reviews"),
+    ("intermediate_distill", "tinybert_mini", "reviews"),
+    ("prediction_distill", "tinybert_mini", "reviews"),
+)
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory) -> Path:
+    """A workspace whose task's teacher was never fine-tuned, up to the last stage."""
+    folder = make_workspace(tmp_path_factory.mktemp("workspace"))
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        write_yaml(folder / "params/tasks/reviews.yaml", {**REVIEWS, "teacher": "a_teacher"})
+        importlib.import_module("stages.prepare_task").main("reviews")
+        for place in ("a_teacher", "models/teacher/reviews", "models/general/tinybert_mini"):
+            save_pretrained(folder / place)
+        save_pretrained(folder / "models/intermediate/tinybert_mini/reviews")
+        shutil.copytree("data/tasks/reviews", "data/augmented/reviews")
+        yield folder
+    finally:
+        os.chdir(before)
+
+
+@pytest.mark.parametrize(("stage", "arguments"), [(name, rest) for name, *rest in STAGES])
+def test_an_unfinetuned_teacher_is_refused_at_the_start(workspace, stage, arguments):
+    with pytest.raises(InputError, match="the teacher is not fine-tuned for reviews"):
+        importlib.import_module(f"stages.{stage}").main(*arguments)
+
+
+def test_told_to_warn_a_stage_goes_on(workspace, monkeypatch, capsys):
+    monkeypatch.setenv(MODE, "warn")
+    importlib.import_module("stages.intermediate_distill").main("tinybert_mini", "reviews")
+    printed = capsys.readouterr().out
+    place = "intermediate_distill tinybert_mini reviews: "
+    assert f"{place}WRONG, gone on with: models/teacher/reviews: the teacher" in printed
+    assert f"{place}width 24 to 24 per layer; 4 heads; layers 1<-1 2<-2" in printed
+    assert f"{place}first losses: attention " in printed
+    assert Path("models/intermediate/tinybert_mini/reviews/model.safetensors").is_file()
