@@ -14,10 +14,9 @@ from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.table import Table
-from transformers import PreTrainedModel
 
 import stages
-from tinybert.checkpoints import load_encoder
+from tinybert.checkpoints import load_config, load_tokenizer
 from tinybert.distillation import Loss, phase_weights
 from tinybert.doctor import room, workspace
 from tinybert.doctor.findings import Finding, doubt, found_by, wrong
@@ -37,7 +36,6 @@ from tinybert.schedule import Run
 from tinybert.settings import PARAMS, named_file, parse, read_param, read_section, read_yaml
 from tinybert.systems import SystemFile
 from tinybert.tasks import TaskFile
-from tinybert.teacher import Teacher
 from tinybert.teacher_source import TeacherSource
 
 DISTILLATION = ("general_distill", "intermediate_distill", "prediction_distill")
@@ -115,11 +113,11 @@ def findings(setup: Setup, pretrained: Path) -> Iterator[tuple[str, list[Finding
         yield name, found
 
 
-def forecasts(setup: Setup, model: PreTrainedModel, pretrained: Path) -> Iterator[Forecast]:
+def forecasts(setup: Setup, pretrained: Path) -> Iterator[Forecast]:
     """Measure the three distillation stages of every system and task."""
     sections, run = setup.sections, setup.run
-    teacher = Teacher(model, run.dtype)
-    size = int(model.config.vocab_size)
+    config, tokenizer = load_config(pretrained), load_tokenizer(pretrained)
+    size = int(config.vocab_size)
     corpus = corpus_sample(workspace.CORPUS, sections["prepare_corpus"].block_length, size)
     copies = (sections["augment"].num_copies, sections["augment"].max_rows)
     samples = {
@@ -127,12 +125,19 @@ def forecasts(setup: Setup, model: PreTrainedModel, pretrained: Path) -> Iterato
         for name, task in setup.tasks.items()
     }
     for name, system in setup.systems.items():
-        general = layer_model(system, teacher, setup.weights(name, "general_distill"))
+        general, inter = (
+            layer_model(
+                system, config, tokenizer, phase, setup.weights(name, stage), setup.run.dtype
+            )
+            for stage, phase in (
+                ("general_distill", system.general_distill),
+                ("intermediate_distill", system.intermediate_distill),
+            )
+        )
         if general:
             own = run_of(run, f"general_distill {name}")
             yield forecast(general, corpus, [sections["general_distill"]], own, False)
-        inter = layer_model(system, teacher, setup.weights(name, "intermediate_distill"))
-        final = output_model(system, model)
+        final = output_model(system, config, setup.run.dtype)
         grid = system.prediction_distill.grid(sections["prediction_distill"])
         for task, sample in samples.items():
             if inter:
@@ -144,8 +149,10 @@ def forecasts(setup: Setup, model: PreTrainedModel, pretrained: Path) -> Iterato
             limit = sections["teacher_logits"].max_rows
             if sample.num_rows is not None and limit is not None:
                 sample = sample._replace(num_rows=min(sample.num_rows, limit))
-            own = run_of(run, f"prediction_distill {name} {task}")
-            yield forecast(final, sample, grid.schedules(), own, True)
+            if final:
+                own = run_of(run, f"prediction_distill {name} {task}")
+                points = grid.schedules() * len(system.prediction_distill.choices())
+                yield forecast(final, sample, points, own, True)
 
 
 def run_of(run: Run, phase: str) -> Run:
@@ -201,7 +208,7 @@ def main(system: str | None, task: str | None) -> bool:
     planned: list[Forecast] = []
 
     def measure() -> list[Finding]:
-        planned.extend(forecasts(setup, load_encoder(pretrained), pretrained))
+        planned.extend(forecasts(setup, pretrained))
         return judge(planned)
 
     found = found_by(measure)

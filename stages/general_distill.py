@@ -257,7 +257,10 @@ def main(system: str) -> str:
     teacher = load_config(PRETRAINED)
     num_layers = teacher.num_hidden_layers
     own = read_recipe(system, settings, num_layers)
-    doctor().fit(own.how.phase, own.shape, teacher, own.weights, own.layers, own.projection)
+    average = own.phase.heads == "mean"
+    doctor().fit(
+        own.how.phase, own.shape, teacher, own.weights, own.layers, own.projection, average
+    )
     with _one_at_a_time(own):
         others = companions(own, settings, num_layers)
         made = partial(general_distill, tokenizer=tokenizer, corpus=CORPUS, schedule=settings)

@@ -138,7 +138,8 @@ def main(system: str, task: str) -> str:
     )
     place, dtype = f"intermediate_distill {system} {task}", autocast_dtype(precision)
     doctor().teacher(place, teacher_folder, Path("data/tasks") / task, task_file, dtype)
-    doctor().fit(place, student.config, teacher.config, weights, layers, projection)
+    average = phase.heads == "mean"
+    doctor().fit(place, student.config, teacher.config, weights, layers, projection, average)
     schedule = settings.model_copy(
         update={"num_epochs": settings.num_epochs * task_file.epochs_scale}
     )

@@ -85,10 +85,11 @@ def fit(
     weights: Weights,
     layers: list[int],
     projection: Projection,
+    average_heads: bool = False,
 ) -> None:
     """Look at heads, layer map and widths; arguments as of `fit.fit`."""
     if mode() != "off":
-        report(place, fitting.fit(student, teacher, weights, layers, projection))
+        report(place, fitting.fit(student, teacher, weights, layers, projection, average_heads))
 
 
 def training(

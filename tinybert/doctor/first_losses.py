@@ -7,7 +7,7 @@ import yaml
 from tinybert.doctor.findings import Finding, doubt, right
 
 RANGES = Path(__file__).with_suffix(".yaml")
-SUMMED_OVER_LAYERS = frozenset({"attention", "attention_probs", "hidden", "patient"})
+SUMMED_OVER_LAYERS = frozenset({"attention", "attention_probs", "hidden"})
 HINTS = {
     "attention": "are the layer map and the teacher right?",
     "attention_probs": "are the layer map and the teacher right?",

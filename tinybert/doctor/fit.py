@@ -4,14 +4,20 @@ from typing import Any
 
 import torch
 
-from tinybert.distillation import TRANSFORMER_TERMS, Weights, require_equal_heads
+from tinybert.distillation import Weights, require_equal_heads, require_equal_widths
 from tinybert.doctor.findings import Finding, found_by, right, wrong
 from tinybert.layer_map import LayerMap, teacher_layers
 from tinybert.projections import Projection, Projections
+from tinybert.terms import ATTENTION_TERMS, EQUAL_WIDTH_TERMS, LAYER_TERMS, PROJECTED_TERMS
 
 
 def fit(
-    student: Any, teacher: Any, weights: Weights, layers: list[int], projection: Projection
+    student: Any,
+    teacher: Any,
+    weights: Weights,
+    layers: list[int],
+    projection: Projection,
+    average_heads: bool = False,
 ) -> list[Finding]:
     """Look at heads, layer map and widths.
 
@@ -21,11 +27,16 @@ def fit(
         weights: The phase's terms.
         layers: [g(1), ..., g(M)].
         projection: Kind of W_h.
+        average_heads: Whether attention_probs matches the means over heads.
     """
-    if not TRANSFORMER_TERMS & weights.keys():
+    if not LAYER_TERMS & weights.keys():
         return []
-    found = found_by(lambda: _widths(student, teacher, layers, projection))
-    if "attention" in weights:
+    found: list[Finding] = []
+    if PROJECTED_TERMS & weights.keys():
+        found += found_by(lambda: _widths(student, teacher, layers, projection))
+    if EQUAL_WIDTH_TERMS & weights.keys():
+        found += found_by(lambda: _equal_widths(student, teacher))
+    if ATTENTION_TERMS & weights.keys() and not (average_heads and "attention" not in weights):
         found += found_by(lambda: _heads(student, teacher))
     if any(layer != sorted(layers)[index] for index, layer in enumerate(layers)):
         found.append(Finding("doubt", f"layer map: not ascending, {shown_layers(layers)}"))
@@ -35,13 +46,18 @@ def fit(
 
 
 def fit_by_map(
-    student: Any, teacher: Any, weights: Weights, layer_map: LayerMap, projection: Projection
+    student: Any,
+    teacher: Any,
+    weights: Weights,
+    layer_map: LayerMap,
+    projection: Projection,
+    average_heads: bool = False,
 ) -> list[Finding]:
     """Look at the same, from the layer map that a system's file names."""
 
     def check() -> list[Finding]:
         layers = teacher_layers(layer_map, student.num_hidden_layers, teacher.num_hidden_layers)
-        return fit(student, teacher, weights, layers, projection)
+        return fit(student, teacher, weights, layers, projection, average_heads)
 
     return found_by(check)
 
@@ -67,6 +83,11 @@ def shown_layers(layers: list[int]) -> str:
 def _heads(student: Any, teacher: Any) -> list[Finding]:
     require_equal_heads(student, teacher)
     return [right(f"{student.num_attention_heads} heads")]
+
+
+def _equal_widths(student: Any, teacher: Any) -> list[Finding]:
+    require_equal_widths(student, teacher)
+    return [right(f"{student.hidden_size} wide, as the teacher")]
 
 
 def _widths(student: Any, teacher: Any, layers: list[int], projection: Projection) -> list[Finding]:

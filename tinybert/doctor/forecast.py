@@ -5,24 +5,32 @@ Rows are the real ones where they are there; else random tokens, as many as a ro
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
-from transformers import BertForSequenceClassification, PreTrainedModel
+import torch
+from transformers import (
+    AutoModelForMaskedLM,
+    AutoModelForSequenceClassification,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
 
 from tinybert.batching import epoch_batches
 from tinybert.checkpoints import load_tokenizer
-from tinybert.distillation import TRANSFORMER_TERMS, Distillation, Weights
+from tinybert.distillation import Distillation, Weights
 from tinybert.doctor import pace, room
 from tinybert.encoded import Blocks, EncodedRows, Rows
 from tinybert.evaluation import encode_split
 from tinybert.layer_map import teacher_layers
 from tinybert.precision import computing_device
+from tinybert.pretraining import Pretraining
 from tinybert.schedule import Run, Schedule
 from tinybert.student import make_student, student_config
-from tinybert.systems import SystemFile
+from tinybert.systems import GeneralPhase, LayerPhase, SystemFile
 from tinybert.tasks import TRAIN, TaskFile, read_split
 from tinybert.teacher import Teacher
+from tinybert.terms import reads_teacher
 
 SAMPLE_ROWS = 512  # encoded, or made up
 LARGEST_BATCH = 32  # that is measured; larger ones take as much more time and memory
@@ -62,10 +70,11 @@ class Forecast(NamedTuple):
 
 def corpus_sample(corpus: Path, block_length: int, vocabulary: int) -> Sample:
     """Return the corpus's blocks, or made-up ones."""
-    if corpus.is_dir():
-        blocks = Blocks(corpus)
+    if (corpus / "seconds.npy").is_file():
+        blocks = Blocks(corpus, seconds=True)
         return Sample(blocks, len(blocks))
-    return Sample(random_rows(block_length, vocabulary), None)
+    rows = random_rows(block_length, vocabulary)
+    return Sample(rows.with_targets(second=np.full(len(rows), -1, np.int8)), None)
 
 
 def task_sample(
@@ -103,22 +112,70 @@ def random_rows(length: int, vocabulary: int) -> EncodedRows:
     return EncodedRows(ids, ends, np.full(SAMPLE_ROWS, length, np.int32), {})
 
 
-def layer_model(system: SystemFile, teacher: Teacher, weights: Weights) -> Distillation | None:
-    """Return a random student beside its teacher; None where no layers are matched."""
-    matched = {term: weight for term, weight in weights.items() if term in TRANSFORMER_TERMS}
-    if not matched:
+def layer_model(
+    system: SystemFile,
+    config: PreTrainedConfig,
+    tokenizer: Any,
+    phase: GeneralPhase | LayerPhase,
+    weights: Weights,
+    dtype: torch.dtype | None,
+) -> Distillation | None:
+    """Return a random student beside a random teacher of the real one's size.
+
+    Args:
+        system: The student's file.
+        config: The teacher's configuration.
+        tokenizer: The teacher's.
+        phase: General or intermediate distillation.
+        weights: Its terms; none: there is nothing to train, and nothing is returned.
+        dtype: The teacher's.
+    """
+    if not weights:
         return None
-    student = make_student(system.shape, "random", teacher.model, 0)
-    num_layers = (system.shape.num_hidden_layers, teacher.config.num_hidden_layers)
-    layers = teacher_layers(system.layer_map, *num_layers)
-    return Distillation(student, matched, teacher, layers, system.projection)
+    whole = cast(PreTrainedModel, AutoModelForMaskedLM.from_config(config))
+    student = make_student(system.shape, "random", whole.base_model, 0)
+    pretraining = None
+    if isinstance(phase, GeneralPhase) and phase.hides_words:
+        pretraining = Pretraining(
+            student, tokenizer, weights, whole, phase.temperature, phase.mlm_kl_at
+        )
+    return Distillation(
+        student,
+        weights,
+        Teacher(whole.base_model, dtype) if reads_teacher(weights) else None,
+        _layers(system, config),
+        system.projection,
+        average_heads=phase.heads == "mean",
+        pretraining=pretraining,
+    )
 
 
-def output_model(system: SystemFile, teacher: PreTrainedModel) -> Distillation:
-    """Return a random classifier of the student's shape."""
-    config = student_config(system.shape, teacher.config)
-    config.num_labels = 2
-    return Distillation(BertForSequenceClassification(config), {"label": 1.0})
+def output_model(
+    system: SystemFile, config: PreTrainedConfig, dtype: torch.dtype | None
+) -> Distillation | None:
+    """Return a random classifier of the student's shape; None where nothing is trained.
+
+    Args:
+        system: The student's file.
+        config: The teacher's configuration.
+        dtype: The teacher's.
+    """
+    terms = system.prediction_distill.terms
+    if not terms:
+        return None
+    own = student_config(system.shape, config)
+    own.num_labels = 2
+    student = cast(PreTrainedModel, AutoModelForSequenceClassification.from_config(own))
+    if "patient" not in terms:
+        return Distillation(student, {"label": 1.0})
+    whole = cast(PreTrainedModel, AutoModelForSequenceClassification.from_config(config))
+    weights: Weights = {"label": 1.0, "patient": 1.0}
+    return Distillation(student, weights, Teacher(whole, dtype), _layers(system, config))
+
+
+def _layers(system: SystemFile, config: PreTrainedConfig) -> list[int]:
+    num_layers = (system.shape.num_hidden_layers, config.num_hidden_layers)
+    return teacher_layers(system.layer_map, *num_layers)
 
 
 def forecast(

@@ -8,7 +8,6 @@ import torch
 
 from tinybert.checkpoints import load_tokenizer, require_checkpoint, require_same_vocabulary
 from tinybert.classifier import finetuned_classifier
-from tinybert.distillation import TRANSFORMER_TERMS
 from tinybert.doctor import lengths
 from tinybert.doctor.checkup import look_at_teacher
 from tinybert.doctor.findings import Finding, found_by, right, wrong
@@ -17,6 +16,7 @@ from tinybert.doctor.teacher import config_of
 from tinybert.systems import SystemFile
 from tinybert.tasks import TaskFile
 from tinybert.teacher_source import TeacherSource, locate_teacher
+from tinybert.terms import LAYER_TERMS
 
 CORPUS, TASKS = Path("data/corpus"), Path("data/tasks")
 PRETRAINED, TEACHERS = Path("models/pretrained"), Path("models/teacher")
@@ -99,10 +99,13 @@ def look_at_system(
         pretrained: The pretrained teacher's folder.
         weights: The terms of its phases.
     """
-    if not TRANSFORMER_TERMS & weights.keys():
+    if not LAYER_TERMS & weights.keys():
         return [right("matches no layers")]
     config = config_of(pretrained)
-    return fit_by_map(system.shape, config, weights, system.layer_map, system.projection)
+    average_heads = system.general_distill.heads == "mean"
+    return fit_by_map(
+        system.shape, config, weights, system.layer_map, system.projection, average_heads
+    )
 
 
 def _same_vocabulary(folder: Path, pretrained: Path) -> Callable[[], list[Finding]]:
