@@ -44,6 +44,11 @@ def test_one_who_mostly_names_the_rarer_label_is_weak_but_not_exchanged():
     assert better_order(table) is None
 
 
+def test_exchanged_outputs_are_seen_where_one_label_is_most_rows():
+    # 1,400 of 2,000 agree, but by chance 1,440 do; and not one of the 200 is named right.
+    assert better_order(np.array([[1400, 400], [200, 0]])) == [1, 0]
+
+
 def test_a_weak_but_honest_teacher_is_refused_less_than_once_in_a_thousand_times():
     # Matthews 0.15 with CoLA's margins (31% unacceptable), and half the rows named so.
     shift = 0.15 * math.sqrt(0.31 * 0.69 * 0.5 * 0.5)
