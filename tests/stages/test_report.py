@@ -5,6 +5,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from stages.report import compare_with_paper, main, print_summary, report
@@ -113,6 +114,7 @@ def test_the_page_has_our_rows_right_above_those_they_stand_for(page_text: str):
         "tinybert4 (published, test)",
         "tinybert4 (published, dev)",
     ]
+    assert page_text.count('<tr class="ours">') == 2  # the teacher and the system, no published row
     assert "average of GLUE&#39;s nine" in page_text
     assert "Average of GLUE&#39;s nine: the paper&#39;s rule, the plain mean" in page_text
 
@@ -155,6 +157,19 @@ def test_the_table_is_made_from_the_files_alone_and_changes_no_output(run_folder
     assert {file: when for file, when in after.items() if output not in file.parents} == before
     with pytest.raises(InputError, match="no scores, got no metrics of rte"):
         compare_with_paper(["tinybert4"], ["rte"], [run_folder / "elsewhere"], output)
+
+
+def test_a_table_with_a_score_that_its_predictions_do_not_give_is_refused(tmp_path):
+    data, reports = write_run(tmp_path)
+    frame = pd.DataFrame({"sentence1": list("abcd"), "sentence2": list("abcd"), "label": 0})
+    frame.to_parquet(data / "tasks/rte/dev.parquet")
+    file = reports / "predictions/tinybert4/rte/dev.tsv"
+    file.parent.mkdir(parents=True)
+    file.write_text("index\tprediction\n0\t<yes>\n1\tno\n2\tno\n3\tno\n", encoding="utf-8")
+    output = tmp_path / "comparison"
+    with pytest.raises(InputError, match=r"gives accuracy 0\.250000, got 0\.500000"):
+        compare_with_paper(["tinybert4"], ["rte"], [reports], output)
+    assert not output.exists()
 
 
 def test_figures_are_written_twice_and_an_untrained_phase_has_none(run_folder: Path):
