@@ -15,7 +15,12 @@ import pandas as pd
 from transformers import PreTrainedModel
 
 from stages import doctor, run
-from tinybert.checkpoints import load_classifier, load_config, load_tokenizer
+from tinybert.checkpoints import (
+    load_classifier,
+    load_config,
+    load_tokenizer,
+    save_tokenizer,
+)
 from tinybert.classifier import (
     Point,
     best_of_grid,
@@ -246,7 +251,7 @@ def main(system: str, task: str) -> str:
     folder = Path("models/prediction") / system / task
     with replace_folder(folder) as made_folder:
         student.save_pretrained(made_folder)
-        load_tokenizer(encoder).save_pretrained(made_folder)
+        save_tokenizer(load_tokenizer(encoder), student, made_folder)
     with replace_file(Path(f"reports/training/prediction_distill/{system}-{task}.csv")) as file:
         history.to_csv(file, index=False)
     how.finish()

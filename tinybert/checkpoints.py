@@ -1,6 +1,7 @@
 """Load pretrained models: weights from safetensors only, nothing unpickled, no remote code."""
 
 import hashlib
+import inspect
 import json
 from pathlib import Path
 from typing import Any, cast
@@ -117,6 +118,18 @@ def require_sha256(file: Path, expected: str) -> None:
 def load_tokenizer(folder: Path) -> Any:
     """Load a fast tokenizer."""
     return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+
+
+def save_tokenizer(tokenizer: Any, model: PreTrainedModel, folder: Path) -> None:
+    """Write a tokenizer that gives just what the model takes: DistilBERT has no token types."""
+    taken = inspect.signature(model.forward).parameters
+    tokenizer.model_input_names = [n for n in tokenizer.model_input_names if n in taken]
+    tokenizer.save_pretrained(folder)
+    # save_pretrained writes this key only where it was given when the tokenizer was made.
+    file = folder / "tokenizer_config.json"
+    config = json.loads(file.read_text(encoding="utf-8"))
+    config["model_input_names"] = tokenizer.model_input_names
+    file.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def load_config(folder: Path) -> PreTrainedConfig:

@@ -5,6 +5,7 @@ is needed for it.
 """
 
 import json
+import math
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,8 +27,15 @@ LANGUAGE = "en"  # of GLUE and of the embedded tasks; a user's own text may be i
 PHASES = ("general_distill", "intermediate_distill", "prediction_distill")
 # What the profile says of the data and of every training that the student comes from.
 SECTIONS = ("prepare_corpus", "augment", "teacher_logits", "finetune_teacher", *PHASES)
-TEACHERLESS = {"label", "masked_lm", "mlm"}  # terms; each other one matches a teacher
+TEACHERLESS = {"label", "mlm", "next_sentence"}  # terms; each other one matches a teacher
 GRID = ("batch_sizes", "learning_rates")
+SEARCHED = ("soft_shares", "temperatures", "patient_weights")
+# Keys of params.yaml's `loss` that weigh several terms; another term has its own or none.
+WEIGHED_BY = {
+    "attention": "attn_weight",
+    "attention_probs": "attn_weight",
+    "kl": "prediction_weight",
+}
 HUB_METRICS = {
     "matthews": "matthews_correlation",
     "pearson": "pearsonr",
@@ -149,7 +157,7 @@ def render(facts: Facts) -> str:
         augmented=_phases_on_augmented_rows(facts),
         num_schedules=_num_schedules(facts),
         english=_is_english(facts),
-        distilled=_is_distilled(facts),
+        made=_made(facts),
         score_rows=list(_score_rows(facts)),
         latency_rows=[] if facts.latency is None else _latency_rows(facts.latency),
         unscored=[split for split in facts.info.eval_splits if split not in facts.scores.metrics],
@@ -224,11 +232,19 @@ def _is_english(facts: Facts) -> bool:
     return bool(facts.task_file.glue or facts.task_file.embedded)
 
 
+def _made(facts: Facts) -> str:
+    """Say in words where the student comes from."""
+    last = facts.system_file.get("prediction_distill") or {}
+    if last.get("classifier") == "teacher":
+        return "the fine-tuned teacher itself"
+    distilled = _is_distilled(facts)
+    return "distilled from a fine-tuned teacher" if distilled else "trained without distillation"
+
+
 def _is_distilled(facts: Facts) -> bool:
     """Return whether any phase has a term that a teacher is needed for."""
     phases = (facts.system_file.get(name) or {} for name in PHASES)
-    terms = {term for phase in phases for term in phase.get("terms") or []}
-    return bool(terms - TEACHERLESS)
+    return bool({term for phase in phases for term in phase.get("terms") or []} - TEACHERLESS)
 
 
 def _task_source(facts: Facts) -> str:
@@ -266,23 +282,44 @@ def _num_schedules(facts: Facts) -> int:
     """Count the points of the prediction phase's grid."""
     grid = dict(facts.profile_file.get("prediction_distill") or {})
     own = facts.system_file.get("prediction_distill") or {}
-    sizes, rates = (own.get(key) or grid.get(key) or [None] for key in GRID)
-    return len(sizes) * len(rates)
+    if not own.get("terms"):
+        return 0
+    lists = [own.get(key) or grid.get(key) or [None] for key in GRID]
+    return math.prod(map(len, lists + [own.get(key) or [None] for key in SEARCHED]))
 
 
 def _phase(facts: Facts, name: str) -> tuple[str, str]:
     """Return a phase's loss in words: its terms, each with its weight."""
     phase = facts.system_file.get(name) or {}
+    if phase.get("classifier") == "teacher":
+        return name, "none: the fine-tuned teacher is taken"
     terms = phase.get("terms") or []
-    own = phase.get("weights") or {}
-    words = [f"{_general_weight(facts, term) * own.get(term, 1.0):g} x {term}" for term in terms]
-    return name, " + ".join(words) or "no terms: the student passes through"
+    words = [f"{_weight(facts, phase, term)} x {term}" for term in terms]
+    said = " + ".join(words) or "no terms: the student passes through"
+    temperatures = phase.get("temperatures") or phase.get("temperature")
+    if temperatures:
+        values = temperatures if isinstance(temperatures, list) else [temperatures]
+        said += f", temperature {_values(values)}"
+    return name, said
 
 
-def _general_weight(facts: Facts, term: str) -> float:
+def _weight(facts: Facts, phase: Mapping[str, Any], term: str) -> str:
     loss = facts.params.get("loss", {})
-    key = "attn_weight" if term == "attention" else f"{term}_weight"
-    return float(loss.get(key, 1.0))  # a term without a weight there, as label, counts once
+    general = float(loss.get(WEIGHED_BY.get(term, f"{term}_weight"), 1.0))  # 1: as label's
+    own = (phase.get("weights") or {}).get(term, 1.0)
+    factors = [own]
+    shares = phase.get("soft_shares")
+    if shares and term in ("kl", "label"):
+        factors = [own * (share if term == "kl" else 1 - share) for share in shares]
+    if term == "patient":
+        factors = phase.get("patient_weights") or factors
+    return _values([general * factor for factor in factors])
+
+
+def _values(numbers: Sequence[float]) -> str:
+    """Show one value, or those that were searched through."""
+    listed = "|".join(f"{number:g}" for number in numbers)
+    return listed if len(numbers) == 1 else f"({listed})"
 
 
 def _layers(facts: Facts) -> str:
