@@ -74,7 +74,8 @@ def as_text(table: pd.DataFrame) -> pd.DataFrame:
     """Return the table as it is read: headings, one digit, a dash where there is nothing."""
     shown = {_words(str(column)): map(_cell, table[column]) for column in table}
     text = pd.DataFrame({words: list(cells) for words, cells in shown.items()}, index=table.index)
-    text["difference"] = ["" if name == FULL else text["difference"][name] for name in text.index]
+    signed = {name: _cell(value, "+") for name, value in table["difference"].items()}
+    text["difference"] = pd.Series({**signed, FULL: ""})
     return text
 
 
@@ -84,8 +85,8 @@ def _words(column: str) -> str:
     return column_words(column) if "/" in column else column
 
 
-def _cell(value: float) -> str:
-    return MISSING if math.isnan(value) else f"{value:.1f}"
+def _cell(value: float, sign: str = "") -> str:
+    return MISSING if math.isnan(value) else f"{value:{sign}.1f}"
 
 
 def write_files(table: pd.DataFrame, title: str, stem: Path) -> list[Path]:

@@ -60,9 +60,7 @@ def mark_ablations(uri: str, marked: Sequence[Marked], files: Sequence[Path]) ->
             if run is not None:
                 runs[each.state] = run
         if not runs:
-            raise InputError(
-                f"no run of these ablations, got none in {uri}; `make ablation` logs them"
-            )
+            raise InputError(f"{uri}: no run of these ablations, got none; run `make ablation`")
         for state, run in runs.items():
             _mark(client, run, [each for each in marked if each.state == state])
         for run in (runs.get(each.state) for each in marked if each.name == FULL):
