@@ -53,6 +53,83 @@ def test_a_student_of_the_teachers_mapped_layers_has_no_loss_and_a_shifted_map_h
     assert shifted(**tiny_batch())["loss"].item() > 1e-2
 
 
+def test_a_student_of_the_teachers_layers_matches_its_cls_states_and_directions():
+    teacher = first_layers_alike(tiny_encoder(num_hidden_layers=6, initializer_range=0.5)).eval()
+    student = student_of_layers(teacher, [3, 6]).eval()
+    weights = {"patient": 1.0, "cosine": 1.0, "attention_probs": 1.0}
+
+    def terms(layers):
+        model = Distillation(student, weights, Teacher(teacher), layers).eval()
+        assert model.projections is None
+        with torch.no_grad():
+            return {name: float(value) for name, value in model(**tiny_batch()).items()}
+
+    matched, shifted = terms([3, 6]), terms([2, 5])
+    assert matched["loss/patient"] < 1e-7 < shifted["loss/patient"]
+    assert matched["loss/cosine"] < 1e-5 < shifted["loss/cosine"]
+    # Cross-entropy: least, and the teacher's own entropy, where both attend alike.
+    assert matched["loss/attention_probs"] < shifted["loss/attention_probs"]
+
+
+def test_patience_leaves_the_last_layer_out_and_averages_the_others():
+    # PKD-skip: of three layers the first two learn, so another last state changes nothing.
+    teacher, student = tiny_encoder(num_hidden_layers=6).eval(), tiny_encoder(num_hidden_layers=3)
+    model = Distillation(student.eval(), {"patient": 1.0}, Teacher(teacher), [2, 4, 6])
+    batch = tiny_batch()
+    before = model(**batch)["loss"].item()
+    states = read_signals(student, batch, hidden=True).hidden
+    theirs = read_signals(teacher, batch, hidden=True).hidden
+    by_hand = []
+    for ours, layer in ((1, 2), (2, 4)):
+        s, t = states[ours][:, 0], theirs[layer][:, 0]
+        s, t = s / s.norm(dim=1, keepdim=True), t / t.norm(dim=1, keepdim=True)
+        by_hand.append(float((s - t).square().mean()))
+    assert before == pytest.approx(sum(by_hand) / 2, rel=1e-5)
+    torch.nn.init.normal_(student.encoder.layer[2].output.dense.weight)
+    assert model(**batch)["loss"].item() == pytest.approx(before, rel=1e-6)
+
+
+@pytest.mark.parametrize("terms", [{"patient"}, {"cosine"}, {"attention_probs"}])
+def test_other_systems_terms_reach_the_student_and_never_the_teacher(terms):
+    teacher, student = tiny_encoder(seed=1), tiny_encoder(seed=2)
+    model = Distillation(student, dict.fromkeys(terms, 1.0), Teacher(teacher), [1, 2])
+    model(**tiny_batch())["loss"].backward()
+    assert student.encoder.layer[0].attention.self.query.weight.grad.abs().sum() > 0
+    assert all(weight.grad is None for weight in teacher.parameters())
+
+
+def test_means_over_heads_let_other_numbers_of_heads_learn():
+    teacher, student = tiny_encoder(), tiny_encoder(num_attention_heads=2)
+    with pytest.raises(InputError, match="num_attention_heads"):
+        Distillation(student, {"attention_probs": 1.0}, Teacher(teacher), [1, 2])
+    model = Distillation(
+        student, {"attention_probs": 1.0}, Teacher(teacher), [1, 2], average_heads=True
+    )
+    model(**tiny_batch())["loss"].backward()
+    assert student.encoder.layer[1].attention.self.key.weight.grad.abs().sum() > 0
+    with pytest.raises(InputError, match="num_attention_heads"):
+        both = {"attention": 1.0, "attention_probs": 1.0}
+        Distillation(student, both, Teacher(teacher), [1, 2], average_heads=True)
+
+
+def test_terms_without_projection_need_the_teachers_width_and_patience_two_layers():
+    teacher = Teacher(tiny_encoder())
+    with pytest.raises(InputError, match="cosine and patient need the teacher's width 24, got 16"):
+        Distillation(tiny_encoder(hidden_size=16), {"cosine": 1.0}, teacher, [1, 2])
+    with pytest.raises(InputError, match="patient matches all layers but the last, got a student"):
+        Distillation(tiny_encoder(num_hidden_layers=1), {"patient": 1.0}, teacher, [2])
+
+
+def test_soft_labels_of_a_regression_are_its_scores():
+    student = tiny_classifier(num_labels=1).eval()
+    batch = tiny_batch() | {"teacher_logits": torch.tensor([[2.0], [-1.0]])}
+    model = Distillation(student, {"kl": 1.0}, temperature=5.0, regression=True)
+    with torch.no_grad():
+        logits = student(**tiny_batch()).logits[:, 0]
+        expected = ((logits[0] - 2) ** 2 + (logits[1] + 1) ** 2) / 2
+        assert model(**batch)["loss/kl"].item() == pytest.approx(expected.item(), rel=1e-5)
+
+
 def test_queries_and_keys_are_the_ones_the_model_attends_with():
     model = tiny_encoder(num_hidden_layers=2).eval()
     record_attention(model)
