@@ -217,13 +217,16 @@ def main(system: str, task: str) -> str:
     compiled = read_param("torch_compile", bool)
     task_file = read_task(task, TaskFile)
     encoder = Path("models/intermediate") / system / task
-    num_layers = load_config(Path("models/teacher") / task).num_hidden_layers
+    teacher, layers, inputs = Path("models/teacher") / task, list[int](), [encoder]
+    if phase.reads_teacher:
+        depths = (load_config(folder).num_hidden_layers for folder in (encoder, teacher))
+        layers, inputs = teacher_layers(layer_map, *depths), [encoder, teacher]
     of = Output(
         task=task,
         encoder=encoder,
         settings=read_section("prediction_distill", PredictionDistillSettings),
         loss=loss,
-        layers=teacher_layers(layer_map, load_config(encoder).num_hidden_layers, num_layers),
+        layers=layers,
         max_length=task_file.max_length,
         by_default=task_file.prediction_data,
     )
@@ -235,7 +238,7 @@ def main(system: str, task: str) -> str:
         checkpoints=checkpoints_folder(
             "prediction_distill",
             read,
-            [encoder, of.scored, of.augmented, of.task_folder, of.teacher],
+            [*inputs, of.scored, of.augmented, of.task_folder],
         ),
         seed=seed,
         dtype=autocast_dtype(precision),

@@ -26,7 +26,7 @@ from tests.test_training import (
     tiny_classifier,
     weights_of,
 )
-from tinybert.classifier import best_of_grid
+from tinybert.classifier import Point, best_of_grid, schedule_name
 from tinybert.distillation import Distillation
 from tinybert.listeners import Ended, Row, Started, announce, listening
 from tinybert.schedule import Run
@@ -170,8 +170,7 @@ def test_a_grid_is_one_child_run_with_its_points_apart_and_the_winners_curves(st
     live = sender(store, tmp_path)
     with listening(live):
         _, history, _ = best_of_grid(
-            [slow, SCHEDULE],
-            fine_tuning,
+            [Point(schedule_name(each), each, fine_tuning) for each in (slow, SCHEDULE)],
             rows_of(),
             lambda student: lambda: {"accuracy": next(scores)},
             how,

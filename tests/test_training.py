@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.models import VOCABULARY, tiny_classifier, tiny_encoder
-from tinybert.classifier import best_of_grid
+from tinybert.classifier import Point, best_of_grid, schedule_name
 from tinybert.distillation import Distillation
 from tinybert.encoded import Blocks, EncodedRows
 from tinybert.errors import InputError
@@ -227,7 +227,8 @@ def test_a_finished_point_of_a_grid_is_not_trained_again(tmp_path):
         def evaluate_model(student):
             return lambda: {"accuracy": next(student.parameters()).abs().mean().item()}
 
-        return best_of_grid(schedules, make_model, rows_of(), evaluate_model, run_in(folder))
+        points = [Point(schedule_name(each), each, make_model) for each in schedules]
+        return best_of_grid(points, rows_of(), evaluate_model, run_in(folder))
 
     expected = grid(tmp_path / "whole", dies=False)
     with pytest.raises(KilledError):

@@ -114,6 +114,12 @@ class OutputPhase(Settings):
         own = {name: getattr(self, name) for name in names}
         return profile.model_copy(update={k: v for k, v in own.items() if v is not None})
 
+    @property
+    def reads_teacher(self) -> bool:
+        """Whether the fine-tuned teacher itself is needed, beside its stored logits."""
+        later = self.then is not None and self.then.reads_teacher
+        return self.classifier == "teacher" or "patient" in self.terms or later
+
     def choices(self) -> list[Choice]:
         """Return every combination of soft share, temperature and patient weight."""
         return [
