@@ -21,6 +21,7 @@ from tinybert.errors import InputError
 from tinybert.outputs import disk_space_guard
 from tinybert.processes import die_with_parent, rank
 
+PARENT = os.getppid()  # read before what takes seconds to import, while a parent may be killed
 NAMES = (
     "fetch_teacher",
     "prepare_corpus",
@@ -56,7 +57,7 @@ def run(main: Callable[..., str]) -> None:
     """
     started = time.monotonic()
     name = Path(sys.argv[0]).stem
-    die_with_parent()
+    die_with_parent(PARENT)
     quieten_libraries()
     if rank():
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115  (open to the end)

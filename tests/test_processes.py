@@ -1,5 +1,10 @@
 """Several processes: their parts make up the whole, and only the first one writes."""
 
+import subprocess
+import sys
+import time
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -155,3 +160,28 @@ def test_what_another_process_than_the_first_writes_is_thrown_away(monkeypatch, 
     assert list(tmp_path.iterdir()) == []
     assert not folder.exists()
     assert not file.exists()
+
+
+def test_a_process_whose_parent_died_while_it_was_starting_ends(tmp_path):
+    # The first one starts the second and dies; the second asks to die with it only afterwards.
+    done = tmp_path / "done"
+    second = (
+        "import os, sys, time; parent = os.getppid(); print('started', flush=True); time.sleep(1);"
+        "from tinybert.processes import die_with_parent; die_with_parent(parent);"
+        f"open({str(done)!r}, 'w')"
+    )
+    first = (
+        "import subprocess, sys;"
+        f"child = subprocess.Popen([sys.executable, '-c', {second!r}], stdout=subprocess.PIPE);"
+        "child.stdout.readline(); print(child.pid)"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", first], capture_output=True, text=True, check=True
+    )
+    child = int(found.stdout)
+    deadline = time.monotonic() + 20
+    while Path(f"/proc/{child}/status").exists() and time.monotonic() < deadline:
+        if "State:\tZ" in Path(f"/proc/{child}/status").read_text():
+            break
+        time.sleep(0.05)
+    assert not done.exists()

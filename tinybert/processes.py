@@ -18,10 +18,16 @@ LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 PR_SET_PDEATHSIG = 1
 
 
-def die_with_parent() -> None:
-    """Ask Linux to end this process when its parent dies, lest a second run starts beside it."""
+def die_with_parent(parent: int) -> None:
+    """Ask Linux to end this process when its parent dies, lest a second run starts beside it.
+
+    Args:
+        parent: The parent's number when this process began: it may have died since.
+    """
     if LIBC is not None:
         LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:
+            signal.raise_signal(signal.SIGTERM)
 
 
 def rank() -> int:
