@@ -94,10 +94,10 @@ bench: install ## Measure speed and memory: [GLUE_DIR=folder] [CORPUS=folder] [S
 	python -m benchmarks $(SUBJECTS) --shapes $(SHAPES) $(if $(GLUE_DIR),--glue "$(GLUE_DIR)") $(if $(CORPUS),--corpus "$(CORPUS)")
 
 test: install ## Run the tests that take seconds
-	python -m pytest
+	OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadfile
 
 test-all: install ## Run every test, the real `dvc repro` included
-	python -m pytest -m "slow or not slow"
+	OMP_NUM_THREADS=1 python -m pytest -m "slow or not slow"
 
 check: install ## Lint, format, types, params and dvc.yaml
 	ruff check .
