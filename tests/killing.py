@@ -94,7 +94,9 @@ def _main(folder: Path, stage: Stage, dies: Moment | None, log: Path) -> None:
     sys.addaudithook(hook)
     if isinstance(dies, float):
         threading.Timer(dies, os.kill, (os.getpid(), signal.SIGKILL)).start()
-    importlib.import_module("stages").run(module.main)
+    stages = importlib.import_module("stages")
+    stages.PARENT = os.getppid()  # imported before the fork, by another process
+    stages.run(module.main)
     log.write_text(json.dumps(events))
     os._exit(0)  # a timer may still wait
 

@@ -33,7 +33,7 @@ from tinybert.errors import InputError
 
 @pytest.fixture(scope="session")
 def server():
-    with prefect_test_harness():
+    with prefect_test_harness(server_startup_timeout=180):  # seconds; 30 beside other tests
         yield
 
 
