@@ -15,6 +15,7 @@ from tinybert.classifier import (
     Point,
     best_of_grid,
     dev_scores,
+    dev_split,
     finetuned_classifier,
     new_classifier,
     schedule_name,
@@ -50,10 +51,11 @@ def finetune_teacher(
         model = new_classifier(pretrained, info, how.seed)
         return Distillation(model, {"label": 1.0}, regression=info.kind == "regression")
 
+    dev = dev_split(task_folder, tokenizer, max_length)
     model, history, _ = best_of_grid(
         [Point(schedule_name(each), each, make_model) for each in settings.schedules()],
         encode_split(read_split(task_folder, TRAIN), tokenizer, max_length),
-        lambda model: dev_scores(model, tokenizer, task_folder, info, max_length, how.dtype),
+        lambda model: dev_scores(model, dev, info, how.dtype),
         how,
     )
     return model, history

@@ -25,6 +25,7 @@ from tinybert.classifier import (
     Point,
     best_of_grid,
     dev_scores,
+    dev_split,
     finetuned_classifier,
     new_classifier,
     schedule_name,
@@ -40,7 +41,7 @@ from tinybert.precision import Precision, autocast_dtype
 from tinybert.schedule import Run
 from tinybert.settings import read_param, read_section, read_system, read_task
 from tinybert.systems import Choice, Grid, OutputPhase
-from tinybert.tasks import DEV, TRAIN, TaskFile, read_info, read_split
+from tinybert.tasks import TRAIN, TaskFile, read_info, read_split
 from tinybert.teacher import Teacher
 from tinybert.teacher_logits import first_rows, read_logits
 from tinybert.terms import TEACHER_OUTPUT_TERMS
@@ -181,13 +182,13 @@ def prediction_distill(
     teacher = Teacher(load_classifier(of.teacher), how.dtype) if with_teacher else None
     rows = training_rows(phase, of, tokenizer)
     grid = points(phase, of, start, teacher, info.kind == "regression")
-    dev = encode_split(read_split(of.task_folder, DEV), tokenizer, of.max_length)
+    dev = dev_split(of.task_folder, tokenizer, of.max_length)
     schedules, pad = [point.schedule for point in grid], tokenizer.pad_token_id or 0
-    doctor().training(grid[0].make_model(), rows, pad, schedules, how, len(dev.ids))
+    doctor().training(grid[0].make_model(), rows, pad, schedules, how, len(dev.rows.ids))
     student, history, choice = best_of_grid(
         grid,
         rows,
-        lambda model: dev_scores(model, tokenizer, of.task_folder, info, of.max_length, how.dtype),
+        lambda model: dev_scores(model, dev, info, how.dtype),
         how,
     )
     done = f"from {len(rows):,} rows, {choice} {info.metrics[0]}"

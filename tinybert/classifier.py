@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
 from tinybert.checkpoints import load_classifier
@@ -101,18 +102,24 @@ def _reorder_outputs(model: PreTrainedModel, order: list[int]) -> None:
         linear.bias.copy_(linear.bias[order].clone())
 
 
+class DevSplit(NamedTuple):
+    """A task's dev split, encoded once for all models that are scored on it."""
+
+    rows: EncodedRows
+    gold: NDArray[Any]
+
+
+def dev_split(task_folder: Path, tokenizer: Any, max_length: int) -> DevSplit:
+    """Read and encode the dev split of a prepared task."""
+    frame = read_split(task_folder, DEV)
+    return DevSplit(encode_split(frame, tokenizer, max_length), frame["label"].to_numpy())
+
+
 def dev_scores(
-    model: PreTrainedModel,
-    tokenizer: Any,
-    task_folder: Path,
-    info: TaskInfo,
-    max_length: int,
-    dtype: torch.dtype | None,
+    model: PreTrainedModel, dev: DevSplit, info: TaskInfo, dtype: torch.dtype | None
 ) -> Evaluate:
     """Return a function that scores the model, as it is then, on the dev split."""
-    frame = read_split(task_folder, DEV)
-    rows, gold = encode_split(frame, tokenizer, max_length), frame["label"].to_numpy()
-    return lambda: scores(predict_logits(model, rows, dtype), gold, info)
+    return lambda: scores(predict_logits(model, dev.rows, dtype), dev.gold, info)
 
 
 class Point(NamedTuple):
