@@ -95,6 +95,12 @@ def make_pipeline(folder: Path) -> Path:
         for name in names:
             (folder / "params" / kind / f"{name}.yaml").write_text("size: 1\n")
     (folder / ".gitignore").write_text("/out\n/ran\n__pycache__/\n")
+    commit_as_repository(folder)
+    return folder
+
+
+def commit_as_repository(folder: Path) -> None:
+    """Make a folder a repository of git and DVC, with all that is in it committed."""
     for command in (
         ["git", "init", "-q"],
         ["git", "config", "user.email", "test@example.org"],
@@ -106,7 +112,6 @@ def make_pipeline(folder: Path) -> Path:
         ["git", "commit", "-qm", "start"],
     ):
         subprocess.run(command, cwd=folder, check=True, capture_output=True)
-    return folder
 
 
 def set_params(folder: Path, **changes: object) -> None:

@@ -1,10 +1,10 @@
 """A DVC pipeline with the project's phases, each a line of text, for ablations."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import yaml
+
+from tests.flows.small_pipeline import commit_as_repository
 
 WORK = '''"""python -m stages.work STAGE OUTPUT INPUT..."""
 import json, os, pathlib, sys
@@ -142,17 +142,7 @@ def make_study(folder: Path) -> Path:
         (folder / name).write_text(yaml.safe_dump(values, sort_keys=False))
     ignored = ["/out", "/ran", "__pycache__/", "/reports/ablation", "/data/raw/*/*", "!.gitkeep"]
     (folder / ".gitignore").write_text("\n".join([*ignored, "/mlflow.db*", "/mlartifacts", ""]))
-    for command in (
-        ["git", "init", "-q"],
-        ["git", "config", "user.email", "test@example.org"],
-        ["git", "config", "user.name", "test"],
-        [sys.executable, "-m", "dvc", "init", "-q"],
-        [sys.executable, "-m", "dvc", "config", "core.analytics", "false"],
-        [sys.executable, "-m", "dvc", "config", "core.autostage", "false"],
-        ["git", "add", "-A"],
-        ["git", "commit", "-qm", "start"],
-    ):
-        subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    commit_as_repository(folder)
     return folder
 
 
