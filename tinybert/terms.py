@@ -1,6 +1,6 @@
 """The terms of a phase by name, computed from one pass of student and teacher."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Literal, cast
 
 import torch
@@ -52,7 +52,12 @@ COUNTED: dict[Term, int] = {
 ATTENTION_TERMS: frozenset[Term] = frozenset({"attention", "attention_probs"})
 PROJECTED_TERMS: frozenset[Term] = frozenset({"hidden", "embedding"})
 EQUAL_WIDTH_TERMS: frozenset[Term] = frozenset({"cosine", "patient"})
-TEACHER_OUTPUT_TERMS: frozenset[Term] = frozenset({"mlm_kl", "prediction", "kl"})
+# Terms that compare a classifier's logits with the teacher's.
+TEACHERS_LOGITS: dict[Term, Callable[[Tensor, Tensor, float], Tensor]] = {
+    "prediction": prediction_loss,
+    "kl": kl_loss,
+}
+TEACHER_OUTPUT_TERMS: frozenset[Term] = frozenset({"mlm_kl", *TEACHERS_LOGITS})
 LAYER_TERMS = ATTENTION_TERMS | PROJECTED_TERMS | EQUAL_WIDTH_TERMS
 LayerPair = tuple[int, int]  # (m, g(m)), counted from 1
 
@@ -131,18 +136,13 @@ def output_terms(
     """Return the terms of logits; of a regression's scores, squared errors."""
     terms: dict[Term, Tensor] = {}
     logits_S, logits_T = cast(Tensor, student.logits), cast(Tensor, teacher.logits)
-    if "prediction" in names:
-        terms["prediction"] = (
-            regression_loss(logits_S[:, 0], logits_T[:, 0])
-            if regression
-            else prediction_loss(logits_S, logits_T, temperature)
-        )
-    if "kl" in names:
-        terms["kl"] = (
-            regression_loss(logits_S[:, 0], logits_T[:, 0])
-            if regression
-            else kl_loss(logits_S, logits_T, temperature)
-        )
+    for name, loss in TEACHERS_LOGITS.items():
+        if name in names:
+            terms[name] = (
+                regression_loss(logits_S[:, 0], logits_T[:, 0])
+                if regression
+                else loss(logits_S, logits_T, temperature)
+            )
     if "label" in names:
         labels = batch["labels"]
         terms["label"] = (
