@@ -1,12 +1,13 @@
 import math
+import re
 from pathlib import Path
 
 import pytest
 
 from tinybert.errors import InputError
-from tinybert.task_labels import encoder, label_names, label_text
+from tinybert.task_labels import encoder, label_names
 from tinybert.task_tables import Table
-from tinybert.tasks import Columns, Files, TaskFile
+from tinybert.tasks import Columns, Files, TaskFile, label_text
 
 
 def task(**settings: object) -> TaskFile:
@@ -111,3 +112,63 @@ def test_each_task_file_of_the_project_is_valid() -> None:
     for file in files:
         assert file.read_text(encoding="utf-8").startswith("# ")
         assert parse(TaskFile, read_yaml(file), str(file)).description
+
+
+def task_problems(text: str) -> list[str]:
+    """Return what is wrong with a task's file of these further lines."""
+    import yaml
+
+    from tinybert.settings import parse
+
+    whole = "files: {train: t.csv}\ncolumns: {sentence1: text, label: topic}\n" + text
+    with pytest.raises(InputError) as caught:
+        parse(TaskFile, yaml.safe_load(whole), "reviews.yaml")
+    return list(caught.value.problems)
+
+
+@pytest.mark.parametrize(
+    ("labels", "words", "expected"),
+    [
+        ([0, 1], {}, ["0", "1"]),
+        ([10, "-2"], {}, ["10", "-2"]),
+        (["bad", "good"], {0: "bad", 1: "good"}, ["bad", "good"]),
+    ],
+)
+def test_whole_numbers_in_a_task_file_are_their_text(labels, words, expected) -> None:
+    found = task(labels=labels, label_words=words)
+    assert found.labels == expected
+    assert found.label_words == {str(word): name for word, name in words.items()}
+
+
+@pytest.mark.parametrize(
+    ("line", "got", "right"),
+    [
+        ("labels: [false, maybe]", "labels.0: is no text to YAML, got False", "write 'no' (or"),
+        ("labels: [maybe, true]", "labels.1: is no text to YAML, got True", "write 'yes' (or"),
+        ("labels: [a, null]", "labels.1: is no text to YAML, got None", "write 'null' in quotes"),
+        ("labels: [a, 1.5]", "got 1.5", "write '1.5' in quotes"),
+        ("labels: [a, 2020-01-31]", "got 2020-01-31", "write '2020-01-31' in quotes"),
+        ("label_words: {false: a, x: b}", "got False", "write 'no' (or 'false', 'off') in quotes"),
+        ("label_words: {x: true, y: b}", "got True", "write 'yes' (or 'true', 'on') in quotes"),
+        ("label_words: {0: a, '0': b}", "got two for 0", "keep one"),
+        ("labels: [a, ' a']", "got ['a', ' a']", "space around a name does not count"),
+        ("labels: [1, '1.0']", "got ['1', '1.0']", "1.0 is 1"),
+    ],
+)
+def test_what_yaml_makes_of_unquoted_words_is_refused_with_the_quotes(line, got, right) -> None:
+    (problem,) = task_problems(line)
+    assert got in problem
+    assert right in problem
+
+
+def test_columns_of_a_task_must_be_different_and_text() -> None:
+    from tinybert.settings import parse
+
+    for columns, expected in (
+        ({"sentence1": "text", "label": "text"}, "must name different columns, got text, text"),
+        ({"sentence1": "text", "label": True}, "write 'yes' (or 'true', 'on') in quotes"),
+    ):
+        with pytest.raises(InputError, match=re.escape(expected)):
+            parse(TaskFile, {"files": {"train": "t.csv"}, "columns": columns}, "reviews.yaml")
+    parsed = Columns.model_validate({"sentence1": 0, "label": 1})
+    assert (parsed.sentence1, parsed.label) == ("0", "1")

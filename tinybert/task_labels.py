@@ -1,27 +1,13 @@
 """Number a task's labels by their names, whatever a file writes for them."""
 
 import math
-import re
 from collections.abc import Callable
 
 from tinybert.errors import InputError
 from tinybert.task_tables import Table
-from tinybert.tasks import TaskFile
+from tinybert.tasks import TaskFile, label_text
 
 Encoder = Callable[[object], tuple[float | int, str | None]]
-
-
-def label_text(value: object) -> str | None:
-    """Return what a label is called, the same for 1, 1.0, "1.0" and " 1 "; None for no label.
-
-    A reader of tables may have turned whole numbers into decimal ones, and true into True.
-    """
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return None
-    text = str(value).strip()
-    if re.fullmatch(r"[+-]?\d+\.0+", text):
-        text = text.split(".")[0]
-    return text.lower() if text in ("True", "False", "TRUE", "FALSE") else text or None
 
 
 def label_names(task: TaskFile, train: Table) -> list[str]:

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from tinybert.errors import InputError
 from tinybert.glue_files import is_labelled
 from tinybert.stratified import stratified_sample
-from tinybert.task_labels import Encoder, encoder, label_names, label_text
+from tinybert.task_labels import Encoder, encoder, label_names
 from tinybert.task_tables import Table, listed
-from tinybert.tasks import DEV, TRAIN, MetricName, TaskFile, TaskInfo
+from tinybert.tasks import DEV, TRAIN, MetricName, TaskFile, TaskInfo, label_text
 
 WITHHELD = "-1"  # what the hub writes where a test label is kept back
 DEV_SHARE = 10  # one row in ten is set aside where there is no dev split

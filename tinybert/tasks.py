@@ -7,11 +7,14 @@ float64 for regression), and `task.json`, a `TaskInfo`.
 """
 
 import json
+import math
+import re
+from datetime import date
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import pandas as pd
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from tinybert.errors import InputError
 from tinybert.settings import Settings, parse
@@ -22,6 +25,35 @@ SplitName = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]  # it becomes a file'
 TRAIN = "train"
 DEV = "dev"
 REGRESSION_METRICS = {"pearson", "spearman"}
+
+
+# What YAML 1.1 makes of words that people write without quotes.
+UNQUOTED = {True: "'yes' (or 'true', 'on')", False: "'no' (or 'false', 'off')", None: "'null'"}
+
+
+def label_text(value: object) -> str | None:
+    """Return what a label is called, the same for 1, 1.0, "1.0" and " 1 "; None for no label.
+
+    A reader of tables may have turned whole numbers into decimal ones, and true into True.
+    """
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return None
+    text = str(value).strip()
+    if re.fullmatch(r"[+-]?\d+\.0+", text):
+        text = text.split(".")[0]
+    return text.lower() if text in ("True", "False", "TRUE", "FALSE") else text or None
+
+
+def _as_text(value: object) -> object:
+    """Take a whole number for its text; refuse what YAML has made of another unquoted word."""
+    if isinstance(value, bool) or value is None:
+        raise ValueError(f"is no text to YAML, got {value}; write {UNQUOTED[value]} in quotes")
+    if isinstance(value, float | date):
+        raise ValueError(f"is no text to YAML, got {value}; write '{value}' in quotes")
+    return str(value) if isinstance(value, int) else value
+
+
+Text = Annotated[str, BeforeValidator(_as_text)]
 
 
 class Files(Settings):
@@ -58,9 +90,16 @@ class Rows(Settings):
 class Columns(Settings):
     """Which column holds what. A single-sentence task has no `sentence2`."""
 
-    sentence1: str
-    sentence2: str | None = None
-    label: str
+    sentence1: Text
+    sentence2: Text | None = None
+    label: Text
+
+    @model_validator(mode="after")
+    def _differ(self) -> "Columns":
+        names = [name for name in (self.sentence1, self.sentence2, self.label) if name is not None]
+        if len(set(names)) < len(names):
+            raise ValueError(f"must name different columns, got {', '.join(names)}; correct one")
+        return self
 
 
 class TaskFile(Settings):
@@ -74,8 +113,8 @@ class TaskFile(Settings):
     rows: Rows | None = None  # of an embedded task
     columns: Columns
     kind: Kind = "classification"
-    labels: list[str] | None = None  # None: the sorted values of the training set
-    label_words: dict[str, str] = Field(default={})  # a file's word for a label -> its name
+    labels: list[Text] | None = None  # None: the sorted values of the training set
+    label_words: dict[Text, Text] = Field(default={})  # a file's word for a label -> its name
     bad_rows: Literal["refuse", "drop"] = "refuse"  # drop: counted and printed
     metrics: list[MetricName] = Field(default=[], max_length=4)  # the first one selects
     max_length: int = Field(default=128, ge=8, le=512)  # word pieces
@@ -99,12 +138,27 @@ class TaskFile(Settings):
             )
         return self
 
+    @field_validator("label_words", mode="before")
+    @classmethod
+    def _words_differ(cls, words: Any) -> Any:
+        """Refuse words that a table's labels cannot tell apart, such as 1 and "1"."""
+        if isinstance(words, dict):
+            names: dict[str | None, object] = {}
+            for word, name in words.items():
+                if names.setdefault(label_text(word), name) != name:
+                    raise ValueError(f"must give each word one name, got two for {word}; keep one")
+        return words
+
     @model_validator(mode="after")
     def _labels_fit(self) -> "TaskFile":
         if self.kind == "regression" and (self.labels or self.label_words):
             raise ValueError("a regression task has no labels, got some; remove them")
-        if self.labels is not None and (len(set(self.labels)) < max(2, len(self.labels))):
-            raise ValueError(f"labels must be two or more different names, got {self.labels}; mend")
+        names = {label_text(name) for name in self.labels or []}
+        if self.labels is not None and (len(names - {None}) < max(2, len(self.labels))):
+            raise ValueError(
+                f"labels must be two or more different names, got {self.labels}; mend them "
+                f"(space around a name does not count, and 1.0 is 1)"
+            )
         strange = set(self.label_words.values()) - set(self.labels or self.label_words.values())
         if strange:
             raise ValueError(
