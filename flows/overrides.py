@@ -1,6 +1,5 @@
 """Change params files for one run, as `dvc exp run -S` takes the changes, and put them back."""
 
-import json
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -95,6 +94,19 @@ def _require_known_keys(path: Path, file: str, changes: list[str]) -> None:
         section: object = values
         for part in key.split("."):
             if not isinstance(section, dict) or part not in section:
-                known = json.dumps(sorted(section)) if isinstance(section, dict) else "none"
-                raise InputError(f"overrides: unknown key in {file}, got {key!r}; known: {known}")
+                known = ", ".join(map(str, section)) if isinstance(section, dict) else "none"
+                elsewhere = _where(path, key) if file == str(PARAMS) else None
+                cure = f"write {elsewhere}" if elsewhere else f"known: {known}"
+                raise InputError(f"overrides: unknown key in {file}, got {key!r}; {cure}")
             section = section[part]
+
+
+def _where(params: Path, key: str) -> str | None:
+    """Return a key that params.yaml lacks with the file that has it, if its profile does."""
+    profile = f"params/profiles/{read_yaml(params).get('profile')}.yaml"
+    section: object = (
+        read_yaml(params.parent / profile) if (params.parent / profile).is_file() else None
+    )
+    for part in key.split("."):
+        section = section.get(part) if isinstance(section, dict) else None
+    return f"{profile}:{key}" if section is not None else None

@@ -286,7 +286,8 @@ def ablation(
 
 def experiment_name(key: str, value: Any) -> str:
     """Return a DVC experiment's name for one value of a sweep."""
-    plain = re.sub(r"[^A-Za-z0-9._]+", "-", f"{key.rpartition(':')[2]}={value}")
+    # A minus stays, so that -1 and 1 have names of their own.
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", f"{key.rpartition(':')[2]}={value}")
     return plain.strip("-.")
 
 

@@ -49,6 +49,7 @@ def main(key: str = "", values: str = "", via: str = "dvc") -> None:
     require_via(via, "sweep")
     root = Path.cwd()
     asked = [Asked(experiment_name(key, value), [f"{key}={value}"]) for value in chosen]
+    require_names_of_their_own(asked)
     require_valid(root, asked, queued=via == "dvc")
     if via == "prefect":
         run_with_prefect(key, chosen)
@@ -58,6 +59,21 @@ def main(key: str = "", values: str = "", via: str = "dvc") -> None:
     print_experiments(sweep_table(experiments, key, [each.name for each in asked]))
     call(sys.executable, "-m", "stages.track", "compare", key)
     require_all_done(asked, experiments)
+
+
+def require_names_of_their_own(asked: Sequence[Asked]) -> None:
+    """Check that no experiment would take the place of another."""
+    by_name: dict[str, list[str]] = {}
+    for each in asked:
+        by_name.setdefault(each.name, []).extend(each.overrides)
+    problems = [
+        f"sweep: VALUES: one experiment cannot be two, got {' and '.join(same)} for {name}; give "
+        "each value once"
+        for name, same in by_name.items()
+        if len(same) > 1
+    ]
+    if problems:
+        raise InputError(*problems)
 
 
 def split_values(values: str) -> list[str]:

@@ -112,7 +112,7 @@ def test_wrong_names_and_values_are_refused(workspace, capsys, monkeypatch, key,
 def test_a_params_file_that_is_no_yaml_is_refused(workspace, capsys, monkeypatch):
     Path("params.yaml").write_text("profile: [demo\n")
     (line,) = refused(capsys, monkeypatch, "prepare_corpus")
-    assert "params.yaml: not valid YAML" in line
+    assert "params.yaml:2: not valid YAML" in line
 
 
 @pytest.mark.parametrize(

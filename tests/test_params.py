@@ -7,7 +7,7 @@ import pytest
 from stages._check_params import ParamsFile, _check_profile
 from tests.workspace import ROOT, read_yaml
 from tinybert.errors import InputError
-from tinybert.settings import parse, read_param, read_section
+from tinybert.settings import Settings, parse, read_param, read_section
 from tinybert.systems import Grid, OutputPhase, SystemFile
 from tinybert.tasks import TaskFile
 
@@ -107,3 +107,56 @@ def test_numbers_are_read_as_numbers():
     # YAML 1.1 takes 5e-5 for a string; the closed schema refuses it instead of training with it.
     with pytest.raises(InputError, match=r"learning_rates\.0: wrong value, got '5e-5'"):
         parse(Grid, {**paper("prediction_distill"), "learning_rates": ["5e-5"]}, "p.yaml: x")
+
+
+class _Values(Settings):
+    number: float = 0.0
+    count: int = 0
+    switch: bool = False
+    text: str = ""
+
+
+@pytest.mark.parametrize("text", ["1e-5", "5e-05", "2.0E-5", "5e-5", "0.00005"])
+def test_small_numbers_of_a_file_are_numbers(tmp_path, text):
+    file = tmp_path / "profile.yaml"
+    file.write_text(f"number: {text}\n")
+    assert parse(_Values, read_yaml(file), "p").number == float(text)
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("number: '5e-5'", "p: number: wrong value, got '5e-5'; Input should be a valid number: "),
+        ("number: '5e-5'", "write 5e-5 without quotes"),
+        ("number: 0,5", "write 0.5"),
+        ("count: 1_000", "write 1000"),
+        ("count: 1,000,000", "write 1000000"),
+        ("count: 010", "write 10"),
+        ("count: 1.5", "valid integer"),
+        ("number: .nan", "finite number"),
+        ("number: 1e400", "finite number"),
+        ("count:", "write one after the colon"),
+        ("switch: yes", "write true or false"),
+        ("switch: 'true'", "write true or false, without quotes"),
+        ("text: 2024", "got 2024; Input should be a valid string: write it in quotes"),
+        ("text: true", "write it in quotes"),
+        ("text: 1e5", "write it in quotes"),
+        ("text: null", "in quotes if it is the word null"),
+        ("1: x", "p: 1: unknown key"),
+        ("true: x", "unknown key"),
+        ("null: x", "p: None: unknown key"),
+    ],
+)
+def test_what_yaml_took_for_something_else_is_refused_with_what_to_write(tmp_path, line, expected):
+    file = tmp_path / "profile.yaml"
+    file.write_text(f"{line}\n")
+    with pytest.raises(InputError) as caught:
+        parse(_Values, read_yaml(file), "p")
+    (problem,) = caught.value.problems
+    assert expected in problem
+
+
+def test_a_long_wrong_value_is_shown_in_part(tmp_path):
+    with pytest.raises(InputError) as caught:
+        parse(_Values, {"count": "x" * 100_000}, "p")
+    assert len(str(caught.value)) < 500

@@ -143,6 +143,8 @@ def test_a_run_is_named_by_its_profile_and_by_what_differs_from_the_commit(tmp_p
     git(tmp_path, "add", "-A")
     git(tmp_path, "commit", "-qm", "start")
     assert run_name("tiny", same, tmp_path) == "tiny"
+    written_otherwise = same | {"loss.attn_weight": "1", "loss.t": "1e0"}
+    assert run_name("tiny", written_otherwise, tmp_path) == "tiny"
     changed = same | {"loss.attn_weight": "0.5", "profile.augment.num_copies": "2"}
     assert run_name("tiny", changed, tmp_path) == "tiny loss.attn_weight=0.5 augment.num_copies=2"
     inside = tmp_path / "inside"  # a project in a folder of a repository

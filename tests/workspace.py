@@ -8,6 +8,7 @@ import numpy as np
 import yaml
 
 from tests.models import WORDS, save_pretrained
+from tinybert.settings import read_yaml
 
 ROOT = Path(__file__).parent.parent
 NOUNS = ["cat", "dog", "bird", "roof", "tree", "house", "river"]
@@ -104,12 +105,6 @@ def write_scores(file: Path, num_rows: int) -> None:
     one, two = sentences(num_rows, 3), sentences(num_rows, 4)
     rows = [f"{a}\t{b}\t{i % 11 / 2}" for i, (a, b) in enumerate(zip(one, two, strict=True))]
     file.write_text("one\ttwo\tscore\n" + "\n".join(rows) + "\n")
-
-
-def read_yaml(file: Path) -> dict[str, Any]:
-    """Read a YAML file."""
-    values: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
-    return values
 
 
 def write_yaml(file: Path, values: dict[str, Any]) -> None:

@@ -1,21 +1,25 @@
-"""Read params.yaml and params/*/*.yaml: closed schemas, every problem of a file at once.
+"""Check params.yaml and params/*/*.yaml: closed schemas, every problem of a file at once.
 
 A stage reads with literal keys (`read_param("loss.attn_weight", float)`), because a test compares
 them with the `params` that dvc.yaml declares for that stage.
 """
 
 import difflib
+import re
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
-import yaml
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from tinybert.errors import InputError
+from tinybert.yaml_reader import is_text, read_yaml
+
+__all__ = ["read_yaml"]  # beside what is defined here
 
 T = TypeVar("T")
 
 PARAMS = Path("params.yaml")
+MOST_SHOWN = 200  # characters of a wrong value
 
 
 class Settings(BaseModel):
@@ -75,27 +79,6 @@ def named_file(folder: str, name: str) -> Path:
     return file
 
 
-def read_yaml(file: Path) -> dict[str, Any]:
-    """Read a YAML mapping, without running anything it may name.
-
-    Raises:
-        InputError: The file is missing, no UTF-8, no YAML, or no mapping.
-    """
-    try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(
-            f"{file}: cannot be read, got {error.strerror}; restore it from git"
-        ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{file}: not valid YAML, got {reason}; mend that place") from error
-    if not isinstance(values, dict):
-        found = type(values).__name__
-        raise InputError(f"{file}: must hold keys and values, got {found}; write `key: value`")
-    return values
-
-
 def select(values: dict[str, Any], key: str, file: Path) -> Any:
     """Return the value at a dotted key.
 
@@ -136,7 +119,7 @@ def _fields(kind: Any) -> dict[str, Any]:
 def _line(place: str, item: dict[str, Any], known: dict[str, Any]) -> str:
     path = ".".join(map(str, item["loc"]))
     where = f"{place}.{path}" if ": " in place and path else f"{place}: {path}" if path else place
-    if item["type"] == "extra_forbidden":
+    if item["type"] in ("extra_forbidden", "invalid_key"):
         key = str(item["loc"][-1])
         siblings = _siblings(known, item["loc"])
         near = difflib.get_close_matches(key, siblings, n=1)
@@ -147,7 +130,37 @@ def _line(place: str, item: dict[str, Any], known: dict[str, Any]) -> str:
     message = str(item["msg"]).removeprefix("Value error, ")
     if item["type"] == "value_error" and "; " in message:
         return f"{where}: {message}"
-    return f"{where}: wrong value, got {item['input']!r}; {message}"
+    return f"{where}: wrong value, got {_shown(item['input'])}; {message}{_cure(item)}"
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."
+
+
+def _cure(item: dict[str, Any]) -> str:
+    """Return what to write instead, where YAML took a word for something else than was meant."""
+    kind, value = str(item["type"]), item["input"]
+    if kind == "string_type" and value is None:
+        return ": write a text, in quotes if it is the word null"
+    if kind == "string_type" and isinstance(value, bool | int | float):
+        return ": write it in quotes"
+    if kind.startswith(("int_", "float_", "bool_", "finite_")) and isinstance(value, str):
+        return _number_cure(value, kind)
+    if kind.startswith(("int_", "float_", "bool_")) and value is None:
+        return ": write one after the colon"
+    return ""
+
+
+def _number_cure(text: str, kind: str) -> str:
+    if kind.startswith("bool_"):
+        return ": write true or false, without quotes"
+    stripped = text.strip()
+    if not is_text(stripped):
+        return f": write {stripped} without quotes"
+    plain = re.sub(r"[_ ]|(?<=\d),(?=\d{3}\b)", "", stripped).replace(",", ".")
+    plain = re.sub(r"^([-+]?)0+(?=\d)", r"\1", plain)
+    return "" if is_text(plain) else f": write {plain}"
 
 
 def _siblings(known: dict[str, Any], loc: tuple[Any, ...]) -> list[str]:

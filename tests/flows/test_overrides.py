@@ -1,10 +1,10 @@
 """Overrides are those of `dvc exp run -S`; params files are as before afterwards."""
 
 import pytest
-import yaml
 
 from flows.overrides import KEPT, params_changed, put_back
 from tinybert.errors import InputError
+from tinybert.settings import read_yaml
 
 PARAMS = "# What people sweep.\nseed: 1 # the seed\nloss:\n  attn_weight: 1.0\ntasks: [a, b]\n"
 
@@ -19,7 +19,7 @@ def root(tmp_path):
 
 
 def read(file):
-    return yaml.safe_load(file.read_text())
+    return read_yaml(file)
 
 
 def test_values_change_during_the_block_and_are_as_before_afterwards(root):
@@ -68,7 +68,7 @@ def test_a_copy_cut_off_by_a_kill_is_not_put_back(root):
     ("override", "said"),
     [
         ("loss.attn_wieght=0.5", "unknown key in params.yaml, got 'loss.attn_wieght'"),
-        ("sede=1", 'known: ["loss", "seed", "tasks"]'),
+        ("sede=1", "known: seed, loss, tasks"),
         ("seed", "right is key=value"),
         ("params/profiles/none.yaml:a=1", "known: params.yaml, params/profiles/demo.yaml"),
         ("params/../secret.yaml:seed=1", "unknown params file"),
@@ -87,3 +87,28 @@ def test_a_wrong_override_is_refused_in_one_line_and_changes_nothing(root, overr
 def test_a_new_key_is_added_where_hydras_plus_asks_for_it(root):
     with params_changed(root, ["+loss.new=3"]):
         assert read(root / "params.yaml")["loss"]["new"] == 3
+
+
+@pytest.mark.parametrize("value", ["1e-5", "5e-05", "2.0E-5", "5e-5", "0.00005"])
+def test_small_numbers_are_numbers_however_they_are_written(root, value):
+    with params_changed(root, [f"loss.attn_weight={value}"]):
+        assert read(root / "params.yaml")["loss"]["attn_weight"] == float(value)
+
+
+def test_texts_whose_quotes_dvc_leaves_out_stay_texts(root):
+    (root / "params/profiles/demo.yaml").write_text("labels: ['no', 'yes', '010']\nsteps: 1\n")
+    with params_changed(root, ["params/profiles/demo.yaml:steps=2"]):
+        assert read(root / "params/profiles/demo.yaml")["labels"] == ["no", "yes", "010"]
+
+
+def test_a_key_of_the_profile_is_refused_with_the_file_it_is_in(root):
+    (root / "params.yaml").write_text("profile: demo\n")
+    with (
+        pytest.raises(InputError) as caught,
+        params_changed(root, ["general_distill.max_steps=5"]),
+    ):
+        pass
+    assert str(caught.value) == (
+        "overrides: unknown key in params.yaml, got 'general_distill.max_steps'; write "
+        "params/profiles/demo.yaml:general_distill.max_steps"
+    )

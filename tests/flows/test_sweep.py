@@ -76,3 +76,14 @@ def test_a_sweep_beside_a_flow_run_is_refused_and_leaves_its_params_alone(tmp_pa
         with pytest.raises(InputError, match="a flow run is in this workspace already"):
             main("loss.attn_weight", "0,1")
         assert "7" in Path("params.yaml").read_text()
+
+
+@pytest.mark.parametrize("values", ["1,1", "[a,b],[a b]"])
+def test_values_whose_experiments_would_be_one_are_refused(values):
+    with pytest.raises(InputError, match="one experiment cannot be two"):
+        main("loss.attn_weight", values)
+
+
+def test_values_of_either_sign_have_experiments_of_their_own():
+    assert experiment_name("loss.attn_weight", "-1") != experiment_name("loss.attn_weight", "1")
+    assert experiment_name("a", "5e-5") == "a-5e-5"

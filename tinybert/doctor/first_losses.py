@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-import yaml
-
 from tinybert.doctor.findings import Finding, doubt, right
+from tinybert.settings import read_yaml
 
 RANGES = Path(__file__).with_suffix(".yaml")
 SUMMED_OVER_LAYERS = frozenset({"attention", "attention_probs", "hidden"})
@@ -22,7 +21,7 @@ Range = tuple[float, float]
 
 def read_ranges(file: Path = RANGES) -> dict[str, dict[str, Range]]:
     """Return the known good ranges: phase -> term -> lowest and highest."""
-    found = yaml.safe_load(file.read_text(encoding="utf-8"))
+    found = read_yaml(file)
     return {
         phase: {term: (float(low), float(high)) for term, (low, high) in terms.items()}
         for phase, terms in found.items()

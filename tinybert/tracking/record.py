@@ -5,17 +5,17 @@ import json
 import os
 import subprocess
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from tinybert.errors import InputError
 from tinybert.results import TEACHER, Results, build_table
 from tinybert.settings import PARAMS, read_yaml
 from tinybert.tracking.histories import History
 from tinybert.tracking.models import Model
+from tinybert.yaml_reader import parse_yaml
 
 # What they read are results, with measured milliseconds among them; the state is what made these.
 SHOWING = ("model_card", "report", "track")
@@ -126,14 +126,26 @@ def run_name(profile: str, params: Mapping[str, str], folder: Path) -> str:
     changed = [
         f"{name.removeprefix(PROFILE)}={value}"
         for name, value in params.items()
-        if name != "profile" and committed.get(name, value) != value
+        if name != "profile" and not _same(committed.get(name, value), value)
     ]
     return " ".join([profile, *changed])
 
 
+def _same(one: str, other: str) -> bool:
+    """Return whether two settings are the same, as numbers too: `1` and `1.0`."""
+    if one == other:
+        return True
+    try:
+        return bool(json.loads(one) == json.loads(other))
+    except ValueError:
+        return False  # a text
+
+
 def _committed(file: Path, folder: Path) -> dict[str, Any]:
-    values = yaml.safe_load(_git(folder, "show", f"HEAD:./{file}") or "{}")
-    return values if isinstance(values, dict) else {}
+    text = _git(folder, "show", f"HEAD:./{file}")
+    with suppress(InputError):  # what was committed may have been wrong
+        return parse_yaml(text.encode(), f"{file} at HEAD") if text else {}
+    return {}
 
 
 def origin(profile: str, folder: Path) -> dict[str, str]:
