@@ -11,7 +11,13 @@ from pydantic import Field
 from transformers import AutoModelForMaskedLM
 
 from stages import run
-from tinybert.checkpoints import load_encoder, load_masked_lm, load_tokenizer, missing_weights
+from tinybert.checkpoints import (
+    load_encoder,
+    load_masked_lm,
+    load_tokenizer,
+    missing_weights,
+    require_mask,
+)
 from tinybert.encoded import Blocks
 from tinybert.evaluation import write_json
 from tinybert.fingerprint import checkpoints_folder
@@ -51,10 +57,9 @@ def fetch_teacher(
     """
     tokenizer = load_tokenizer(source)
     torch.manual_seed(how.seed)
-    model = load_masked_lm(source)
-    lacks_head = any(
-        not name.endswith("position_ids") for name in missing_weights(AutoModelForMaskedLM, source)
-    )
+    require_mask(tokenizer, source)
+    model = load_masked_lm(source, new_head=True)
+    lacks_head = any("pooler" not in name for name in missing_weights(AutoModelForMaskedLM, source))
     masked_words = MaskedWords(model, tokenizer, settings.freeze_encoder)
     held_out = min(HELD_OUT_BLOCKS, len(Blocks(corpus)) // 10)
     history = empty_history()

@@ -130,7 +130,8 @@ def main(system: str, task: str) -> str:
         with replace_file(history_file) as file:
             empty_history().to_csv(file, index=False)
         return f"passed the general student on to {folder}"
-    student, teacher = load_encoder(general), load_classifier(teacher_folder)
+    student = load_encoder(general)
+    teacher = load_classifier(teacher_folder, new_head=True)  # its layers alone are asked
     tokenizer = load_tokenizer(general)
     require_same_vocabulary(tokenizer, load_tokenizer(teacher_folder), str(general))
     layers = teacher_layers(

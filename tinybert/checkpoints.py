@@ -18,6 +18,16 @@ from transformers import (
 )
 
 from tinybert.errors import InputError
+from tinybert.weights import (
+    INDEX,
+    WEIGHTS,
+    Loaded,
+    encoder_problem,
+    lacks_head,
+    unknown_unused,
+    unwrapped_state,
+    weight_files,
+)
 
 # Text encoders with learned embeddings and bidirectional layers, which give hidden states.
 ENCODERS = frozenset(
@@ -88,13 +98,21 @@ def require_checkpoint(folder: Path) -> Path:
             f"{folder / 'config.json'}: the checkpoint is no text encoder, got model_type "
             f"{config.get('model_type')!r}; known: {', '.join(sorted(ENCODERS))}"
         )
-    if not any(folder.glob("*.safetensors")):
+    if "quantization_config" in config:
+        raise InputError(
+            f"{folder / 'config.json'}: the checkpoint is quantised, got quantization_config; take "
+            "the one it was made from"
+        )
+    if not any((folder / name).is_file() for name in (WEIGHTS, INDEX)):
         pickles = sorted(path.name for pattern in PICKLES for path in folder.glob(pattern))
+        others = sorted(path.name for path in folder.glob("*.safetensors"))
         found = f"the pickled {', '.join(pickles)}" if pickles else "no weights"
+        found = f"only {', '.join(others)}" if others else found
         raise InputError(
             f"{folder}: model.safetensors is missing, got {found}; weights are loaded from "
             "safetensors only, convert them with save_pretrained in a place you trust"
         )
+    weight_files(folder)
     if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.txt", "vocab.json")):
         raise InputError(f"{folder}: the tokenizer is missing; add tokenizer.json or vocab.txt")
     return folder
@@ -116,8 +134,62 @@ def require_sha256(file: Path, expected: str) -> None:
 
 
 def load_tokenizer(folder: Path) -> Any:
-    """Load a fast tokenizer."""
-    return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    """Load a fast tokenizer, which numbers no piece that the model beside it lacks.
+
+    Raises:
+        InputError: It cannot be loaded, or is not this model's.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # the library raises whatever a broken file leads it to
+        raise InputError(
+            f"{folder}: the tokenizer cannot be loaded, got {_first_line(error)}; copy "
+            "tokenizer.json and tokenizer_config.json again, or vocab.txt"
+        ) from error
+    if not tokenizer.is_fast:
+        raise InputError(
+            f"{folder}: a fast tokenizer is needed, got {type(tokenizer).__name__}; save it with "
+            "its tokenizer.json"
+        )
+    lacks = [
+        name for name in ("pad", "cls", "sep") if getattr(tokenizer, f"{name}_token_id") is None
+    ]
+    if lacks:
+        raise InputError(
+            f"{folder}: the tokenizer has no {' and no '.join(lacks)} token, got "
+            f"{len(tokenizer):,} pieces without; name them in tokenizer_config.json, as "
+            f'"{lacks[0]}_token": "[{lacks[0].upper()}]"'
+        )
+    if (folder / "config.json").is_file():
+        require_vocabulary(tokenizer, read_config(folder), folder)
+    return tokenizer
+
+
+def require_mask(tokenizer: Any, place: Path) -> None:
+    """Check that a tokenizer can hide words.
+
+    Raises:
+        InputError: It has no mask.
+    """
+    if tokenizer.mask_token_id is None:
+        raise InputError(
+            f"{place}: the tokenizer has no mask token, got {len(tokenizer):,} pieces without; "
+            'name it in tokenizer_config.json, as "mask_token": "[MASK]"'
+        )
+
+
+def require_vocabulary(tokenizer: Any, config: Any, place: Path | str) -> None:
+    """Check that a model has an embedding for each piece of a tokenizer.
+
+    Raises:
+        InputError: It has not, so that the tokenizer is another model's.
+    """
+    largest = max(tokenizer.get_vocab().values(), default=-1)
+    if largest >= config.vocab_size:
+        raise InputError(
+            f"{place}: the tokenizer is not this model's, got pieces up to number {largest} for "
+            f"{config.vocab_size} embeddings; put the tokenizer beside it that it was trained with"
+        )
 
 
 def save_tokenizer(tokenizer: Any, model: PreTrainedModel, folder: Path) -> None:
@@ -133,36 +205,87 @@ def save_tokenizer(tokenizer: Any, model: PreTrainedModel, folder: Path) -> None
 
 
 def load_config(folder: Path) -> PreTrainedConfig:
-    """Load a checkpoint's configuration."""
-    config = AutoConfig.from_pretrained(require_checkpoint(folder), local_files_only=True)
+    """Load a checkpoint's configuration.
+
+    Raises:
+        InputError: The folder holds no checkpoint, or its configuration is none.
+    """
+    return read_config(require_checkpoint(folder))
+
+
+def read_config(folder: Path) -> PreTrainedConfig:
+    """Load config.json, whatever lies beside it.
+
+    Raises:
+        InputError: A value is not one that the architecture can have.
+    """
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # the library raises whatever a wrong value leads it to
+        raise InputError(
+            f"{folder / 'config.json'}: wrong values, got {_first_line(error)}; take the file that "
+            "was saved with the weights"
+        ) from error
     return cast(PreTrainedConfig, config)
 
 
 def load_encoder(folder: Path) -> PreTrainedModel:
-    """Load the bare encoder of a checkpoint, in float32."""
-    return _load(AutoModel, folder)
+    """Load the bare encoder of a checkpoint, in float32; a pooler that it lacks is made up.
+
+    Raises:
+        InputError: The encoder's weights are not those that its configuration describes.
+    """
+    return _load(AutoModel, folder)[0]
 
 
-def load_masked_lm(folder: Path) -> PreTrainedModel:
-    """Load a masked-word model, in float32."""
-    return _load(AutoModelForMaskedLM, folder)
+def load_masked_lm(folder: Path, new_head: bool = False) -> PreTrainedModel:
+    """Load a masked-word model, in float32.
+
+    Args:
+        folder: The checkpoint's.
+        new_head: Whether a head that the checkpoint lacks is made up.
+
+    Raises:
+        InputError: The encoder's weights are not those that its configuration describes, or the
+            head's are missing.
+    """
+    model, loaded = _load(AutoModelForMaskedLM, folder)
+    lacks = [name for name in lacks_head(loaded, model) if "pooler" not in name]
+    if lacks and not new_head:
+        raise InputError(
+            f"{folder}: must have a masked-language-model head, got none of {', '.join(lacks)}; "
+            "run `dvc repro --force fetch_teacher`"
+        )
+    return model
 
 
-def load_classifier(folder: Path, **config: Any) -> PreTrainedModel:
-    """Load a sequence classifier, in float32; `config` overrides its configuration."""
-    return _load(AutoModelForSequenceClassification, folder, **config)
+def load_classifier(folder: Path, new_head: bool = False, **config: Any) -> PreTrainedModel:
+    """Load a sequence classifier, in float32.
+
+    Args:
+        folder: The checkpoint's.
+        new_head: Whether a head that the checkpoint lacks, or has for other labels, is made up.
+        config: Overrides its configuration.
+
+    Raises:
+        InputError: The encoder's weights are not those that its configuration describes, or the
+            head's are missing.
+    """
+    model, loaded = _load(AutoModelForSequenceClassification, folder, **config)
+    lacks = lacks_head(loaded, model)
+    if lacks and not new_head:
+        shown = ", ".join(loaded.other_shape.get(name, name) for name in lacks)
+        raise InputError(
+            f"{folder}: must have a classifier's weights, got none, or other ones, of {shown}; "
+            "take a checkpoint that is fine-tuned for the task, or make it again (`dvc repro`)"
+        )
+    return model
 
 
 def missing_weights(auto_class: Any, folder: Path) -> list[str]:
-    """Name the parameters that a checkpoint lacks for a kind of model."""
-    _, info = auto_class.from_pretrained(
-        require_checkpoint(folder),
-        use_safetensors=True,
-        local_files_only=True,
-        dtype=torch.float32,
-        output_loading_info=True,
-    )
-    return sorted(info["missing_keys"])
+    """Name the weights of heads that a checkpoint lacks for a kind of model."""
+    model, loaded = _load(auto_class, folder)
+    return sorted(lacks_head(loaded, model))
 
 
 def require_same_vocabulary(student: Any, teacher: Any, place: str) -> None:
@@ -184,15 +307,53 @@ def require_same_vocabulary(student: Any, teacher: Any, place: str) -> None:
     )
 
 
-def _load(auto_class: Any, folder: Path, **config: Any) -> PreTrainedModel:
-    model = auto_class.from_pretrained(
-        require_checkpoint(folder),
-        use_safetensors=True,
-        local_files_only=True,
-        dtype=torch.float32,
-        **config,
-    )
-    return cast(PreTrainedModel, model)
+def _load(auto_class: Any, folder: Path, **config: Any) -> tuple[PreTrainedModel, Loaded]:
+    """Load a model; refuse an encoder whose weights are not all there, or not all used."""
+    read_config(require_checkpoint(folder))
+    files = weight_files(folder)
+    model, loaded = _from_pretrained(auto_class, folder, folder, **config)
+    problem = encoder_problem(loaded, model, files)
+    again = unwrapped_state(files, model.base_model_prefix) if problem else None
+    if again:
+        state, taken = again
+        options: dict[str, Any] = {"config": model.config, "state_dict": state}
+        unwrapped, loaded = _from_pretrained(type(model), folder, None, **options)
+        if not (left := encoder_problem(loaded, unwrapped, files)):
+            print(f"{folder}: took off the names of weights: {', '.join(taken)}", flush=True)
+        model, problem = unwrapped, left and problem
+    if problem:
+        raise InputError(f"{folder}: {problem}")
+    if unused := unknown_unused(loaded, model):
+        print(f"{folder}: {len(unused)} weights are not used, as {unused[0]}", flush=True)
+    return model, loaded
+
+
+def _from_pretrained(
+    model_class: Any, place: Path, source: Path | None, **options: Any
+) -> tuple[PreTrainedModel, Loaded]:
+    try:
+        model, info = model_class.from_pretrained(
+            source,
+            use_safetensors=True,
+            local_files_only=True,
+            dtype=torch.float32,
+            ignore_mismatched_sizes=True,  # they are refused here, by name
+            output_loading_info=True,
+            **options,
+        )
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # the library raises whatever a wrong value leads it to
+        raise InputError(
+            f"{place}: the model cannot be made, got {_first_line(error)}; take config.json and "
+            "weights from one checkpoint"
+        ) from error
+    return cast(PreTrainedModel, model), Loaded.from_info(info)
+
+
+def _first_line(error: Exception) -> str:
+    """Return an error of a library in one line: its kind, and what it says."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
 def _read_config(folder: Path) -> dict[str, Any]:

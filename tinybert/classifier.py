@@ -38,7 +38,7 @@ def new_classifier(encoder: Path, info: TaskInfo, seed: int) -> PreTrainedModel:
         names["id2label"] = dict(enumerate(info.labels))
         names["label2id"] = {label: number for number, label in enumerate(info.labels)}
     kind = "regression" if info.kind == "regression" else "single_label_classification"
-    return load_classifier(encoder, problem_type=kind, **names)
+    return load_classifier(encoder, new_head=True, problem_type=kind, **names)
 
 
 def finetuned_classifier(folder: Path, info: TaskInfo) -> PreTrainedModel:

@@ -223,19 +223,11 @@ def load_masked_words(folder: Path, **options: Any) -> MaskedWords:
     Raises:
         InputError: There is no model, or one without a masked-language-model head.
     """
-    from transformers import AutoModelForMaskedLM, AutoTokenizer
+    from tinybert.checkpoints import load_masked_lm, load_tokenizer
 
     if not (folder / "config.json").is_file():
         raise InputError(f"{folder}: missing, got no model; run `dvc repro fetch_teacher`")
-    model, info = AutoModelForMaskedLM.from_pretrained(
-        folder, use_safetensors=True, local_files_only=True, output_loading_info=True
-    )
-    if missing := sorted(info["missing_keys"]):
-        raise InputError(
-            f"{folder}: must have a masked-language-model head, got none of {', '.join(missing)}; "
-            "run `dvc repro --force fetch_teacher`"
-        )
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    model, tokenizer = load_masked_lm(folder), load_tokenizer(folder)
     return MaskedWords(model, tokenizer, device=computing_device(), **options)
 
 

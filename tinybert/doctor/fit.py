@@ -4,8 +4,9 @@ from typing import Any
 
 import torch
 
+from tinybert.checkpoints import require_vocabulary
 from tinybert.distillation import Weights, require_equal_heads, require_equal_widths
-from tinybert.doctor.findings import Finding, found_by, right, wrong
+from tinybert.doctor.findings import Finding, found_by, right
 from tinybert.layer_map import LayerMap, teacher_layers
 from tinybert.projections import Projection, Projections
 from tinybert.terms import ATTENTION_TERMS, EQUAL_WIDTH_TERMS, LAYER_TERMS, PROJECTED_TERMS
@@ -64,15 +65,12 @@ def fit_by_map(
 
 def vocabulary_fits(tokenizer: Any, config: Any, place: str) -> list[Finding]:
     """Refuse a tokenizer with numbers that the model has no embedding for."""
-    largest = max(tokenizer.get_vocab().values())
-    if largest < config.vocab_size:
+
+    def check() -> list[Finding]:
+        require_vocabulary(tokenizer, config, place)
         return []
-    return [
-        wrong(
-            f"{place}: the tokenizer is not this model's, got pieces up to number {largest} for "
-            f"{config.vocab_size} embeddings; put the tokenizer beside it that it was trained with"
-        )
-    ]
+
+    return found_by(check)
 
 
 def shown_layers(layers: list[int]) -> str:

@@ -13,13 +13,12 @@ import torch
 from scipy.stats import norm
 from sklearn.metrics import confusion_matrix
 from transformers import (
-    AutoConfig,
     AutoModelForSequenceClassification,
     PreTrainedConfig,
     PreTrainedModel,
 )
 
-from tinybert.checkpoints import load_tokenizer, missing_weights, require_checkpoint
+from tinybert.checkpoints import load_config, load_tokenizer, missing_weights
 from tinybert.doctor.agreement import BETTER_THAN_CHANCE, agreement_z, better_order, kappa
 from tinybert.doctor.findings import Finding, doubt, right, wrong
 from tinybert.evaluation import encode_split
@@ -67,8 +66,7 @@ def config_of(folder: Path) -> PreTrainedConfig:
     Raises:
         InputError: The folder holds no checkpoint.
     """
-    read: PreTrainedConfig = AutoConfig.from_pretrained(require_checkpoint(folder))
-    return read
+    return load_config(folder)
 
 
 def look_at(
