@@ -24,10 +24,10 @@ def small_tokenizer(folder):
     return BertTokenizerFast(vocab=str(file))
 
 
-def small_model():
+def small_model(vocab_size=None):
     torch.manual_seed(0)
     config = BertConfig(
-        vocab_size=len(VOCABULARY),
+        vocab_size=vocab_size or len(VOCABULARY),
         hidden_size=16,
         num_hidden_layers=2,
         num_attention_heads=2,

@@ -5,11 +5,14 @@ import pandas as pd
 import pytest
 import torch
 from gensim.models import KeyedVectors
+from transformers import BertTokenizerFast
 
 from tests.small_masked_lm import (
+    SPECIAL,
     VOCABULARY,
     masked_words,
     random_sentences,
+    small_model,
     watch,
 )
 from tinybert.augmentation import Augmenter, Slot, sample_copies
@@ -105,6 +108,31 @@ def test_vectors_are_asked_once_for_all_words(augmenter, monkeypatch):
     monkeypatch.setattr("tinybert.augmentation.nearest_words", watched)
     augmented(augmenter(), singles("catdog runs", "zebra Catdog", "the cat", "zebra far the"))
     assert asked == [["catdog", "zebra", "far"]]
+
+
+def test_chinese_text_is_augmented_by_a_teacher_that_knows_its_characters(tmp_path):
+    pieces = [*SPECIAL, *"很好看差电影书我不", "##影", "的"]
+    (tmp_path / "vocab.txt").write_text("\n".join(pieces) + "\n", encoding="utf-8")
+    tokenizer = BertTokenizerFast(vocab=str(tmp_path / "vocab.txt"))
+    vectors = KeyedVectors(vector_size=2)
+    vectors.add_vectors(["a"], np.ones((1, 2), dtype=np.float32))
+    masked = masked_words(small_model(len(pieces)), tokenizer)
+    maker = Augmenter(masked, vectors, replace_probability=1.0, num_copies=20, seed=1)
+    out = augmented(maker, singles("我不看电影, 3.")).sentence1
+    assert maker.counts["words_masked"] == 3 and maker.counts["words_kept"] == 3
+    assert len(out) > 10
+    whole = "[" + "".join(pieces[len(SPECIAL) : -2]) + "的]"
+    assert out[1:].str.fullmatch(f"我不(?!看){whole}(?!电){whole}(?!影){whole}, 3[.]").all()
+
+
+def test_rows_that_stay_as_they_are_are_counted(augmenter):
+    maker = augmenter(p=1.0)
+    augmented(maker, singles("the 1998", "", "zebra", "dog runs"), [True] * 3 + [False])
+    assert maker.counts["rows_without_candidates"] == maker.counts["rows_without_copies"] == 3
+    maker = augmenter(p=0.0)
+    augmented(maker, singles("dog runs", "the"))
+    assert maker.counts["rows_without_candidates"] == 1
+    assert maker.counts["rows_without_copies"] == 2
 
 
 def test_percent_signs_and_braces_of_a_sentence_stay(augmenter):

@@ -58,6 +58,11 @@ def test_the_own_word_special_pieces_and_punctuation_are_no_candidates(model, to
     assert set(dog) == set(KEPT + WORDS) - {"dog"}
 
 
+def test_a_word_with_combining_accents_is_the_piece_without_them(model, tokenizer):
+    (found,) = masked_words(model, tokenizer).requests(["re\u0301d do\u0301\u0300g\u0302 cat"])
+    assert list(found) == [(0, 4), (5, 11), (12, 15)]
+
+
 def test_of_a_sentence_too_long_for_the_model_the_word_keeps_its_surroundings(model, tokenizer):
     seen = watch(model)
     words = [WORDS[i % len(WORDS)] for i in range(60)]

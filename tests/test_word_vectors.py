@@ -56,6 +56,10 @@ def problems(path, **options):
         ),
         ("a_b $3.50", ["a", "b", "3", "50"]),
         (" ... \t", []),
+        # As BERT's tokenizer does: each Chinese character alone, kana and Hangul in runs.
+        ("很好a片b 3\u5e74", ["很", "好", "a", "片", "b", "3", "\u5e74"]),
+        ("映画はとても", ["映", "画", "はとても"]),
+        ("葛\ufe00城 한국어 😀", ["葛\ufe00", "城", "한국어"]),
     ],
 )
 def test_a_word_is_a_run_of_letters_without_punctuation_or_clitics(text, words):

@@ -86,8 +86,9 @@ class Augmenter:
         seed: Of the sampling, with each row's number.
 
     Attributes:
-        counts: Of what `augment` has done so far: rows in, augmented and out, duplicates dropped,
-            and the words of augmented rows by kind (`Slot`).
+        counts: Of what `augment` has done so far: rows in, augmented and out, augmented ones
+            without a candidate and without a copy, duplicates dropped, and the words of augmented
+            rows by kind (`Slot`).
     """
 
     def __init__(
@@ -207,11 +208,14 @@ class Augmenter:
         """Return the original, then its distinct copies: one sentence changed, the other not."""
         generator = np.random.default_rng([self.seed, number])
         rows = {original: None}
+        has_candidates = any(slot.words for sentence in original for slot in slots[sentence])
+        self.counts["rows_without_candidates"] += not has_candidates
         for side, sentence in enumerate(original):
             self.counts.update(f"words_{slot.kind}" for slot in slots[sentence])
             for text in sample_copies(
                 sentence, slots[sentence], self.num_copies, self.replace_probability, generator
             ):
                 rows[(*original[:side], text, *original[side + 1 :])] = None
+        self.counts["rows_without_copies"] += len(rows) == 1
         self.counts["duplicates_dropped"] += 1 + self.num_copies * len(original) - len(rows)
         return list(rows)

@@ -14,6 +14,7 @@ matters.
 
 import copy
 import hashlib
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import groupby
@@ -110,7 +111,7 @@ class MaskedWords:
         return [self._requests(*part) for part in parts]
 
     def _requests(self, sentence: str, ids: list[int], offsets: list[Span]) -> dict[Span, Request]:
-        pieces = {tuple(span): place for place, span in enumerate(offsets)}
+        pieces = {_with_marks(sentence, span): place for place, span in enumerate(offsets)}
         found = {
             span: pieces[span]
             for span in word_spans(sentence)
@@ -229,6 +230,14 @@ def load_masked_words(folder: Path, **options: Any) -> MaskedWords:
         raise InputError(f"{folder}: missing, got no model; run `dvc repro fetch_teacher`")
     model, tokenizer = load_masked_lm(folder), load_tokenizer(folder)
     return MaskedWords(model, tokenizer, device=computing_device(), **options)
+
+
+def _with_marks(sentence: str, span: Span) -> Span:
+    """Return a piece's span with the accents after it, which an uncased tokenizer drops."""
+    start, end = span
+    while end < len(sentence) and unicodedata.category(sentence[end])[0] == "M":
+        end += 1
+    return start, end
 
 
 def _whole_words(tokenizer: "PreTrainedTokenizerBase", pieces: Sequence[str]) -> NDArray[np.bool_]:

@@ -34,6 +34,11 @@ MAX_PROBLEMS = 20  # lines of one file that are named before reading stops
 WORDS_PER_SENTENCE = 1000  # gensim silently drops what follows the 10,000th word of a sentence
 SCORES_AT_ONCE = 2**24  # cosines held in memory by one block of queries: 64 MB
 NEAR_TIE = 1e-5  # cosines this close in float32 are compared in float64
+# What BERT's tokenizer takes for Chinese characters; Japanese kana and Hangul are none.
+IDEOGRAPHS = (
+    "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+    "\U00020000-\U0002a6df\U0002a700-\U0002ceaf\U0002f800-\U0002fa1f"
+)
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
@@ -48,15 +53,19 @@ class WordVectors(NamedTuple):
 def _word_pattern() -> re.Pattern[str]:
     # Combining marks belong to the letter before them, and `re` has no class for them.
     marks = "".join(c for c in map(chr, range(sys.maxunicode)) if unicodedata.category(c)[0] == "M")
-    run = rf"[^\W_](?:[^\W_]|[{re.escape(marks)}])*"
-    return re.compile(rf"{run}(?:['\u2019](?!(?:s|re|ve|ll|d|m)\b){run})*", re.IGNORECASE)
+    marks = f"[{re.escape(marks)}]"
+    letter = rf"[^\W_{IDEOGRAPHS}]"
+    run = rf"{letter}(?:{letter}|{marks})*"
+    words = rf"{run}(?:['\u2019](?!(?:s|re|ve|ll|d|m)\b){run})*"
+    return re.compile(rf"[{IDEOGRAPHS}]{marks}*|{words}", re.IGNORECASE)
 
 
 def word_spans(text: str) -> list[tuple[int, int]]:
     """Return where each word begins and ends; all between them is spacing and punctuation.
 
     A word is a run of letters and digits. An apostrophe inside belongs to it (don't, o'clock)
-    unless a clitic follows (Anna's, we'll): vectors and vocabularies know the stem.
+    unless a clitic follows (Anna's, we'll): vectors and vocabularies know the stem. A Chinese
+    character is a word by itself, as for BERT's tokenizer.
     """
     return [match.span() for match in _word_pattern().finditer(text)]
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import BertConfig, BertForMaskedLM, BertTokenizerFast
 
-from stages.augment import AugmentSettings, augment_task, choose_rows
+from stages.augment import AugmentSettings, augment_task, choose_rows, describe, find_doubts
 from tinybert.errors import InputError
 from tinybert.masked_words import MaskedWords
 from tinybert.tasks import TaskInfo, read_split, write_task
@@ -53,13 +53,13 @@ def folders(tmp_path, monkeypatch):
     return tmp_path
 
 
-def put(folders, rows):
+def put(folders, rows, pair=True):
     info = TaskInfo(
         name="toy",
         kind="classification",
         labels=["no", "yes"],
         metrics=["accuracy"],
-        pair=True,
+        pair=pair,
         num_rows={"train": len(rows)},
     )
     write_task(folders / "task", info, {"train": rows})
@@ -103,6 +103,65 @@ def test_counts_and_samples_are_written(folders):
     assert samples[0]["row"] == 0
     assert samples[0]["original"] == ROWS.iloc[0][["sentence1", "sentence2"]].to_dict()
     assert 1 <= len(samples[0]["copies"]) <= 3
+
+
+def doubts(folders, sentences, **changes):
+    rows = pd.DataFrame({"sentence1": sentences, "label": 0})
+    put(folders, rows, pair=False)
+    return find_doubts(augment(folders, SETTINGS.model_copy(update=changes)))
+
+
+@pytest.mark.parametrize(
+    "sentences",
+    [
+        ["这部电影非常好看", "我不喜欢这本书"],
+        ["この映画はとても面白いです"],
+        ["หนังเรื่องนี้ดีมาก"],
+        ["Это очень хороший фильм"],
+        ["ταινία ήταν πολύ καλή"],
+        ["zebra elephant giraffe cat"],
+    ],
+)
+def test_text_of_another_language_than_the_teachers_gives_one_line(folders, sentences):
+    (line,) = doubts(folders, sentences)
+    assert "augmentation changed little" in line and "\n" not in line
+    assert "take a teacher and word vectors of the text's language" in line
+
+
+@pytest.mark.parametrize(
+    ("sentences", "changes", "cure"),
+    [
+        (["1998", "3.50 $", "😀😀", "", "the cat"], {}, "4 rows hold marks, numbers and"),
+        (["the cat"] * 4, {"replace_probability": 0.0}, "raise augment.replace_probability"),
+    ],
+)
+def test_rows_that_stay_as_they_are_give_one_line_with_its_cure(folders, sentences, changes, cure):
+    (line,) = doubts(folders, sentences, **changes)
+    assert cure in line
+
+
+@pytest.mark.parametrize(
+    ("sentences", "changes"),
+    [
+        (["cat", "DOG", "tre\u0301e", "https://cat.red/dog?is=blue", "if (cat) { dog(); }"], {}),
+        (["这部电影"], {"num_copies": 0}),
+        (["the cat runs", "the dog walks", "a house", "1998"], {"num_copies": 20}),
+    ],
+)
+def test_text_that_is_mostly_augmented_gives_no_line(folders, sentences, changes):
+    assert not doubts(folders, sentences, **changes)
+
+
+def test_what_was_made_is_said_in_numbers(folders):
+    put(folders, ROWS)
+    summary = augment(folders)
+    made = summary["rows_out"] - 4
+    # Words as counted above: 10 masked, 1 looked up, 8 kept.
+    assert describe(summary) == (
+        f"{4 + made} rows from 4 ({1 + made / 4:.1f} times), {made} of 40 copies distinct; of 19 "
+        "words 10 were masked, 1 looked up, 8 kept (function words, numbers), 0 could not be "
+        "replaced"
+    )
 
 
 def test_only_max_rows_get_copies_and_all_originals_stay(folders, capsys):
