@@ -11,7 +11,8 @@ from pydantic import Field
 from stages import run
 from tinybert.outputs import replace_folder
 from tinybert.settings import Settings, read_param, read_section
-from tinybert.word_vectors import read_text_vectors, save_vectors, train_vectors
+from tinybert.vector_files import read_text_vectors
+from tinybert.word_vectors import save_vectors, train_vectors
 
 CORPUS = Path("data/corpus/text.txt")
 OUTPUT = Path("data/word_vectors")

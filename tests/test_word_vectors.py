@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from tinybert.errors import InputError
+from tinybert.vector_files import read_text_vectors
 from tinybert.word_vectors import (
     WORDS_PER_SENTENCE,
     WordVectors,
     load_vectors,
     nearest_words,
-    read_text_vectors,
     save_vectors,
     train_vectors,
     word_spans,
@@ -34,12 +34,6 @@ def written(tmp_path, content):
 def stored(tmp_path, words, vectors):
     save_vectors(tmp_path, WordVectors(words, np.array(vectors, dtype=np.float32)), "file")
     return load_vectors(tmp_path)
-
-
-def problems(path, **options):
-    with pytest.raises(InputError) as caught:
-        read_text_vectors(path, **options)
-    return caught.value.problems
 
 
 @pytest.mark.parametrize(
@@ -64,85 +58,6 @@ def problems(path, **options):
 )
 def test_a_word_is_a_run_of_letters_without_punctuation_or_clitics(text, words):
     assert words_of(text) == words
-
-
-@pytest.mark.parametrize("header", ["", "3 2\n"])
-def test_a_file_is_read_with_and_without_a_header(tmp_path, header):
-    found, duplicates = read_text_vectors(written(tmp_path, header + "a 1 2\nb 3 4\nc 5 6\n"))
-    assert found.words == ["a", "b", "c"]
-    np.testing.assert_array_equal(found.vectors, [[1, 2], [3, 4], [5, 6]])
-    assert found.vectors.dtype == np.float32
-    assert duplicates == 0
-
-
-def test_a_byte_order_mark_is_no_part_of_the_first_word(tmp_path):
-    assert read_text_vectors(written(tmp_path, "\ufeffa 1 2\nb 1 2\n"))[0].words == ["a", "b"]
-
-
-def test_words_may_hold_spaces_and_odd_white_space(tmp_path):
-    text = "a 1 2\n. . . 3 4\nat name@domain.com 5 6\n\u00a0 7 8\n\u0085 9 10\n\u2028 11 12\n"
-    found, _ = read_text_vectors(written(tmp_path, text))
-    words = ["a", ". . .", "at name@domain.com", "\u00a0", "\u0085", "\u2028"]
-    assert found.words == words
-    assert found.vectors[:, 0].tolist() == [1, 3, 5, 7, 9, 11]
-    folder = tmp_path / "stored"
-    folder.mkdir()
-    assert stored(folder, found.words, found.vectors).index_to_key == words
-
-
-def test_the_first_of_repeated_words_wins_and_the_others_are_counted(tmp_path):
-    found, duplicates = read_text_vectors(written(tmp_path, "a 1 2\nb 3 4\na 5 6\na 7 8\n"))
-    assert found.words == ["a", "b"]
-    assert found.vectors[0].tolist() == [1, 2]
-    assert duplicates == 2
-
-
-def test_no_more_than_max_words_are_read(tmp_path):
-    found, _ = read_text_vectors(written(tmp_path, "9 2\na 1 2\na 1 2\nb 3 4\nc 5 x\n"), 2)
-    assert found.words == ["a", "b"]
-
-
-@pytest.mark.parametrize(
-    ("line", "reason"),
-    [
-        (b"b 1", "wrong width, got 1 values"),
-        (b"b 1 2 3", "wrong width, got 3 values"),
-        (b"", "wrong width, got 0 values"),
-        (b"b 1 x", "wrong value, got 'x'"),
-        (b"b nan 1", "wrong value, got 'nan'"),
-        (b"b 1 -inf", "wrong value, got '-inf'"),
-        (b"b 1 1e39", "wrong value, got '1e39'"),  # float32 ends at 3.4e38
-        (b"b\xff 1 2", "is not UTF-8, got byte 0xff"),
-    ],
-)
-def test_a_bad_line_is_named_with_its_number(tmp_path, line, reason):
-    file = written(tmp_path, b"a 1 2\nc 1 2\n" + line + b"\nd 1 2\n")
-    (problem,) = problems(file)
-    assert problem.startswith(f"{file}:3: {reason}")
-
-
-def test_all_bad_lines_are_named_and_a_header_does_not_shift_the_numbers(tmp_path):
-    file = written(tmp_path, "4 2\na 1 2\nb 1\nc 1 2\nd 1 x\n")
-    assert [problem.split(" ")[0] for problem in problems(file)] == [f"{file}:3:", f"{file}:5:"]
-
-
-def test_a_file_shorter_than_its_header_says_is_refused(tmp_path):
-    (problem,) = problems(written(tmp_path, "5 2\na 1 2\nb 3 4\n"))
-    assert "the header says 5 words, got 2" in problem
-
-
-@pytest.mark.parametrize("content", ["", "word\nother\n"])
-def test_a_file_without_vectors_is_refused(tmp_path, content):
-    assert "holds no vectors" in problems(written(tmp_path, content))[0]
-
-
-def test_a_folder_must_hold_exactly_one_vector_file(tmp_path):
-    assert "got none" in problems(tmp_path)[0]
-    (tmp_path / ".gitkeep").touch()
-    (tmp_path / "a.vec").write_text("a 1 2\nb 1 2\n")
-    assert read_text_vectors(tmp_path)[0].words == ["a", "b"]
-    (tmp_path / "b.txt").write_text("a 1 2\n")
-    assert "got a.vec, b.txt" in problems(tmp_path)[0]
 
 
 @pytest.mark.skipif(not GLOVE.is_dir(), reason="no GloVe file")
@@ -201,10 +116,37 @@ def test_storage_holds_no_pickle_and_a_cut_file_is_refused(tmp_path):
     ]
     np.load(tmp_path / "vectors.npy", allow_pickle=False)
     (tmp_path / "words.txt").write_text("a\n")
-    with pytest.raises(InputError, match="got 1 and 2"):
+    with pytest.raises(InputError, match="got 1 distinct ones for 2 rows"):
+        load_vectors(tmp_path)
+    (tmp_path / "words.txt").write_text("a\na\n")
+    with pytest.raises(InputError, match="got 1 distinct ones for 2 rows"):
         load_vectors(tmp_path)
     with pytest.raises(InputError, match="dvc repro word_vectors"):
         load_vectors(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("vectors.npy", b""),
+        ("vectors.npy", b"\x93NUMPY\x01\x00"),
+        ("vectors.npy", b"<html>\n"),
+        ("words.txt", b"\xff\n\n"),
+    ],
+)
+def test_stored_vectors_that_cannot_be_read_give_one_line(tmp_path, name, content):
+    stored(tmp_path, ["a", "b"], [[1, 2], [3, 4]])
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match="run `dvc repro --force word_vectors`") as caught:
+        load_vectors(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_stored_vectors_of_another_shape_are_refused(tmp_path):
+    stored(tmp_path, ["a", "b"], [[1, 2], [3, 4]])
+    np.save(tmp_path / "vectors.npy", np.ones(2))
+    with pytest.raises(InputError, match=r"got float64 of shape \(2,\)"):
+        load_vectors(tmp_path)
 
 
 OPTIONS = {"vector_size": 8, "window": 2, "min_count": 2, "num_epochs": 2, "max_words": None}

@@ -1,24 +1,19 @@
-"""Words and their vectors: split text, read a GloVe file or train Word2Vec, find neighbours.
+"""Words and their vectors: split text, train Word2Vec, store vectors, find neighbours.
 
 A folder of vectors holds `words.txt` (one word a line; its number is the line's, from 0),
 `vectors.npy` (float32, one row a word) and `word_vectors.json` (source, dimension, count).
 gensim's own format is not used because it pickles.
 """
 
-import codecs
 import json
-import math
 import re
 import sys
 import unicodedata
 import zlib
-from array import array
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
-from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import rich.progress
@@ -29,8 +24,6 @@ from tinybert.errors import InputError
 if TYPE_CHECKING:
     from gensim.models import KeyedVectors
 
-LINES_TO_JUDGE = 100  # the first lines of a file, which settle its dimension
-MAX_PROBLEMS = 20  # lines of one file that are named before reading stops
 WORDS_PER_SENTENCE = 1000  # gensim silently drops what follows the 10,000th word of a sentence
 SCORES_AT_ONCE = 2**24  # cosines held in memory by one block of queries: 64 MB
 NEAR_TIE = 1e-5  # cosines this close in float32 are compared in float64
@@ -39,7 +32,6 @@ IDEOGRAPHS = (
     "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
     "\U00020000-\U0002a6df\U0002a700-\U0002ceaf\U0002f800-\U0002fa1f"
 )
-FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
 class WordVectors(NamedTuple):
@@ -68,120 +60,6 @@ def word_spans(text: str) -> list[tuple[int, int]]:
     character is a word by itself, as for BERT's tokenizer.
     """
     return [match.span() for match in _word_pattern().finditer(text)]
-
-
-def read_text_vectors(path: Path, max_words: int | None = None) -> tuple[WordVectors, int]:
-    """Read vectors from a GloVe or word2vec text file, one word a line.
-
-    A word2vec header line (count, dimension) is recognised. The dimension is what most of the
-    first lines have; the vector is a line's last fields, since words may hold spaces.
-
-    Args:
-        path: The file, or a folder with exactly one .txt or .vec file.
-        max_words: Stop after so many distinct words; None reads all.
-
-    Returns:
-        The vectors, and the number of lines whose word stood earlier: the first one counts.
-
-    Raises:
-        InputError: Nothing there, or lines that are not a word and a finite vector; each line is
-            named, up to MAX_PROBLEMS of them.
-    """
-    file = _vector_file(path)
-    with rich.progress.open(file, "rb", description=f"Reading {file.name}") as lines:
-        return _read_lines(file, lines, max_words)
-
-
-def _vector_file(path: Path) -> Path:
-    if path.is_file():
-        return path
-    inside = sorted(path.iterdir()) if path.is_dir() else []
-    found = [file for file in inside if file.suffix in (".txt", ".vec") and file.is_file()]
-    if len(found) != 1:
-        names = ", ".join(file.name for file in found) or "none"
-        raise InputError(
-            f"{path}: must be a file of word vectors, or a folder with one .txt or .vec file, got "
-            f"{names}; put a GloVe file there or set sources.word_vectors of params.yaml"
-        )
-    return found[0]
-
-
-def _read_lines(file: Path, lines: BinaryIO, max_words: int | None) -> tuple[WordVectors, int]:
-    head = list(islice(lines, LINES_TO_JUDGE))
-    head[:1] = [line.removeprefix(codecs.BOM_UTF8) for line in head[:1]]
-    dimension, announced = _shape(file, head)
-    first = 0 if announced is None else 1
-    words: dict[str, None] = {}
-    values = array("f")
-    problems: list[str] = []
-    num_lines = 0
-    for number, raw in enumerate(chain(head[first:], lines), 1 + first):
-        if len(words) == max_words or len(problems) == MAX_PROBLEMS:
-            break
-        num_lines += 1
-        try:
-            word, vector = _parse_line(raw, dimension)
-        except ValueError as error:
-            problems.append(f"{file}:{number}: {error}")
-            continue
-        if word not in words:
-            words[word] = None
-            values.extend(vector)
-    else:
-        if announced not in (None, num_lines):
-            problems.append(
-                f"{file}:1: the header says {announced} words, got {num_lines}; fetch all of it"
-            )
-    if problems:
-        raise InputError(*problems)
-    vectors = np.frombuffer(values, dtype=np.float32).reshape(len(words), dimension)
-    return WordVectors(list(words), vectors), num_lines - len(words)
-
-
-def _shape(file: Path, head: list[bytes]) -> tuple[int, int | None]:
-    """Return the dimension, and the number of words where the first line is a header."""
-    widths = [line.rstrip().count(b" ") for line in head]
-    first = head[0].split() if head else []
-    if len(first) == 2 and all(part.isdigit() for part in first):
-        count, dimension = map(int, first)
-        if dimension in widths[1:]:
-            return dimension, count
-    dimension = Counter(widths).most_common(1)[0][0] if widths else 0
-    if dimension < 1:
-        raise InputError(
-            f"{file}: holds no vectors, got {len(head)} lines without numbers; write a word and "
-            "its numbers on each line"
-        )
-    return dimension, None
-
-
-def _parse_line(raw: bytes, dimension: int) -> tuple[str, list[float]]:
-    """Return a line's word and vector, or raise a ValueError that says what is wrong."""
-    try:
-        line = raw.decode("utf-8").rstrip()
-    except UnicodeDecodeError as error:
-        bad = f"byte {raw[error.start]:#04x}"
-        raise ValueError(f"is not UTF-8, got {bad}; convert the file") from error
-    # Only a space separates: GloVe's words include other white space, such as a non-breaking one.
-    word, *fields = line.rsplit(" ", dimension)
-    _, space, last = word.rpartition(" ")
-    # A word that ends in a number after a space is a vector that is too long.
-    if len(fields) < dimension or not word or (space and _finite(last) is not None):
-        got = line.count(" ")
-        raise ValueError(f"wrong width, got {got} values; write a word and {dimension} numbers")
-    vector = [_finite(field) for field in fields]
-    if None in vector:
-        bad = fields[vector.index(None)]
-        raise ValueError(f"wrong value, got {bad!r}; write a finite number")
-    return word, [value for value in vector if value is not None]
-
-
-def _finite(field: str) -> float | None:
-    try:
-        value = float(field)
-    except ValueError:
-        return None
-    return value if math.isfinite(value) and abs(value) <= FLOAT32_MAX else None
 
 
 class _Paragraphs:
@@ -280,13 +158,25 @@ def load_vectors(folder: Path) -> "KeyedVectors":
     files = [folder / "words.txt", folder / "vectors.npy"]
     if not all(file.is_file() for file in files):
         raise InputError(f"{folder}: missing, got no word vectors; run `dvc repro word_vectors`")
-    # "\n" alone ends a line: words may hold characters that Python takes for line ends.
-    words = files[0].read_bytes().decode("utf-8").split("\n")[:-1]
-    matrix = np.load(files[1], mmap_mode="r", allow_pickle=False)
-    if len(words) != len(matrix):
+    try:
+        # "\n" alone ends a line: words may hold characters that Python takes for line ends.
+        words = files[0].read_bytes().decode("utf-8").split("\n")[:-1]
+        matrix = np.load(files[1], mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
         raise InputError(
-            f"{folder}: words.txt and vectors.npy must be equally long, got {len(words)} and "
-            f"{len(matrix)}; run `dvc repro --force word_vectors`"
+            f"{folder}: cannot be read, got {' '.join(str(error).split())}; run "
+            "`dvc repro --force word_vectors`"
+        ) from error
+    if matrix.ndim != 2 or matrix.dtype != np.float32:
+        raise InputError(
+            f"{files[1]}: must be float32 vectors of words, got {matrix.dtype} of shape "
+            f"{matrix.shape}; run `dvc repro --force word_vectors`"
+        )
+    if len(words) != len(matrix) or len(set(words)) != len(words):
+        raise InputError(
+            f"{folder}: words.txt must name a word for each row of vectors.npy, got "
+            f"{len(set(words))} distinct ones for {len(matrix)} rows; run "
+            "`dvc repro --force word_vectors`"
         )
     vectors = KeyedVectors(vector_size=matrix.shape[1], count=0)
     vectors.add_vectors(words, matrix)
