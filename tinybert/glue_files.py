@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tinybert.errors import InputError
-from tinybert.task_tables import Table, read_glue_table
+from tinybert.task_delimited import read_glue_table
+from tinybert.task_tables import Table
 from tinybert.tasks import DEV, TRAIN, Columns, Hub, TaskFile
 
 MNLI = "mnli"

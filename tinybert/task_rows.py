@@ -62,7 +62,8 @@ def prepare(
         for split, table in tables.items()
     }
     splits = {split: found.frame for split, found in checked.items()}
-    notes = [f"{split}: {found.note}" for split, found in checked.items() if found.note]
+    read = [f"{split}: {note}" for split, table in tables.items() for note in table.notes]
+    notes = read + [f"{split}: {found.note}" for split, found in checked.items() if found.note]
     splits, aside = _with_dev(splits, tables[TRAIN].place, seed)
     splits, cut = _with_limit(splits, max_train_rows, seed)
     info = TaskInfo(

@@ -1,14 +1,15 @@
 """Read a task's splits from where its file says: GLUE, the hub, files, or the embedded corpus."""
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from tinybert.errors import InputError
 from tinybert.glue_files import AX, MNLI, hub_glue, is_labelled, listing, read_glue, spelling
-from tinybert.task_tables import Row, Table, collect, read_table
+from tinybert.task_files import read_table
+from tinybert.task_records import arrow_table
+from tinybert.task_tables import Row, Table, collect
 from tinybert.tasks import Columns, Files, Hub, TaskFile
 
 if TYPE_CHECKING:
@@ -47,8 +48,7 @@ def read_splits(task: TaskFile, sources: Sources, seed: int) -> dict[str, Table]
 
 
 def _read_files(files: Files, columns: Columns, folder: Path) -> dict[str, Table]:
-    given = {split: name for split, name in files.model_dump().items() if name is not None}
-    paths = {split: watched(folder, name) for split, name in given.items()}
+    paths = {split: watched(folder, name) for split, name in files.named().items()}
     missing = [
         f"{path}: missing, got {listing(path.parent)}; put the file there, or correct `files` of "
         f"the task's file"
@@ -57,7 +57,10 @@ def _read_files(files: Files, columns: Columns, folder: Path) -> dict[str, Table
     ]
     if missing:
         raise InputError(*missing)
-    return {split: read_table(path, columns, is_labelled(split)) for split, path in paths.items()}
+    return {
+        split: read_table(path, columns, is_labelled(split), files.separator)
+        for split, path in paths.items()
+    }
 
 
 def watched(folder: Path, name: str) -> Path:
@@ -105,7 +108,9 @@ def read_hub(hub: Hub, columns: Columns, folder: Path) -> dict[str, Table]:
         splits = _remote_splits(hub)
     place_name = "/".join(filter(None, (hub.path, hub.name)))
     return {
-        split: _hub_table(f"{place_name} {hub.splits[split]}", arrow, names, columns, split)
+        split: arrow_table(
+            f"{place_name} {hub.splits[split]}", arrow, columns, is_labelled(split), names
+        )
         for split, (arrow, names) in splits.items()
     }
 
@@ -163,23 +168,6 @@ def _label_names(features: Any) -> dict[str, list[str]]:
         for column, feature in features.items()
         if isinstance(feature, datasets.ClassLabel)
     }
-
-
-def _hub_table(
-    place: str, arrow: Any, names: dict[str, list[str]], columns: Columns, split: str
-) -> Table:
-    header = list(arrow.column_names)
-    values = [arrow.column(name).to_pylist() for name in header]
-    for position, name in enumerate(header):
-        if name in names:
-            values[position] = [_named(value, names[name]) for value in values[position]]
-    rows = enumerate(zip(*values, strict=True), start=1)
-    return collect(place, "row", header, rows, columns, is_labelled(split))
-
-
-def _named(value: object, names: Sequence[str]) -> object:
-    known = isinstance(value, int) and 0 <= value < len(names)
-    return names[value] if known and isinstance(value, int) else value
 
 
 def _make_embedded(task: TaskFile, seed: int) -> dict[str, Table]:

@@ -62,6 +62,37 @@ class Files(Settings):
     train: str
     dev: str | None = None  # None: a tenth of train is set aside
     test: str | None = None
+    separator: str | None = None  # of CSV and TSV; None: a comma, a tab
+
+    def named(self) -> dict[str, str]:
+        """Return the file of each split that has one."""
+        files = {TRAIN: self.train, DEV: self.dev, "test": self.test}
+        return {split: file for split, file in files.items() if file is not None}
+
+    @model_validator(mode="after")
+    def _files_differ(self) -> "Files":
+        names = list(self.named().values())
+        if len(set(names)) < len(names):
+            raise ValueError(
+                f"each split must have a file of its own, got {', '.join(names)}; without `dev` a "
+                f"tenth of train is set aside"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _separates(self) -> "Files":
+        given = self.separator
+        if given is None:
+            return self
+        printed = given == "\t" or given.isprintable()
+        if len(given) != 1 or given.isalnum() or given == '"' or not printed:
+            raise ValueError(
+                f"separator must be one character, got {given!r}; write it in double quotes, such "
+                f'as ";" or "\\t"'
+            )
+        if not any(name.lower().endswith((".csv", ".tsv")) for name in self.named().values()):
+            raise ValueError("separator is of CSV and TSV, got none of them; remove it")
+        return self
 
 
 class Hub(Settings):
