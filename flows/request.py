@@ -11,9 +11,8 @@ from pydantic import Field
 
 from flows.groups import read_group
 from tinybert.errors import InputError
+from tinybert.names import FOLDERS, known_names, require_names
 from tinybert.settings import PARAMS, Settings, parse, read_yaml
-
-FOLDERS = {"profile": "profiles", "tasks": "tasks", "systems": "systems"}
 
 
 class Request(Settings):
@@ -39,7 +38,12 @@ class Request(Settings):
     group: str | None = None
 
     def all_overrides(self) -> list[str]:
-        """Return profile, tasks and systems as overrides too, before the others."""
+        """Return profile, tasks and systems as overrides too, before the others.
+
+        Raises:
+            InputError: Something cannot be a name, so it cannot be an override either.
+        """
+        require_names({key: getattr(self, key) for key in FOLDERS}, "parameters")
         found = [] if self.profile is None else [f"profile={self.profile}"]
         for key, names in (("tasks", self.tasks), ("systems", self.systems)):
             if names is not None:
@@ -79,14 +83,15 @@ def require_known_names(root: Path) -> None:
     """Check that params.yaml names existing profile, task and system files.
 
     Raises:
-        InputError: One line for each that does not exist, with the known names.
+        InputError: One line for each that cannot be a name, or does not exist, with the known ones.
     """
     params = read_yaml(root / PARAMS)
+    require_names(params)
     problems = []
     for key, folder in FOLDERS.items():
         value = params.get(key)
         names = value if isinstance(value, list) else [value]
-        known = sorted(file.stem for file in (root / "params" / folder).glob("*.yaml"))
+        known = known_names(root, folder)
         unknown = [json.dumps(name) for name in names if name not in known]
         if unknown:
             problems.append(f"{key}: unknown, got {', '.join(unknown)}; known: {', '.join(known)}")

@@ -18,6 +18,7 @@ from pydantic import Field
 from stages import NAMES
 from tinybert.distillation import Loss
 from tinybert.errors import InputError
+from tinybert.names import require_distinct, require_names, strange_files
 from tinybert.precision import Precision
 from tinybert.settings import PARAMS, Settings, named_file, parse, read_yaml
 from tinybert.systems import SystemFile
@@ -63,15 +64,20 @@ def check_params() -> None:
     Raises:
         InputError: One line for each problem of each file.
     """
-    params = parse(ParamsFile, read_yaml(PARAMS), str(PARAMS))
+    values = read_yaml(PARAMS)
+    require_names(values)
+    params = parse(ParamsFile, values, str(PARAMS))
+    require_distinct(Path(), params.systems, params.tasks)
+    for line in strange_files(Path()):
+        print(line, file=sys.stderr)  # nothing chooses it, so nothing stops
     problems: list[str] = []
     checks: list[Callable[[], None]] = [partial(_check_profile, params.profile)]
     checks += [partial(_check_file, "tasks", name, TaskFile) for name in params.tasks]
     checks += [partial(_check_file, "systems", name, SystemFile) for name in params.systems]
-    for names in (params.tasks, params.systems):
+    for key, names in (("tasks", params.tasks), ("systems", params.systems)):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            problems.append(f"{PARAMS}: named twice, got {', '.join(twice)}; name each once")
+            problems.append(f"{PARAMS}: {key}: named twice, got {', '.join(twice)}; name each once")
     for check in checks:
         try:
             check()

@@ -94,7 +94,7 @@ def test_an_unknown_key_in_params_yaml_is_refused(workspace, capsys, monkeypatch
 @pytest.mark.parametrize(
     ("key", "value", "expected"),
     [
-        ("profile", "dmo", "there is no params/profiles/dmo.yaml, got 'dmo'; known: demo"),
+        ("profile", "dmo", "there is no params/profiles/dmo.yaml, got 'dmo'; did you mean 'demo'?"),
         ("tasks", ["revews"], "there is no params/tasks/revews.yaml"),
         ("systems", ["bert"], "there is no params/systems/bert.yaml"),
         ("tasks", ["reviews", "reviews"], "named twice, got reviews"),

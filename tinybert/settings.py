@@ -71,10 +71,14 @@ def named_file(folder: str, name: str) -> Path:
         InputError: There is none; the known ones are listed.
     """
     file = Path("params") / folder / f"{name}.yaml"
-    if not file.is_file():
-        known = sorted(path.stem for path in file.parent.glob("*.yaml"))
+    known = sorted(path.stem for path in file.parent.glob("*.yaml"))
+    if name not in known:  # no look at the disk: some take no account of capitals
+        near = difflib.get_close_matches(name, known, n=1)
+        cure = f"did you mean {near[0]!r}? " if near else ""
+        if f"{name}.yml" in (path.name for path in file.parent.glob("*.yml")):
+            cure = f"rename {file.with_suffix('.yml')} to {file.name}; "
         raise InputError(
-            f"{PARAMS}: {folder}: there is no {file}, got {name!r}; known: {', '.join(known)}"
+            f"{PARAMS}: {folder}: there is no {file}, got {name!r}; {cure}known: {', '.join(known)}"
         )
     return file
 
@@ -147,6 +151,10 @@ def _cure(item: dict[str, Any]) -> str:
         return ": write it in quotes"
     if kind.startswith(("int_", "float_", "bool_", "finite_")) and isinstance(value, str):
         return _number_cure(value, kind)
+    if kind == "list_type" and isinstance(value, str):
+        return f": write [{value}]"
+    if kind == "too_short":
+        return ": name at least one"
     if kind.startswith(("int_", "float_", "bool_")) and value is None:
         return ": write one after the colon"
     return ""
