@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
-from transformers import AutoModel, BertConfig, DistilBertConfig, MobileBertConfig
+from transformers import AutoModel, BertConfig, DebertaV2Config, DistilBertConfig, MobileBertConfig
 
 from tinybert.cost import (
     counted_flops,
@@ -15,6 +15,7 @@ from tinybert.cost import (
     printed_flops,
     weights_megabytes,
 )
+from tinybert.teacher_states import decide
 
 # layers, width, feed-forward, heads, GFLOPs at 128 tokens, millions of parameters with the pooler
 # [TinyBERT, Table 1, where the paper prints 22.5, 11.3, 7.6, 3.4, 1.2 and rounder counts]
@@ -105,3 +106,20 @@ def test_size_on_disk_is_that_of_the_weights_alone(tmp_path: Path):
     (tmp_path / "model.safetensors").write_bytes(bytes(2_500_000))
     (tmp_path / "vocab.txt").write_bytes(bytes(1_000_000))
     assert weights_megabytes(tmp_path) == 2.5
+
+
+@pytest.mark.parametrize("relative", [False, True])
+def test_an_architecture_that_does_not_run_empty_is_left_out_and_said(capsys, relative):
+    config = DebertaV2Config(
+        vocab_size=50,
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=32,
+        relative_attention=relative,
+    )
+    assert model_flops(config, 24) is None
+    assert printed_flops(config, 24) is None
+    assert "operations of deberta-v2 cannot be counted" in capsys.readouterr().out
+    # What hangs on the count goes on with a BERT of its size.
+    assert decide(config, 1000, 24.0, 64, 9.0, 1e9, "cpu").reason

@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from tinybert.cost import (
-    REFERENCE_LENGTH,
     model_flops,
     num_parameters,
     printed_flops,
@@ -59,16 +58,18 @@ def choose_device(wanted: str) -> torch.device:
     return torch.device(wanted)
 
 
-def describe(model: PreTrainedModel, folder: Path) -> dict[str, float]:
+def describe(model: PreTrainedModel, folder: Path) -> dict[str, float | None]:
     """Return the cost of a checkpoint that no clock is needed for.
 
     Parameters include the pooler and leave out the classifier, whose size the task decides;
-    GFLOPs are the encoder's for one row of 128 tokens, by the formula and as the paper prints them.
+    GFLOPs are the encoder's for one row of 128 tokens, by the formula and as the paper prints them,
+    None for an architecture that cannot be counted.
     """
+    flops, printed = (count(model.config) for count in (model_flops, printed_flops))
     return {
         "parameters": num_parameters(model.base_model),
-        "gflops": model_flops(model.config, REFERENCE_LENGTH) / 1e9,
-        "gflops_printed": printed_flops(model.config, REFERENCE_LENGTH) / 1e9,
+        "gflops": None if flops is None else flops / 1e9,
+        "gflops_printed": None if printed is None else printed / 1e9,
         "size_mb": weights_megabytes(folder),
     }
 

@@ -53,7 +53,7 @@ class Cost(BaseModel):
     """What a model costs without a clock."""
 
     parameters: int
-    gflops: float
+    gflops: float | None  # None: cannot be counted
     gflops_printed: float | None = None  # as the paper prints it; older files lack it
     size_mb: float
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from transformers import PreTrainedConfig
 
 from tinybert.batching import Batch, collate, sorted_batches
-from tinybert.cost import model_flops
+from tinybert.cost import encoder_flops, model_flops
 from tinybert.encoded import EncodedRows
 from tinybert.losses import QueryKey
 from tinybert.outputs import replace_file
@@ -131,7 +131,10 @@ def decide(
         device: cpu or cuda.
     """
     length = max(1, round(mean_length))
-    by_pass = model_flops(config, length) / length / OPERATIONS_PER_SECOND[device]
+    flops = model_flops(config, length) or encoder_flops(  # about, where it cannot be counted
+        config.num_hidden_layers, config.hidden_size, config.intermediate_size, length
+    )
+    by_pass = flops / length / OPERATIONS_PER_SECOND[device]
     by_read = bytes_per_token / BYTES_PER_SECOND
     ratio = num_passes * by_pass / (by_pass + by_read + num_passes * by_read)
     size = num_tokens * bytes_per_token
