@@ -124,7 +124,8 @@ def training(
     if measured:
         phase = run.phase.split()[0]
         terms, num_layers = _terms_of_the_first(model, measured.first_terms)
-        report(run.phase, first_losses.compare(phase, terms, num_layers))
+        known = first_losses.ranges_for(phase, model, rows)
+        report(run.phase, first_losses.compare(phase, terms, num_layers, known))
 
 
 def measure(

@@ -2,8 +2,14 @@
 
 from pathlib import Path
 
+import torch
+
+from tinybert.distillation import Distillation
 from tinybert.doctor.findings import Finding, doubt, right
+from tinybert.encoded import EncodedRows, Rows
 from tinybert.settings import read_yaml
+from tinybert.signals import Signals
+from tinybert.terms import Term, output_terms
 
 RANGES = Path(__file__).with_suffix(".yaml")
 SUMMED_OVER_LAYERS = frozenset({"attention", "attention_probs", "hidden"})
@@ -15,6 +21,10 @@ HINTS = {
     "prediction": "is the teacher fine-tuned for this task?",
     "label": "are the labels the task's?",
 }
+SAMPLE_ROWS = 4096
+# A new head's logits are near 0. Three times the loss of zeros is left for those that are not; a
+# score's squared error has no unit to measure by, so 1 is added for a head's own first scatter.
+TIMES, SCATTER = 3.0, 1.0
 OTHER_HINT = "is this phase's teacher, or student, another one than in the runs known?"
 Range = tuple[float, float]
 
@@ -26,6 +36,49 @@ def read_ranges(file: Path = RANGES) -> dict[str, dict[str, Range]]:
         phase: {term: (float(low), float(high)) for term, (low, high) in terms.items()}
         for phase, terms in found.items()
     }
+
+
+def ranges_for(
+    phase: str, model: object, rows: Rows, ranges: dict[str, dict[str, Range]] | None = None
+) -> dict[str, dict[str, Range]]:
+    """Return the known good ranges, those of logits widened to what the task's own targets give.
+
+    Scores from 0 to 5, or a hundred classes, start elsewhere than two classes. A phase may start
+    from a student that knows the task already, so the lowest is 0.
+    """
+    ranges = read_ranges() if ranges is None else ranges
+    if not isinstance(model, Distillation) or not isinstance(rows, EncodedRows):
+        return ranges
+    known = dict(ranges.get(phase, {}))
+    for term, loss in losses_of_zeros(model, rows).items():
+        if term in known:
+            high = TIMES * loss + SCATTER
+            known[term] = (0.0, high if model.regression else max(known[term][1], high))
+    return {**ranges, phase: known}
+
+
+def losses_of_zeros(model: Distillation, rows: EncodedRows) -> dict[str, float]:
+    """Return what the terms of logits are for a student that answers some rows with zeros."""
+    batch = {
+        name: torch.as_tensor(values[:: max(1, len(values) // SAMPLE_ROWS)])
+        for name, values in rows.targets.items()
+        if name in ("labels", "teacher_logits")
+    }
+    read: dict[Term, str] = {
+        "prediction": "teacher_logits",
+        "kl": "teacher_logits",
+        "label": "labels",
+    }
+    names = [term for term, target in read.items() if term in model.weights and target in batch]
+    if not names:
+        return {}
+    count = len(next(iter(batch.values())))
+    zeros = torch.zeros(count, int(model.student.config.num_labels))
+    teacher = Signals({}, {}, batch.get("teacher_logits", zeros))
+    found = output_terms(
+        names, Signals({}, {}, zeros), teacher, batch, model.temperature, model.regression
+    )
+    return {name: float(value) for name, value in found.items()}
 
 
 def compare(
