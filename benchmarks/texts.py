@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from benchmarks.options import Options
 from tinybert.checkpoints import load_tokenizer, packaged
-from tinybert.corpus import read_text_files
+from tinybert.corpus_files import read_text_files
 from tinybert.corpus_shards import Document
 from tinybert.encoded import EncodedRows
 from tinybert.evaluation import encode_split

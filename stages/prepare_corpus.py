@@ -14,7 +14,8 @@ from rich.progress import track
 
 from stages import run
 from tinybert.checkpoints import load_tokenizer
-from tinybert.corpus import limit_words, read_hub, read_text_files, write_corpus
+from tinybert.corpus import limit_words, read_hub, write_corpus
+from tinybert.corpus_files import describe_text_files, read_text_files
 from tinybert.corpus_shards import Document
 from tinybert.fingerprint import checkpoints_folder
 from tinybert.outputs import replace_folder
@@ -43,6 +44,8 @@ class PrepareCorpusSettings(Settings):
 
 
 SETTINGS = PrepareCorpusSettings
+# Of all word pieces; English text has fewer by far (see `tinybert.corpus.MOST_UNKNOWN`).
+MUCH_UNKNOWN = 0.05
 
 
 def prepare_corpus(
@@ -82,6 +85,8 @@ def _shards_follow_from(
 
 def _documents(settings: PrepareCorpusSettings, files: Path) -> Iterable[Document]:
     if settings.source == "files":
+        for line in describe_text_files(files):
+            print(f"{files}: {line}", flush=True)
         return read_text_files(files)
     if settings.source == "hub" and settings.hub is not None:
         hub = settings.hub
@@ -99,10 +104,19 @@ def main() -> str:
     documents = _documents(settings, Path(read_param("sources.corpus", str)))
     seed = read_param("seed", int)
     counts = prepare_corpus(documents, teacher, settings, seed, CORPUS)
+    if counts["num_unknown"] > MUCH_UNKNOWN * counts["num_tokens"]:
+        print(
+            f"doubt: of {counts['num_tokens']:,} word pieces {counts['num_unknown']:,} are unknown "
+            "to the teacher; take a teacher whose vocabulary knows this text, or remove what is "
+            "in another language",
+            flush=True,
+        )
+    stopped = settings.max_words is not None and counts["num_words"] >= settings.max_words
     return (
         f"made {counts['num_blocks']:,} blocks of {settings.block_length} tokens from "
         f"{counts['num_documents']:,} documents, {counts['num_words']:,} words "
-        f"({counts['num_tokens_left']} tokens filled no block) in {CORPUS}"
+        f"({counts['num_tokens_left']} tokens filled no block"
+        f"{', stopped at prepare_corpus.max_words' if stopped else ''}) in {CORPUS}"
     )
 
 

@@ -10,7 +10,8 @@ import pytest
 
 from stages.prepare_corpus import PrepareCorpusSettings, prepare_corpus
 from tests.models import WORDS, tiny_tokenizer
-from tinybert.corpus import limit_words, read_hub, read_text_files, write_corpus
+from tinybert.corpus import limit_words, read_hub, write_corpus
+from tinybert.corpus_files import read_text_files
 from tinybert.corpus_shards import make_shard
 from tinybert.errors import InputError
 
@@ -238,32 +239,20 @@ def test_too_little_text_is_refused(tmp_path):
         )
 
 
+def test_text_unknown_to_the_teacher_is_counted_and_refused_where_it_is_most(tmp_path):
+    tokenizer = tiny_tokenizer(tmp_path / "tokenizer")
+    # 20 tokens of which one in four, or three in four, are not in the vocabulary.
+    few, most = [["the cat sat 字"] * 5], [["the 字 字 字"] * 5]
+    counts = write_corpus(few, tokenizer, 16, 0, tmp_path, tmp_path / "few")
+    assert (counts["num_unknown"], counts["num_tokens"]) == (5, 20)
+    with pytest.raises(InputError, match=r"got 15 of 20 word pieces as \[UNK\]"):
+        write_corpus(most, tokenizer, 16, 0, tmp_path, tmp_path / "most")
+
+
 def test_documents_are_taken_whole_until_there_are_words_enough():
     taken = list(limit_words([["a b c"], ["d e f"], ["g"]], 4))
     assert taken == [["a b c"], ["d e f"]]
     assert len(list(limit_words([["a"], ["b"]], None))) == 2
-
-
-def test_bytes_that_are_no_utf8_are_named_by_file_and_line(tmp_path):
-    (tmp_path / "bad.txt").write_bytes(b"fine\nalso fine\nbroken \xff here\n")
-    with pytest.raises(InputError) as caught:
-        list(read_text_files(tmp_path))
-    assert "bad.txt:3: not valid UTF-8, got byte 0xff at column 8" in str(caught.value)
-
-
-def test_a_missing_or_empty_corpus_is_refused(tmp_path):
-    with pytest.raises(InputError, match=r"no \.txt files, got an empty folder"):
-        list(read_text_files(tmp_path))
-    with pytest.raises(InputError, match="got nothing"):
-        list(read_text_files(tmp_path / "absent"))
-    (tmp_path / "empty.txt").write_text("\n\n")
-    with pytest.raises(InputError, match=r"empty\.txt: holds no text"):
-        list(read_text_files(tmp_path))
-
-
-def test_a_byte_order_mark_and_windows_line_ends_are_no_text(tmp_path):
-    (tmp_path / "a.txt").write_bytes(b"\xef\xbb\xbfone\r\ntwo\r\n\r\nthree\r\n")
-    assert list(read_text_files(tmp_path)) == [["one", "two"], ["three"]]
 
 
 def test_a_hub_data_set_is_read_from_a_local_folder(tmp_path):
@@ -272,6 +261,12 @@ def test_a_hub_data_set_is_read_from_a_local_folder(tmp_path):
     (tmp_path / "train.jsonl").write_text(lines + "\n")
     found = list(read_hub(str(tmp_path), None, "train", "text"))
     assert found == [["first line", "second line"], ["third"]]
+    (tmp_path / "train.jsonl").write_text('{"text": null}\n{"text": "third"}\n')
+    assert list(read_hub(str(tmp_path), None, "train", "text")) == [["third"]]
+    (tmp_path / "train.jsonl").write_text('{"text": 3}\n')
+    with pytest.raises(InputError, match="column 'text' must hold text, got int"):
+        list(read_hub(str(tmp_path), None, "train", "text"))
+    (tmp_path / "train.jsonl").write_text(lines + "\n")
     with pytest.raises(InputError, match="no column 'body', got text"):
         list(read_hub(str(tmp_path), None, "train", "body"))
 

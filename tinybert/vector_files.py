@@ -24,25 +24,28 @@ import rich.progress
 
 from tinybert.errors import InputError
 from tinybert.word_vectors import WordVectors
+from tinybert.wrong_files import BYTES_TO_JUDGE, describe_wrong_file
 
 LINES_TO_JUDGE = 100  # the first lines of a file, which settle its dimension
-BYTES_TO_JUDGE = 4096  # the first bytes, which tell text from what is none
 MAX_PROBLEMS = 20  # lines of one file that are named before reading stops
 SHOWN = 40  # characters of a wrong value that are shown
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 TEXT, PACKED = (".txt", ".vec"), (".gz", ".zip")
+# The last one is of zip's rarer features.
+PACKING_ERRORS = (
+    OSError,
+    EOFError,
+    zlib.error,
+    lzma.LZMAError,
+    zipfile.BadZipFile,
+    NotImplementedError,
+)
 CONVERT = (
     "save it as text: gensim's KeyedVectors.load_word2vec_format(FILE, binary=True)"
     ".save_word2vec_format(TEXT_FILE)"
 )
-# What the first bytes of a wrong file are, and what to do.
-WRONG_FILES = [
-    (rb"version https://git-lfs", "a pointer of Git LFS", "run `git lfs pull`"),
-    (rb"(?i)\s*<(!doctype|html|head|\?xml)", "a web page", "download the file that it links to"),
-    (rb"\xff\xfe|\xfe\xff", "UTF-16", "convert it: `iconv -f UTF-16 -t UTF-8`"),
+BINARIES = [  # first bytes, what they are of, what to do
     (rb"\xba\x16\x4f\x2f", "fastText's binary format", "take the .vec file beside it"),
-    (rb"BZh|\xfd7zXZ|7z\xbc\xaf|Rar!|\x28\xb5\x2f\xfd", "another packing", "unpack it first"),
-    (rb"(?s).{257}ustar", "a tar archive", "unpack it first"),
     (rb"\x80[\x02-\x05]", "a pickle, as gensim's own format", "save it with save_word2vec_format"),
 ]
 
@@ -70,9 +73,9 @@ def read_text_vectors(path: Path, max_words: int | None = None) -> tuple[WordVec
             _require_text(file, stream.read(BYTES_TO_JUDGE))
         with _opened(file) as stream:
             return _read_lines(file, stream, max_words)
-    except (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile) as error:
+    except PACKING_ERRORS as error:
         raise InputError(
-            f"{path}: cannot be read to its end, got {error}; download it again"
+            f"{path}: cannot be read to its end, got {error}; download it again, or unpack it"
         ) from error
 
 
@@ -119,8 +122,6 @@ def _member(file: Path, archive: zipfile.ZipFile) -> zipfile.ZipInfo:
         )
     if found[0].flag_bits & 1:
         raise InputError(f"{file}: is encrypted, got a file with a password; unpack it first")
-    if found[0].compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise InputError(f"{file}: is packed in a rare way, got not DEFLATE; unpack it first")
     return found[0]
 
 
@@ -129,9 +130,10 @@ def _require_text(file: Path, head: bytes) -> None:
     if not head.strip():
         got = f"no word in the first {BYTES_TO_JUDGE} bytes" if head else "an empty file"
         raise InputError(f"{file}: holds no vectors, got {got}; {wanted}")
-    for pattern, what, cure in WRONG_FILES:
-        if re.match(pattern, head):
-            raise InputError(f"{file}: holds no vectors as text, got {what}; {cure}")
+    binary = next(((what, cure) for magic, what, cure in BINARIES if re.match(magic, head)), None)
+    if wrong := describe_wrong_file(head) or binary:
+        what, cure = wrong
+        raise InputError(f"{file}: holds no vectors as text, got {what}; {cure}")
     header = re.match(rb"\d+ \d+\r?\n", head)
     if b"\0" in head or (header and not _is_text(head[header.end() :])):
         what = "word2vec's binary format" if header else "a binary file"
