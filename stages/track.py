@@ -22,6 +22,8 @@ from tinybert.results import read_results
 from tinybert.settings import PARAMS, profile_file, read_param, read_yaml
 from tinybert.tracking.children import records_folder
 from tinybert.tracking.compare import Comparison, compare
+from tinybert.tracking.experiment import experiment_id
+from tinybert.tracking.failures import require_address, store_errors
 from tinybert.tracking.histories import read_histories
 from tinybert.tracking.models import find_models
 from tinybert.tracking.pipeline import log_pipeline
@@ -34,7 +36,7 @@ from tinybert.tracking.record import (
     pipeline_state,
     run_name,
 )
-from tinybert.tracking.store import backend_uri, create_store
+from tinybert.tracking.store import backend_uri, open_store
 from tinybert.tracking.store import store_uri as choose_store
 
 SHOWN = ("tables", "plots", "submission", "index.html")
@@ -96,8 +98,12 @@ def main(action: str = "", key: str = "") -> str:
     if action not in ("", "store", "compare"):
         raise InputError(f"argument: unknown, got {action!r}; known: store, compare")
     if action == "store":
-        create_store(backend_uri(os.environ))
-        return f"the store is {backend_uri(os.environ)}"
+        uri = backend_uri(os.environ)
+        require_address(uri, "MLFLOW_BACKEND_STORE_URI")
+        client = open_store(uri)
+        with store_errors(uri):
+            experiment_id(client)
+        return f"the store is {uri}"
     if action == "compare":
         found = compare(choose_store(os.environ), key)
         print_comparison(found)

@@ -31,9 +31,9 @@ from tinybert.distillation import Distillation
 from tinybert.listeners import Ended, Row, Started, announce, listening
 from tinybert.schedule import Run
 from tinybert.tracking.children import HISTORY_TAG, PARENT_TAG, adopt
+from tinybert.tracking.experiment import experiment_id
 from tinybert.tracking.histories import ARGUMENTS, History, frame_sha256
 from tinybert.tracking.live import CLOSING_SECONDS, Sender
-from tinybert.tracking.store import experiment_id
 from tinybert.training import train
 
 
@@ -362,7 +362,8 @@ def test_what_a_local_run_left_is_shown_by_a_server(server, store, tmp_path):
 
 CREATE = """
 import sys, time
-from tinybert.tracking.store import create_store, open_store, experiment_id
+from tinybert.tracking.experiment import experiment_id
+from tinybert.tracking.store import create_store, open_store
 import mlflow
 time.sleep(max(0, float(sys.argv[2]) - time.time()))
 create_store(sys.argv[1])

@@ -17,8 +17,9 @@ from tinybert.errors import InputError
 from tinybert.results import read_results
 from tinybert.tracking.ablation import Marked, mark_ablations
 from tinybert.tracking.compare import compare
+from tinybert.tracking.experiment import EXPERIMENT
 from tinybert.tracking.record import flat, flat_metrics, pipeline_state, run_name
-from tinybert.tracking.store import EXPERIMENT, backend_uri, require_server, store_uri
+from tinybert.tracking.store import backend_uri, require_server, store_uri
 
 # More than an MLflow server takes in one call.
 PARAMS = {f"section.setting_{number}": str(number) for number in range(150)}

@@ -9,7 +9,7 @@ import pytest
 
 from tests.end_to_end.test_repro import make_clone, run
 from tests.workspace import ROOT
-from tinybert.tracking.store import EXPERIMENT
+from tinybert.tracking.experiment import EXPERIMENT
 
 pytestmark = pytest.mark.slow
 

@@ -9,8 +9,10 @@ from typing import Any
 from tinybert.ablation import FULL
 from tinybert.errors import InputError
 from tinybert.tracking.compare import comparison_page
+from tinybert.tracking.experiment import experiment_id
+from tinybert.tracking.failures import store_errors
 from tinybert.tracking.pipeline import find_run
-from tinybert.tracking.store import experiment_id, milliseconds, open_store, server_errors
+from tinybert.tracking.store import milliseconds, open_store
 
 TAG = "ablation/"  # and the group: the names of the ablations that a state is in that group
 FIGURES = {"average": "ablation/average", "difference": "ablation/difference"}
@@ -52,7 +54,7 @@ def mark_ablations(uri: str, marked: Sequence[Marked], files: Sequence[Path]) ->
         InputError: No run is there, or the server does not answer.
     """
     client = open_store(uri)
-    with server_errors(uri):
+    with store_errors(uri):
         experiment = experiment_id(client)
         runs: dict[str, Any] = {}
         for each in marked:

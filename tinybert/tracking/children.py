@@ -7,6 +7,7 @@ from typing import Any
 
 from tinybert.outputs import replace_file
 from tinybert.tracking.curves import Curves
+from tinybert.tracking.experiment import find_runs, is_there, restored
 from tinybert.tracking.histories import History, points
 
 PARENT_TAG = "mlflow.parentRunId"
@@ -27,11 +28,10 @@ def write_record(folder: Path, sha256: str, training_id: str) -> None:
 
 
 def find_training(client: Any, experiment: str, stage: str, training_id: str) -> Any | None:
-    """Return the child run of a training, which may have been cut off."""
-    found = client.search_runs(
-        [experiment], f"tags.{TRAINING_TAG} = '{training_id}' and tags.stage = '{stage}'"
-    )
-    return found[0] if found else None
+    """Return the child run of a training, which may have been cut off, or deleted."""
+    query = f"tags.{TRAINING_TAG} = '{training_id}' and tags.stage = '{stage}'"
+    found = find_runs(client, experiment, query)
+    return restored(client, found[0]) if found else None
 
 
 def adopt(
@@ -39,8 +39,8 @@ def adopt(
 ) -> None:
     """See to it that a training is one complete child run of the first pipeline run that had it.
 
-    A child run of another pipeline run stays there; this one's tag `shared/<stage>/<item>` names
-    it.
+    A child run of another pipeline run stays there, unless that one is gone; this one's tag
+    `shared/<stage>/<item>` names it.
 
     Args:
         client: MLflow's.
@@ -58,6 +58,8 @@ def adopt(
     Curves(client, run).add(points(history.frame))
     run_id = str(run.info.run_id)
     others = run.data.tags.get(PARENT_TAG, parent)
+    if others != parent and not is_there(client, others):
+        others = parent
     if others != parent:
         client.set_tag(parent, f"shared/{history.stage}/{history.item}", run_id)
     for name, value in {**tags, PARENT_TAG: others}.items():
@@ -72,14 +74,15 @@ def _find(client: Any, experiment: str, parent: str, history: History, records: 
     same = f"tags.{HISTORY_TAG} = '{history.sha256}' and tags.stage = '{history.stage}'"
     found = [
         run
-        for run in client.search_runs([experiment], same)
+        for run in find_runs(client, experiment, same)
         if all(run.data.tags.get(name) == value for name, value in history.names.items())
     ]
     partial = _recorded(client, experiment, history, records)
     if partial is not None and partial.info.run_id not in {run.info.run_id for run in found}:
         found.append(partial)
     order = {parent: 0, "": 1}
-    return min(found, key=lambda run: order.get(run.data.tags.get(PARENT_TAG, ""), 2), default=None)
+    best = min(found, key=lambda run: order.get(run.data.tags.get(PARENT_TAG, ""), 2), default=None)
+    return None if best is None else restored(client, best)
 
 
 def _recorded(client: Any, experiment: str, history: History, records: Path) -> Any | None:

@@ -10,9 +10,11 @@ from urllib.parse import quote
 import pandas as pd
 
 from tinybert.errors import InputError
+from tinybert.tracking.experiment import experiment_id
+from tinybert.tracking.failures import store_errors
 from tinybert.tracking.pipeline import STATE_TAG
 from tinybert.tracking.record import PROFILE
-from tinybert.tracking.store import experiment_id, open_store, server_errors
+from tinybert.tracking.store import open_store
 
 PAGES = "http://127.0.0.1:5000"  # where `make ui` and `make server` show a local store
 MAX_RUNS = 1000  # pipeline states that are looked through
@@ -46,7 +48,7 @@ def compare(uri: str, key: str) -> Comparison:
     """
     name = PROFILE + key.partition(":")[2] if ":" in key else key
     client = open_store(uri)
-    with server_errors(uri):
+    with store_errors(uri):
         experiment = experiment_id(client)
         found = client.search_runs(
             [experiment],

@@ -24,8 +24,10 @@ from tinybert.tracking.children import (
     write_record,
 )
 from tinybert.tracking.curves import Curves
+from tinybert.tracking.experiment import experiment_id
+from tinybert.tracking.failures import explain, reason_of
 from tinybert.tracking.histories import ARGUMENTS, Points, frame_sha256, metric_name, points
-from tinybert.tracking.store import experiment_id, open_store, reason_of, require_server, store_uri
+from tinybert.tracking.store import open_store, require_server, store_uri
 
 PROBE_SECONDS = 1.0
 CLOSING_SECONDS = 3.0
@@ -84,7 +86,8 @@ class Sender:
                 if None in events:
                     return
         except Exception as error:  # whatever it is, training goes on
-            line = f"{self.stage}: no live curves in MLflow any more: {reason_of(error)}"
+            reason = explain(self.uri, error) or reason_of(error)
+            line = f"{self.stage}: no live curves in MLflow any more: {reason}"
             print(line, file=sys.stderr, flush=True)
 
     def _waiting(self) -> list[Event | None]:

@@ -5,16 +5,12 @@ from typing import Any
 
 from tinybert.tracking.children import adopt
 from tinybert.tracking.curves import Curves
+from tinybert.tracking.experiment import experiment_id, find_runs, restored
+from tinybert.tracking.failures import store_errors
 from tinybert.tracking.histories import points
 from tinybert.tracking.record import Record
 from tinybert.tracking.registry import register
-from tinybert.tracking.store import (
-    experiment_id,
-    milliseconds,
-    one_at_a_time,
-    open_store,
-    server_errors,
-)
+from tinybert.tracking.store import milliseconds, one_at_a_time, open_store
 
 STATE_TAG = "pipeline_state"
 
@@ -31,10 +27,10 @@ def log_pipeline(record: Record, uri: str, records: Path) -> str:
         The run's id.
 
     Raises:
-        InputError: The tracking server does not answer.
+        InputError: The store cannot be used.
     """
     client = open_store(uri)
-    with server_errors(uri):
+    with store_errors(uri):
         experiment = experiment_id(client)
         with one_at_a_time(uri):
             run = _find_or_create_run(client, experiment, record)
@@ -57,9 +53,9 @@ def log_pipeline(record: Record, uri: str, records: Path) -> str:
 
 
 def find_run(client: Any, experiment: str, state: str) -> Any | None:
-    """Return the run of a pipeline state, if it was logged."""
-    found = client.search_runs([experiment], f"tags.{STATE_TAG} = '{state}'", max_results=1)
-    return found[0] if found else None
+    """Return the run of a pipeline state, if it was logged; a deleted one is restored."""
+    found = find_runs(client, experiment, f"tags.{STATE_TAG} = '{state}'")
+    return restored(client, found[0]) if found else None
 
 
 def _find_or_create_run(client: Any, experiment: str, record: Record) -> Any:

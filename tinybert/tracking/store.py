@@ -5,14 +5,22 @@ import os
 import socket
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from tinybert.errors import InputError
+from tinybert.tracking.experiment import EXPERIMENT, artifacts_beside
+from tinybert.tracking.failures import (
+    NOT_MLFLOW,
+    VARIABLE,
+    local_file,
+    require_address,
+    server_line,
+    server_place,
+    store_errors,
+)
 
-EXPERIMENT = "tinybert"
 PROBE_SECONDS = 3.0
 LOCK_SECONDS = 120.0
 
@@ -23,8 +31,12 @@ def store_uri(environment: Mapping[str, str]) -> str:
     MLflow's own default hangs on the working directory, which DVC throws away after a queued
     experiment; DVC_ROOT is the main checkout there.
     """
-    root = Path(environment.get("DVC_ROOT") or Path.cwd())
-    return environment.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root.absolute() / 'mlflow.db'}"
+    root = Path(environment.get("DVC_ROOT") or Path.cwd()).absolute()
+    uri = environment.get(VARIABLE, "").strip() or "sqlite:///mlflow.db"
+    file = local_file(uri)
+    if file is None or file.is_absolute() or file.name in ("", ":memory:"):
+        return uri
+    return f"sqlite:///{root / file}"
 
 
 def backend_uri(environment: Mapping[str, str]) -> str:
@@ -37,14 +49,20 @@ def open_store(uri: str, probe_seconds: float = PROBE_SECONDS) -> Any:
     """Return MLflow's client for a store or server; a local store is created first.
 
     Raises:
-        InputError: The tracking server does not answer.
+        InputError: The tracking server does not answer, or the store cannot be used.
     """
     require_server(uri, probe_seconds)
-    create_store(uri)
-    from mlflow import MlflowClient
+    with store_errors(uri):
+        create_store(uri)
+        from mlflow import MlflowClient
 
-    registry = os.environ.get("MLFLOW_REGISTRY_URI") or uri
-    return MlflowClient(tracking_uri=uri, registry_uri=registry)
+        registry = os.environ.get("MLFLOW_REGISTRY_URI") or uri
+        client = MlflowClient(tracking_uri=uri, registry_uri=registry)
+        found = client.get_experiment_by_name(EXPERIMENT)  # or the store would be opened later
+    if found is not None and found.name != EXPERIMENT:
+        got = "an answer without an experiment"
+        raise InputError(f"{VARIABLE}: cannot log to {uri}, got {got}; {NOT_MLFLOW}")
+    return client
 
 
 def create_store(uri: str) -> None:
@@ -53,42 +71,33 @@ def create_store(uri: str) -> None:
     It is made under another name, so that a killed process leaves no half one.
     """
     _be_brief()
-    file = _local_file(uri)
-    if file is None or file.is_file():
+    file = local_file(uri)
+    if file is None or _has_content(file):
         return
     from filelock import FileLock
 
     file.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{file}.lock", timeout=LOCK_SECONDS):
-        if file.is_file():
+        if _has_content(file):
             return
         from mlflow import MlflowClient
 
         partial = file.absolute().with_name(f"{file.name}.{os.getpid()}.partial")
         for left in partial.parent.glob(f"{glob.escape(file.name)}.*.partial*"):
             left.unlink()  # under the lock, so whoever made it was killed
-        artifacts = (file.absolute().parent / "mlartifacts").as_uri()
         client = MlflowClient(tracking_uri=f"sqlite:///{partial}")
-        client.create_experiment(EXPERIMENT, artifact_location=artifacts)
+        client.create_experiment(EXPERIMENT, artifact_location=artifacts_beside(uri))
         partial.replace(file)
 
 
-def experiment_id(client: Any) -> str:
-    """Return the id of the project's experiment, which is created if the server has none."""
-    from mlflow.exceptions import MlflowException
-
-    found = client.get_experiment_by_name(EXPERIMENT)
-    if found is None:
-        with suppress(MlflowException):  # another process was first
-            return str(client.create_experiment(EXPERIMENT))
-        found = client.get_experiment_by_name(EXPERIMENT)
-    return str(found.experiment_id)
+def _has_content(file: Path) -> bool:
+    return file.is_file() and file.stat().st_size > 0  # `touch` makes an empty one
 
 
 @contextmanager
 def one_at_a_time(uri: str) -> Iterator[None]:
     """Let one process at a time look for a run and create it, where the store is local."""
-    file = _local_file(uri)
+    file = local_file(uri)
     if file is None:
         yield
         return
@@ -102,42 +111,16 @@ def require_server(uri: str, seconds: float = PROBE_SECONDS) -> None:
     """Check that a tracking server listens; MLflow itself would try for more than a minute.
 
     Raises:
-        InputError: It does not.
+        InputError: It does not, or the URI is none.
     """
-    parts = urlsplit(uri)
-    if parts.scheme not in ("http", "https"):
+    require_address(uri)
+    place = server_place(uri)
+    if place is None:
         return
-    place = (parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80))
     try:
         socket.create_connection(place, timeout=seconds).close()
     except OSError as error:
-        raise no_server(uri, error) from error
-
-
-def no_server(uri: str, error: Exception) -> InputError:
-    """Say that a server does not answer, and what to start."""
-    return InputError(
-        f"MLFLOW_TRACKING_URI: cannot log to {uri}, got {reason_of(error)}; start the server with "
-        "`make ui`, or unset the variable to log to mlflow.db"
-    )
-
-
-def reason_of(error: Exception) -> str:
-    """Return the start of an error's first line; a failed request's goes on and on."""
-    return (str(error).splitlines() or [""])[0][:300] or type(error).__name__
-
-
-@contextmanager
-def server_errors(uri: str) -> Iterator[None]:
-    """Turn what goes wrong at a server into one line; on this machine it would be our fault."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        yield
-    except MlflowException as error:
-        if _local_file(uri) is None:
-            raise no_server(uri, error) from error
-        raise
+        raise InputError(server_line(uri, error)) from error
 
 
 def milliseconds() -> int:
@@ -155,7 +138,3 @@ def _be_brief() -> None:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
     for name in ("alembic", "mlflow"):  # a line per table while a store is created
         logging.getLogger(name).setLevel(logging.WARNING)
-
-
-def _local_file(uri: str) -> Path | None:
-    return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
