@@ -7,12 +7,15 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import ModuleType
 from typing import cast
 
-# Read once, when torch is loaded. Threads that wait for each other give their core away instead of
+# Read once, when a library is loaded: transformers' warnings and bars need no import of it here.
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+# As is this, by torch. Threads that wait for each other give their core away instead of
 # spinning on it: beside another busy process a training step took half the time (measured), alone
 # the same.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -122,13 +125,8 @@ def _check_params_once() -> None:
 
 
 def quieten_libraries() -> None:
-    """Switch off what libraries tell others, and most of what they print."""
+    """Switch off what libraries tell others."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("DO_NOT_TRACK", "1")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    with suppress(ImportError):
-        from transformers.utils import logging
-
-        logging.set_verbosity_error()
-        logging.disable_progress_bar()

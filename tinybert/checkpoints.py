@@ -1,21 +1,15 @@
-"""Load pretrained models: weights from safetensors only, nothing unpickled, no remote code."""
+"""Load pretrained models: weights from safetensors only, nothing unpickled, no remote code.
+
+torch and transformers are imported late, for the stages that need no more than a tokenizer.
+"""
+
+from __future__ import annotations
 
 import hashlib
 import inspect
 import json
 from pathlib import Path
-from typing import Any, cast
-
-import torch
-from transformers import (
-    AutoConfig,
-    AutoModel,
-    AutoModelForMaskedLM,
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
-    PreTrainedConfig,
-    PreTrainedModel,
-)
+from typing import TYPE_CHECKING, Any, cast
 
 from tinybert.errors import InputError
 from tinybert.weights import (
@@ -28,6 +22,9 @@ from tinybert.weights import (
     unwrapped_state,
     weight_files,
 )
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 # Text encoders with learned embeddings and bidirectional layers, which give hidden states.
 ENCODERS = frozenset(
@@ -139,6 +136,8 @@ def load_tokenizer(folder: Path) -> Any:
     Raises:
         InputError: It cannot be loaded, or is not this model's.
     """
+    from transformers import AutoTokenizer
+
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # the library raises whatever a broken file leads it to
@@ -219,6 +218,8 @@ def read_config(folder: Path) -> PreTrainedConfig:
     Raises:
         InputError: A value is not one that the architecture can have.
     """
+    from transformers import AutoConfig
+
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # the library raises whatever a wrong value leads it to
@@ -226,7 +227,7 @@ def read_config(folder: Path) -> PreTrainedConfig:
             f"{folder / 'config.json'}: wrong values, got {_first_line(error)}; take the file that "
             "was saved with the weights"
         ) from error
-    return cast(PreTrainedConfig, config)
+    return cast("PreTrainedConfig", config)
 
 
 def load_encoder(folder: Path) -> PreTrainedModel:
@@ -235,6 +236,8 @@ def load_encoder(folder: Path) -> PreTrainedModel:
     Raises:
         InputError: The encoder's weights are not those that its configuration describes.
     """
+    from transformers import AutoModel
+
     return _load(AutoModel, folder)[0]
 
 
@@ -249,6 +252,8 @@ def load_masked_lm(folder: Path, new_head: bool = False) -> PreTrainedModel:
         InputError: The encoder's weights are not those that its configuration describes, or the
             head's are missing.
     """
+    from transformers import AutoModelForMaskedLM
+
     model, loaded = _load(AutoModelForMaskedLM, folder)
     lacks = [name for name in lacks_head(loaded, model) if "pooler" not in name]
     if lacks and not new_head:
@@ -271,6 +276,8 @@ def load_classifier(folder: Path, new_head: bool = False, **config: Any) -> PreT
         InputError: The encoder's weights are not those that its configuration describes, or the
             head's are missing.
     """
+    from transformers import AutoModelForSequenceClassification
+
     model, loaded = _load(AutoModelForSequenceClassification, folder, **config)
     lacks = lacks_head(loaded, model)
     if lacks and not new_head:
@@ -331,6 +338,8 @@ def _load(auto_class: Any, folder: Path, **config: Any) -> tuple[PreTrainedModel
 def _from_pretrained(
     model_class: Any, place: Path, source: Path | None, **options: Any
 ) -> tuple[PreTrainedModel, Loaded]:
+    import torch
+
     try:
         model, info = model_class.from_pretrained(
             source,
@@ -348,7 +357,7 @@ def _from_pretrained(
             f"{place}: the model cannot be made, got {_first_line(error)}; take config.json and "
             "weights from one checkpoint"
         ) from error
-    return cast(PreTrainedModel, model), Loaded.from_info(info)
+    return cast("PreTrainedModel", model), Loaded.from_info(info)
 
 
 def _first_line(error: Exception) -> str:

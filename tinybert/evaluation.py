@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sklearn.metrics import confusion_matrix
 from transformers import PreTrainedModel
 
 from tinybert.encoded import EncodedRows, encode
@@ -69,6 +68,8 @@ def evaluate_task(
             gold = frame["label"].to_numpy()
             result["metrics"][split] = scores(logits, gold, info)
             if info.kind == "classification":
+                from sklearn.metrics import confusion_matrix
+
                 numbers = range(len(info.labels))
                 table = confusion_matrix(gold, from_logits(logits, info), labels=list(numbers))
                 result["confusion"][split] = table.tolist()

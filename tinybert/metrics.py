@@ -1,12 +1,13 @@
-"""GLUE's metrics, by name. Source: Wang et al. 2019, arXiv 1804.07461, table 1."""
+"""GLUE's metrics, by name. Source: Wang et al. 2019, arXiv 1804.07461, table 1.
+
+scikit-learn and SciPy are imported late, for the stages that only name metrics.
+"""
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
-from sklearn import metrics as sk
 
 from tinybert.tasks import Kind, MetricName
 
@@ -34,6 +35,8 @@ def score(
 def _score(
     name: MetricName, predictions: NDArray[np.generic], labels: NDArray[np.generic]
 ) -> float:
+    from sklearn import metrics as sk
+
     if name == "accuracy":
         return float(sk.accuracy_score(labels, predictions))
     if name == "f1":
@@ -44,5 +47,7 @@ def _score(
         return float(sk.matthews_corrcoef(labels, predictions))
     if np.ptp(predictions) == 0 or np.ptp(labels) == 0:
         return 0.0
+    from scipy import stats
+
     correlate: Any = stats.pearsonr if name == "pearson" else stats.spearmanr
     return float(correlate(predictions, labels).statistic)

@@ -4,17 +4,20 @@ A library that loads weights makes up those it does not find and leaves out thos
 both would pass for a teacher. Here all of it is read.
 """
 
+from __future__ import annotations
+
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
-from transformers import PreTrainedModel
 
 from tinybert.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedModel
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 FLOATS = frozenset({"F16", "BF16", "F32", "F64"})
@@ -71,7 +74,7 @@ class Loaded(NamedTuple):
     other_shape: dict[str, str]
 
     @classmethod
-    def from_info(cls, info: dict[str, Any]) -> "Loaded":
+    def from_info(cls, info: dict[str, Any]) -> Loaded:
         """Read `output_loading_info`, buffers left out."""
         shapes = {
             name: f"{name}: {tuple(stored)} instead of {tuple(needed)}"
@@ -238,7 +241,7 @@ def _not_numbers(model: PreTrainedModel, files: list[Path]) -> str:
             f"the weights are no floating-point numbers, got {types[whole[0]]} in {len(whole)} of "
             f"{len(types)} ({_some(whole)}); save the model before it is quantised"
         )
-    wrong = [n for n, value in model.named_parameters() if not bool(torch.isfinite(value).all())]
+    wrong = [n for n, value in model.named_parameters() if not bool(value.isfinite().all())]
     if not wrong:
         return ""
     return (

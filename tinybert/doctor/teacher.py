@@ -6,12 +6,11 @@ What was seen is kept under `checkpoints/doctor/`, so the stages of one teacher 
 import json
 from collections.abc import Callable
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 import torch
-from scipy.stats import norm
-from sklearn.metrics import confusion_matrix
 from transformers import (
     AutoModelForSequenceClassification,
     PreTrainedConfig,
@@ -32,7 +31,7 @@ from tinybert.tasks import DEV, TaskInfo, read_info, read_split
 
 MAX_ROWS, SEED = 1_000, 0  # of the dev split, and of their drawing
 FEWEST_ROWS = 50  # of which anything is said
-REVERSED = float(norm.isf(1e-3))
+REVERSED = -NormalDist().inv_cdf(1e-3)
 HARDLY = 0.1  # a kappa, or a rank correlation, below which there is little to distil
 # An untrained head on a pretrained encoder may agree with the labels a little, by luck.
 AGREES_ANYWAY = 0.5
@@ -110,6 +109,8 @@ def _look(
     seen: dict[str, Any] = {"has_head": True, "untrained_head": _untrained(model)}
     seen |= {"num_rows": len(frame), "scores": scores(logits, gold, info)}
     if info.kind == "classification":
+        from sklearn.metrics import confusion_matrix
+
         labels = list(range(len(info.labels)))
         seen["table"] = confusion_matrix(gold, named, labels=labels).tolist()
     else:

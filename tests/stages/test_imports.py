@@ -1,0 +1,46 @@
+"""What a stage imports before it begins: libraries that take seconds only where it needs them."""
+
+import json
+import logging
+import subprocess
+import sys
+
+import pytest
+
+from stages import NAMES
+
+WITHOUT_TORCH = {"prepare_corpus", "word_vectors", "prepare_task", "model_card", "report", "track"}
+NEVER = ("gensim", "matplotlib", "mlflow", "sklearn")
+SECONDS_EACH = ("torch", "transformers", "scipy", "datasets", "huggingface_hub", *NEVER)
+LOADED = """
+import importlib, json, sys
+for name in sys.argv[2:]:
+    importlib.import_module(f"stages.{name}")
+print(json.dumps([name for name in sys.argv[1].split() if name in sys.modules]))
+"""
+
+
+def loaded(libraries: tuple[str, ...], *stages: str) -> list[str]:
+    command = (sys.executable, "-c", LOADED, " ".join(libraries), *stages)
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return list(json.loads(done.stdout))
+
+
+@pytest.mark.parametrize("stage", sorted(WITHOUT_TORCH))
+def test_a_stage_that_computes_nothing_loads_no_library_that_takes_seconds(stage):
+    assert loaded(SECONDS_EACH, stage) == []
+
+
+def test_stages_that_compute_load_nothing_for_tables_plots_and_tracking():
+    assert loaded(NEVER, *sorted(set(NAMES) - WITHOUT_TORCH)) == []
+
+
+def test_libraries_are_quiet_without_being_loaded():
+    import_and_print = (
+        "import stages; from transformers.utils import logging as log; "
+        "print(log.get_verbosity(), log.is_progress_bar_enabled())"
+    )
+    done = subprocess.run(
+        (sys.executable, "-c", import_and_print), capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == [str(logging.ERROR), "False"]
