@@ -33,6 +33,7 @@ from tinybert.ablation import Planned, group_names, plan, read_groups
 from tinybert.errors import InputError
 from tinybert.results import TaskScores
 from tinybert.settings import PARAMS, parse, read_yaml
+from tinybert.terminal import make_output_safe
 
 REPORTS = Path("reports/ablation")
 
@@ -201,7 +202,7 @@ def print_table(table: pd.DataFrame, title: str) -> None:
     from tinybert.ablation_table import CAPTION, as_text
 
     text = as_text(table)
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False, emoji=False)
     grid = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     grid.add_column("experiment", no_wrap=True)
     for column in text:
@@ -249,6 +250,7 @@ def _state(root: Path, experiment: Experiment, study: Study) -> str:
 
 
 if __name__ == "__main__":
+    make_output_safe()
     try:
         main(sys.argv[1:])
     except InputError as error:

@@ -30,6 +30,7 @@ from flows.pipeline import experiment_name
 from flows.server import require_server
 from tinybert.errors import InputError
 from tinybert.settings import PARAMS
+from tinybert.terminal import make_output_safe
 
 METRICS = "reports/metrics/"  # <system>/<task>.json
 
@@ -133,7 +134,7 @@ def print_experiments(frame: pd.DataFrame) -> None:
     table = Table("DVC experiment", *map(str, frame.index), box=box.SIMPLE_HEAD)
     for name, values in frame.items():
         table.add_row(str(name), *map(_shown, values))
-    Console(highlight=False).print(table)
+    Console(highlight=False, markup=False, emoji=False).print(table)
     print("all columns: `dvc exp show`; take one over: `dvc exp apply NAME`")
 
 
@@ -142,6 +143,7 @@ def _shown(value: object) -> str:
 
 
 if __name__ == "__main__":
+    make_output_safe()
     try:
         main(*sys.argv[1:])
     except InputError as error:

@@ -62,6 +62,7 @@ def run(main: Callable[..., str]) -> None:
     name = Path(sys.argv[0]).stem
     die_with_parent(PARENT)
     quieten_libraries()
+    importlib.import_module("tinybert.terminal").make_output_safe()  # it changes no output
     if rank():
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115  (open to the end)
     try:

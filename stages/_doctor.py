@@ -37,6 +37,7 @@ from tinybert.settings import PARAMS, named_file, parse, read_param, read_sectio
 from tinybert.systems import SystemFile
 from tinybert.tasks import TaskFile
 from tinybert.teacher_source import TeacherSource
+from tinybert.terminal import make_output_safe
 
 DISTILLATION = ("general_distill", "intermediate_distill", "prediction_distill")
 READ = ("prepare_corpus", "augment", "teacher_logits", *DISTILLATION)
@@ -186,7 +187,7 @@ def show(found: list[Forecast]) -> None:
     total = shown_time(sum(each.seconds or 0 for each in found))
     more = " and what is not known yet" if any(each.seconds is None for each in found) else ""
     table.add_row("in all", "", "", total + more, "", "")
-    Console(width=110).print(table)
+    Console(width=110, markup=False, emoji=False).print(table)
 
 
 def main(system: str | None, task: str | None) -> bool:
@@ -234,6 +235,7 @@ if __name__ == "__main__":
     parser.add_argument("--task", help="of params/tasks/; all of params.yaml without")
     given = parser.parse_args()
     stages.quieten_libraries()
+    make_output_safe()
     try:
         sys.exit(0 if main(given.system or None, given.task or None) else 1)
     except InputError as problem:

@@ -189,19 +189,23 @@ def print_text(text: pd.DataFrame, notes: Sequence[str], first: Sequence[str]) -
     from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False, emoji=False)  # names may hold brackets
     if not console.is_terminal:
         console.width = min(console.width, PLAIN_WIDTH)
-    for columns in _pieces(text, console.width, first):
+    width = console.width
+    for columns in _pieces(text, width, first):
         piece = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
         piece.add_column("system", no_wrap=True)
         for column in columns:
             piece.add_column(_folded(column), justify="right", no_wrap=True)
         for system, row in text.iterrows():
             piece.add_row(str(system), *row[columns])
+        needed = console.measure(piece, options=console.options.update(max_width=1000)).maximum
+        console.width = max(width, needed)  # a row that is cut off cannot be read
         console.print(piece)
+    console.width = width
     for line in notes:
-        console.print(line, markup=False)
+        console.print(line)
 
 
 def _pieces(text: pd.DataFrame, width: int, first: Sequence[str]) -> Iterator[list[str]]:

@@ -84,7 +84,7 @@ def track(
 
 def print_comparison(found: Comparison) -> None:
     """Print one row a value, figures as columns of their own kind."""
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False, emoji=False)
     table = Table("system and figure", *map(str, found.table.index), box=box.SIMPLE_HEAD)
     for figure, values in found.table.items():
         cells = ("-" if math.isnan(value) else f"{value:.3f}" for value in values)
