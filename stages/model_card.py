@@ -4,12 +4,20 @@ python -m stages.model_card SYSTEM TASK
 """
 
 from pathlib import Path
+from typing import Any
 
 from stages import run
 from tinybert.errors import InputError
-from tinybert.model_card import CARD, Facts, copy_with_card, megabytes, read_json
+from tinybert.model_card import CARD, Augmented, Corpus, Facts, copy_with_card, megabytes
 from tinybert.results import TEACHER, read_results
-from tinybert.settings import named_file, profile_file, read_param, read_task, read_yaml
+from tinybert.settings import (
+    named_file,
+    profile_file,
+    read_json,
+    read_param,
+    read_task,
+    read_yaml,
+)
 from tinybert.tasks import TaskFile, read_info
 
 REPORTS = Path("reports")
@@ -18,6 +26,8 @@ REPORTS = Path("reports")
 def read_facts(system: str, task: str) -> Facts:
     """Read what the card says from the files in the working directory."""
     student = Path("models/prediction") / system / task
+    augmentation = Path("data/augmented") / task / "augmentation.json"
+    teacher = Path("models/teacher") / task / "config.json"
     results = read_results([system], [task], REPORTS)
     if (system, task) not in results.scores:
         file = REPORTS / "metrics" / system / f"{task}.json"
@@ -36,13 +46,13 @@ def read_facts(system: str, task: str) -> Facts:
         params=params,
         info=read_info(Path("data/tasks") / task),
         task_file=read_task(task, TaskFile),
-        augmentation=read_json(Path("data/augmented") / task / "augmentation.json"),
-        corpus=read_json(Path("data/corpus/corpus.json")),
+        augmentation=read_json(augmentation, Augmented, "dvc repro augment"),
+        corpus=read_json(Path("data/corpus/corpus.json"), Corpus, "dvc repro prepare_corpus"),
         scores=results.scores[system, task],
         teacher_scores=results.scores.get((TEACHER, task)),
         latency=results.latency.get(system),
-        config=read_json(student / "config.json"),
-        teacher_config=read_json(Path("models/teacher") / task / "config.json"),
+        config=read_json(student / "config.json", dict[str, Any], "dvc repro prediction_distill"),
+        teacher_config=read_json(teacher, dict[str, Any], "dvc repro finetune_teacher"),
         megabytes=megabytes(student),
     )
 

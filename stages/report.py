@@ -25,6 +25,7 @@ from tinybert.results import (
     captions,
     read_results,
     read_table,
+    require_prepared,
     write_table,
 )
 from tinybert.settings import read_param
@@ -62,6 +63,7 @@ def report(
     """
     results = read_results(systems, tasks, reports)
     infos = read_infos(tasks, data)
+    require_prepared(results, infos)
     table, shown = build_table(results), beside.read_shown(systems, system_files)
     compared = beside.compare(results, infos, shown, read_published())
     compared_text = beside.as_text(compared)
@@ -144,8 +146,10 @@ def compare_with_paper(
             )
         data = folder.parent / DATA
         data = data if (data / "tasks").is_dir() else DATA
+        infos = read_infos(tasks, data)
+        require_prepared(results, infos)
         num_scores += require_same_scores(results, data / "tasks", folder)
-        tables.append(beside.compare(results, read_infos(tasks, data), shown, published))
+        tables.append(beside.compare(results, infos, shown, published))
     table, spread = beside.merge_runs(tables) if len(tables) > 1 else (tables[0], None)
     text = beside.as_text(table, spread)
     notes = beside.captions(table, shown, published, len(tables))

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from huggingface_hub import ModelCard
@@ -12,8 +13,9 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from tests.models import tiny_classifier, tiny_tokenizer
 from tests.workspace import ROOT, read_yaml
 from tinybert.errors import InputError
-from tinybert.model_card import CARD, Facts, copy_with_card, read_json, render
+from tinybert.model_card import CARD, Augmented, Corpus, Facts, copy_with_card, render
 from tinybert.results import Cell, Cost, Latency, TaskScores
+from tinybert.settings import read_json
 from tinybert.tasks import TaskFile, TaskInfo
 
 SHARED_MEMORY = Path("/dev/shm")
@@ -57,8 +59,8 @@ def facts(system: str = "tinybert4", profile: str = "paper", **changes) -> Facts
         "params": read_yaml(ROOT / "params.yaml") | {"seed": 43},
         "info": info,
         "task_file": TaskFile.model_validate(read_yaml(ROOT / "params/tasks/mrpc.yaml")),
-        "augmentation": {"rows_in": 3668, "rows_augmented": 3667, "rows_out": 77_123},
-        "corpus": {"num_words": 2_500_000, "num_documents": 4321},
+        "augmentation": Augmented(rows_in=3668, rows_augmented=3667, rows_out=77_123),
+        "corpus": Corpus(num_words=2_500_000, num_documents=4321),
         "scores": scores(f1=0.861, accuracy=0.8),
         "teacher_scores": scores(f1=0.9, accuracy=0.85),
         "latency": LATENCY,
@@ -189,8 +191,11 @@ def test_files_are_copied_where_they_cannot_be_linked(source, tmp_path):
 
 def test_a_file_that_is_no_json_is_named(tmp_path):
     (tmp_path / "config.json").write_text("{")
-    with pytest.raises(InputError, match=r"config\.json: cannot be read"):
-        read_json(tmp_path / "config.json")
+    with pytest.raises(InputError, match=r"config\.json: not valid JSON.*`dvc repro evaluate`"):
+        read_json(tmp_path / "config.json", dict[str, Any], "dvc repro evaluate")
+    with pytest.raises(InputError, match="rows_in: Field required"):
+        (tmp_path / "config.json").write_text("{}")
+        read_json(tmp_path / "config.json", Augmented, "dvc repro augment")
 
 
 def test_the_stage_starts_without_torch():

@@ -131,6 +131,5 @@ def test_an_absent_table_and_a_broken_file_are_named(reports: Path):
     with pytest.raises(InputError, match=r"small/mnli\.json: not valid JSON"):
         read_results(["small"], ["mnli"], reports)
     (reports / "metrics/small/mnli.json").write_text("{}", encoding="utf-8")
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(InputError, match=r"main_metric: Field required.*`dvc repro evaluate`"):
         read_results(["small"], ["mnli"], reports)
-    assert len(caught.value.problems) == 2  # main_metric and metrics

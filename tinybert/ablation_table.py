@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from tinybert.ablation import FULL, read_published
+from tinybert.markup import markdown
 from tinybert.outputs import replace_file
 from tinybert.plots import COLOURS, TEACHER_COLOUR, draw_figure, put_legend
 from tinybert.results import MISSING, TaskScores, column_words
@@ -107,9 +108,9 @@ def _markdown(table: pd.DataFrame, title: str) -> str:
     lines = [
         f"# {title}",
         "",
-        f"| experiment | {' | '.join(text.columns)} |",
+        f"| experiment | {' | '.join(map(markdown, text.columns))} |",
         f"|---|{'---:|' * len(text.columns)}",
-        *(f"| {name} | {' | '.join(row)} |" for name, row in text.iterrows()),
+        *(f"| {markdown(name)} | {' | '.join(row)} |" for name, row in text.iterrows()),
         "",
         CAPTION,
     ]

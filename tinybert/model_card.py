@@ -4,7 +4,6 @@ Everything in it is read from the files of the run; the template is templates/ca
 is needed for it.
 """
 
-import json
 import math
 import os
 import shutil
@@ -14,15 +13,18 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import BaseModel
 
 from tinybert.errors import InputError
 from tinybert.layer_map import teacher_layers
+from tinybert.markup import code, markdown, one_line
 from tinybert.outputs import replace_folder
 from tinybert.results import MISSING, Latency, TaskScores
 from tinybert.tasks import DEV, TaskFile, TaskInfo
 
 CARD = "README.md"
 TEMPLATES = Path(__file__).parent / "templates"
+MOST_LABELS = 20  # that a card lists
 LANGUAGE = "en"  # of GLUE and of the embedded tasks; a user's own text may be in any
 PHASES = ("general_distill", "intermediate_distill", "prediction_distill")
 # What the profile says of the data and of every training that the student comes from.
@@ -42,6 +44,21 @@ HUB_METRICS = {
     "spearman": "spearmanr",
     "f1_macro": "f1",
 }
+
+
+class Augmented(BaseModel):
+    """What is read of data/augmented/<task>/augmentation.json: numbers of rows."""
+
+    rows_in: int
+    rows_augmented: int
+    rows_out: int
+
+
+class Corpus(BaseModel):
+    """What is read of data/corpus/corpus.json."""
+
+    num_words: int
+    num_documents: int
 
 
 @dataclass(frozen=True)
@@ -73,8 +90,8 @@ class Facts:
     params: Mapping[str, Any]
     info: TaskInfo
     task_file: TaskFile
-    augmentation: Mapping[str, Any]
-    corpus: Mapping[str, Any]
+    augmentation: Augmented
+    corpus: Corpus
     scores: TaskScores
     teacher_scores: TaskScores | None
     latency: Latency | None
@@ -100,7 +117,7 @@ def copy_with_card(source: Path, facts: Facts, folder: Path) -> None:
             target.parent.mkdir(parents=True, exist_ok=True)
             _link(file, target)
         (partial / CARD).unlink(missing_ok=True)  # else a card of the source's would be written to
-        (partial / CARD).write_text(text, encoding="utf-8")
+        (partial / CARD).write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def _link(file: Path, target: Path) -> None:
@@ -115,23 +132,6 @@ def megabytes(folder: Path) -> float:
     return sum(file.stat().st_size for file in folder.glob("*.safetensors")) / 1e6
 
 
-def read_json(file: Path) -> dict[str, Any]:
-    """Read a JSON object.
-
-    Raises:
-        InputError: The file is missing, or is none.
-    """
-    try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{file}: cannot be read, got {type(error).__name__}; run `dvc repro`"
-        ) from error
-    if not isinstance(values, dict):
-        raise InputError(f"{file}: must be an object, got {type(values).__name__}; run `dvc repro`")
-    return values
-
-
 def render(facts: Facts) -> str:
     """Return the card: the hub's YAML front matter, and Markdown."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -144,9 +144,11 @@ def render(facts: Facts) -> str:
         keep_trailing_newline=True,
         autoescape=False,  # Markdown
     )
-    environment.filters |= {"yaml": _yaml, "cell": _cell}
+    environment.filters |= {"yaml": _yaml, "cell": _cell, "figure": _figure}
+    environment.filters |= {"markdown": markdown, "code": code, "one_line": one_line}
     return environment.get_template("card.md.j2").render(
         **vars(facts),
+        most=MOST_LABELS,
         name=facts.name,
         front_matter=front_matter(facts),
         phases=[_phase(facts, name) for name in PHASES],
@@ -374,6 +376,10 @@ def _latency_rows(latency: Latency) -> list[list[str]]:
 
 def _yaml(values: Mapping[str, Any]) -> str:
     return yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True, width=100).rstrip()
+
+
+def _figure(value: float | None) -> str:
+    return MISSING if value is None else f"{value:.2f}"
 
 
 def _cell(values: Sequence[object]) -> str:

@@ -4,29 +4,35 @@ The page needs no network and no other file: its figures are inside it.
 """
 
 import base64
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pydantic import BaseModel
 
 from tinybert.comparison import OURS
-from tinybert.errors import InputError
+from tinybert.markup import markdown, tex
 from tinybert.results import MISSING, Latency, Results, as_text, captions
-from tinybert.settings import read_yaml
+from tinybert.settings import read_json, read_yaml
 
 HERE = Path(__file__).parent
 LATENCY_HEADS = ["batch size", "tokens", "threads", "student ms", "teacher ms", "speed-up"]
 PUBLISHED_WORDS = {"params_m": "parameters, M", "gflops": "GFLOPs", "speedup": "speed-up"}
-TEX_WORDS = {
-    "\\": r"\textbackslash{}",
-    "\N{EN DASH}": "--",
-    **{character: "\\" + character for character in "&%$#_{}"},
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-}
+
+
+class Sample(BaseModel):
+    """An augmented row: a text, or the two texts of a pair."""
+
+    original: Any
+    copies: list[Any]
+
+
+class Samples(BaseModel):
+    """What is shown of data/augmented/<task>/augmentation.json."""
+
+    samples: list[Sample] = []
 
 
 @dataclass(frozen=True)
@@ -90,7 +96,7 @@ def write_page(report: Report, plots: Path, file: Path) -> None:
         latency_rows=_latency_rows,
         confusion_rows=_confusion_rows,
     )
-    file.write_text(text, encoding="utf-8")
+    file.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def read_samples(file: Path) -> list[dict[str, Any]]:
@@ -101,14 +107,7 @@ def read_samples(file: Path) -> list[dict[str, Any]]:
     """
     if not file.is_file():
         return []
-    try:
-        samples = json.loads(file.read_text(encoding="utf-8")).get("samples", [])
-        return [{"original": item["original"], "copies": item["copies"]} for item in samples]
-    except (ValueError, AttributeError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{file}: samples cannot be read, got {type(error).__name__} {error}; needed is a list "
-            "of original and copies: run `dvc repro augment`"
-        ) from error
+    return [vars(each) for each in read_json(file, Samples, "dvc repro augment").samples]
 
 
 def _render(template: str, **values: Any) -> str:
@@ -121,12 +120,8 @@ def _render(template: str, **values: Any) -> str:
         trim_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"tex": _tex, "sentence": _sentence}
+    environment.filters |= {"tex": tex, "markdown": markdown, "sentence": _sentence}
     return environment.get_template(template).render(**values)
-
-
-def _tex(text: object) -> str:
-    return "".join(TEX_WORDS.get(character, character) for character in str(text))
 
 
 def _sentence(value: object) -> str:

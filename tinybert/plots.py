@@ -37,6 +37,7 @@ STYLE: dict[Any, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.axisbelow": True,
+    "text.parse_math": False,  # a dollar in a name is a dollar
     "svg.hashsalt": "tinybert",  # the same figures give the same bytes
 }
 
@@ -91,9 +92,12 @@ def _curves(
 def _read_log(file: Path) -> pd.DataFrame:
     try:
         log = pd.read_csv(file)
+        if {"step", "loss"} <= set(log.columns):
+            log = log.astype(float)
     except (ValueError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
         raise InputError(
-            f"{file}: no training log, got {error}; delete it and run `dvc repro`"
+            f"{file}: no training log, got {reason}; delete it and run `dvc repro`"
         ) from error
     if not {"step", "loss"} <= set(log.columns):
         raise InputError(

@@ -5,18 +5,18 @@ A row is a system, the teacher first; a cell nobody has measured stays empty. Co
 `<task>/<split>/<metric>` per labelled split, `average` and `share_of_teacher`.
 """
 
-import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any
 
 import pandas as pd
-from pydantic import BaseModel
+from pydantic import BaseModel, Field, model_validator
 
 from tinybert.errors import InputError
-from tinybert.settings import parse
+from tinybert.settings import read_json
+from tinybert.tasks import SplitName, TaskInfo
 
 TEACHER = "teacher"
 MISSING = "\N{EN DASH}"
@@ -25,6 +25,7 @@ AVERAGE = (
     "mismatched halves count as one column each; a row that lacks one has no average. "
     "Share: this average as a part of the teacher's. Scores are times 100."
 )
+PROTOCOL = ("precision", "device", "processor", "torch", "num_repeats")  # what a caption says
 METRIC_WORDS = {"f1": "F1", "f1_macro": "macro F1", "matthews": "Matthews"}
 SPLIT_WORDS = {"dev_mm": "dev mismatched", "test_mm": "test mismatched"}
 COLUMN_WORDS = {
@@ -36,26 +37,44 @@ COLUMN_WORDS = {
     "share_of_teacher": "share of teacher",
 }
 
-T = TypeVar("T")
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]  # of a metric
+Score = Annotated[float, Field(ge=-1, le=1)]
+Figure = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class TaskScores(BaseModel):
     """reports/metrics/<system>/<task>.json; scores are fractions."""
 
-    main_metric: str
-    metrics: dict[str, dict[str, float]]  # by labelled split, then by metric
+    system: str | None = None  # older files lack it, and the task
+    task: str | None = None
+    main_metric: Name
+    metrics: dict[SplitName, dict[Name, Score]]  # by labelled split, then by metric
+    undefined: dict[str, list[str]] = {}  # by split: what its gold values give no score for
     num_rows: dict[str, int] = {}
     confusion: dict[str, list[list[int]]] = {}  # by split; rows are gold labels
     labels: list[str] = []
+
+    @model_validator(mode="after")
+    def _fits_itself(self) -> "TaskScores":
+        for split, found in self.metrics.items():
+            if self.main_metric not in (*found, *self.undefined.get(split, [])):
+                raise ValueError(f"metrics.{split} must hold the main metric {self.main_metric}")
+        for split, rows in self.confusion.items():
+            if {len(self.labels)} != {len(rows), *map(len, rows)}:
+                raise ValueError(
+                    f"confusion.{split} must have a row and a column for each of the "
+                    f"{len(self.labels)} labels"
+                )
+        return self
 
 
 class Cost(BaseModel):
     """What a model costs without a clock."""
 
     parameters: int
-    gflops: float | None  # None: cannot be counted
-    gflops_printed: float | None = None  # as the paper prints it; older files lack it
-    size_mb: float
+    gflops: Figure | None = None
+    gflops_printed: Figure | None = None  # as the paper prints it; older files lack it
+    size_mb: Figure
 
 
 class Cell(BaseModel):
@@ -64,20 +83,21 @@ class Cell(BaseModel):
     batch_size: int
     sequence_length: int
     num_threads: int
-    student_ms: float
-    teacher_ms: float
-    speedup: float
-    speedup_low: float
-    speedup_high: float
+    student_ms: Figure
+    teacher_ms: Figure
+    speedup: Figure
+    speedup_low: Figure
+    speedup_high: Figure
 
 
 class Latency(BaseModel):
     """reports/latency/<system>.json; the first cell is the one that stands in the table."""
 
+    system: str | None = None
     protocol: dict[str, Any]
     student: Cost
     teacher: Cost
-    cells: list[Cell]
+    cells: list[Cell] = Field(min_length=1)
 
 
 @dataclass(frozen=True)
@@ -106,22 +126,61 @@ def read_results(systems: Sequence[str], tasks: Sequence[str], reports: Path) ->
         for task in tasks:
             file = reports / "metrics" / row / f"{task}.json"
             if file.is_file():
-                results.scores[row, task] = _read(file, TaskScores)
+                results.scores[row, task] = _scores_in(file, row, task)
     for system in systems:
         file = reports / "latency" / f"{system}.json"
         if file.is_file():
-            results.latency[system] = _read(file, Latency)
+            results.latency[system] = _latency_in(file, system)
     return results
 
 
-def _read(file: Path, kind: type[T]) -> T:
-    try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
+def _scores_in(file: Path, row: str, task: str) -> TaskScores:
+    command = "dvc repro finetune_teacher" if row == TEACHER else "dvc repro evaluate"
+    found: TaskScores = read_json(file, TaskScores, command)
+    for key, said, place in (("system", found.system, row), ("task", found.task, task)):
+        if said not in (None, place):
+            raise InputError(
+                f"{file}: must be of {key} {place}, got {said}; it is a copy: delete it and run "
+                f"`{command}`"
+            )
+    return found
+
+
+def _latency_in(file: Path, system: str) -> Latency:
+    command = "dvc repro benchmark_latency"
+    found: Latency = read_json(file, Latency, command)
+    if found.system not in (None, system):
         raise InputError(
-            f"{file}: not valid JSON, got {error}; delete it and run `dvc repro`"
-        ) from error
-    return parse(kind, values, str(file))
+            f"{file}: must be of system {system}, got {found.system}; it is a copy: delete it and "
+            f"run `{command}`"
+        )
+    return found
+
+
+def require_prepared(results: Results, infos: Sequence[TaskInfo]) -> None:
+    """Check that scores are of the tasks as they are prepared now.
+
+    Raises:
+        InputError: Metric, labels or rows differ; one line for each file.
+    """
+    known = {info.name: info for info in infos}
+    problems = []
+    for (row, task), scores in results.scores.items():
+        info = known[task]
+        rows = {split: num for split, num in info.num_rows.items() if split in scores.num_rows}
+        pairs = (
+            ("main_metric", scores.main_metric, info.metrics[0]),
+            ("labels", scores.labels or info.labels, info.labels),
+            ("num_rows", scores.num_rows, rows),
+        )
+        for key, measured, prepared in pairs:
+            if measured != prepared:
+                problems.append(
+                    f"metrics/{row}/{task}.json: {key} must be {prepared} as in task.json of "
+                    f"{task}, got {measured}; run `dvc repro`"
+                )
+    if problems:
+        raise InputError(*problems)
 
 
 def build_table(results: Results) -> pd.DataFrame:
@@ -159,7 +218,7 @@ def _task_scores(results: Results, row: str, task: str) -> Iterator[tuple[str, f
     found = results.scores.get((row, task))
     if found is not None:
         for split, values in found.metrics.items():
-            yield f"{task}/{split}/{found.main_metric}", values[found.main_metric]
+            yield f"{task}/{split}/{found.main_metric}", values.get(found.main_metric, math.nan)
 
 
 def costs_of(results: Results, row: str) -> Iterator[tuple[str, object]]:
@@ -183,10 +242,11 @@ def costs_of(results: Results, row: str) -> Iterator[tuple[str, object]]:
 def protocol_text(protocol: dict[str, Any], cell: Cell) -> str:
     """Say in one line how a speed-up was measured."""
     threads = "thread" if cell.num_threads == 1 else "threads"
+    how = {key: protocol.get(key, f"unknown {key.replace('_', ' ')}") for key in PROTOCOL}
     return (
         f"batch size {cell.batch_size}, {cell.sequence_length} tokens, {cell.num_threads} {threads}"
-        f", {protocol['precision']}, {protocol['device']} ({protocol['processor']}), "
-        f"torch {protocol['torch']}, median and quartiles of {protocol['num_repeats']} paired runs"
+        f", {how['precision']}, {how['device']} ({how['processor']}), "
+        f"torch {how['torch']}, median and quartiles of {how['num_repeats']} paired runs"
     )
 
 
@@ -203,7 +263,18 @@ def read_table(file: Path) -> pd.DataFrame:
     """
     if not file.is_file():
         raise InputError(f"{file}: no results, got nothing there; run `dvc repro report`")
-    return pd.read_csv(file, index_col="system", dtype={"speedup_protocol": object})
+    needed = {"system", "speedup_low", "speedup_high", "speedup_protocol", *COLUMN_WORDS}
+    try:
+        table = pd.read_csv(file, dtype={"system": str, "speedup_protocol": object})
+        if missing := sorted(needed - set(table.columns)):
+            raise ValueError(f"no columns {', '.join(missing)}")
+        numbers = [str(name) for name in table if name not in ("system", "speedup_protocol")]
+        table[numbers] = table[numbers].astype(float)
+    except ValueError as error:
+        raise InputError(
+            f"{file}: no result table, got {error}; delete it and run `dvc repro report`"
+        ) from error
+    return table.set_index("system")
 
 
 def captions(table: pd.DataFrame) -> list[str]:

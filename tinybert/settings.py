@@ -5,6 +5,7 @@ them with the `params` that dvc.yaml declares for that stage.
 """
 
 import difflib
+import json
 import re
 from pathlib import Path
 from typing import Any, TypeVar, overload
@@ -81,6 +82,44 @@ def named_file(folder: str, name: str) -> Path:
             f"{PARAMS}: {folder}: there is no {file}, got {name!r}; {cure}known: {', '.join(known)}"
         )
     return file
+
+
+def read_json(file: Path, kind: Any, command: str) -> Any:
+    """Read a JSON file that a stage wrote.
+
+    Args:
+        file: Where it is.
+        kind: Its schema.
+        command: What writes it anew.
+
+    Raises:
+        InputError: The file is missing, damaged, or of a version that wrote other keys.
+    """
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+        return TypeAdapter(kind).validate_python(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        found = _shortened(first["input"])
+        message = str(first["msg"]).removeprefix("Value error, ")
+        what = f"{f'{key}: ' if key else ''}{message}, got {found}"
+    except OSError as error:
+        what = f"cannot be read, got {error.strerror}"
+    except (ValueError, RecursionError) as error:
+        what = f"not valid JSON, got {error}"
+    raise InputError(
+        f"{file}: {what}; it is damaged or of another version: delete it and run `{command}`"
+    )
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name}, which is no number")
+
+
+def _shortened(value: Any, most: int = 60) -> str:
+    text = repr(value)
+    return text if len(text) <= most else f"{text[:most]}..."
 
 
 def select(values: dict[str, Any], key: str, file: Path) -> Any:

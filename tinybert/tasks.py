@@ -11,13 +11,13 @@ import math
 import re
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import pandas as pd
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from tinybert.errors import InputError
-from tinybert.settings import Settings, parse
+from tinybert.settings import Settings, read_json
 
 Kind = Literal["classification", "regression"]
 MetricName = Literal["accuracy", "f1", "f1_macro", "matthews", "pearson", "spearman"]
@@ -219,7 +219,7 @@ class TaskInfo(Settings):
     name: str
     kind: Kind
     labels: list[str]  # names in the order of their numbers; [] for regression
-    metrics: list[MetricName]
+    metrics: list[MetricName] = Field(min_length=1)
     pair: bool
     num_rows: dict[str, int]  # by split
     dropped_rows: int = 0
@@ -241,7 +241,7 @@ def read_info(folder: Path) -> TaskInfo:
     file = folder / "task.json"
     if not file.is_file():
         raise InputError(f"{file}: missing, got no prepared task; run `dvc repro prepare_task`")
-    return parse(TaskInfo, json.loads(file.read_text(encoding="utf-8")), str(file))
+    return cast(TaskInfo, read_json(file, TaskInfo, "dvc repro prepare_task"))
 
 
 def read_split(folder: Path, split: str) -> pd.DataFrame:
@@ -249,7 +249,13 @@ def read_split(folder: Path, split: str) -> pd.DataFrame:
     file = folder / f"{split}.parquet"
     if not file.is_file():
         raise InputError(f"{file}: missing, got no such split; run `dvc repro prepare_task`")
-    return pd.read_parquet(file)
+    try:
+        return pd.read_parquet(file)
+    except (ValueError, OSError) as error:  # of which pyarrow's are kinds
+        raise InputError(
+            f"{file}: no Parquet, got {' '.join(str(error).split())}; delete it and run "
+            "`dvc repro prepare_task`"
+        ) from error
 
 
 def write_task(folder: Path, info: TaskInfo, splits: dict[str, pd.DataFrame]) -> None:

@@ -63,7 +63,7 @@ def find_models(results: Results, folder: Path) -> list[Model]:
     for (system, task), scores in results.scores.items():
         teacher = system == TEACHER
         place = folder / "models" / (f"teacher/{task}" if teacher else f"student/{system}/{task}")
-        if DEV in scores.metrics and place.is_dir():
+        if scores.main_metric in scores.metrics.get(DEV, {}) and place.is_dir():
             info = read_info(folder / "data/tasks" / task)
             score = scores.metrics[DEV][scores.main_metric]
             tags = {"system": system, "task": task, "metric": scores.main_metric}

@@ -1,0 +1,46 @@
+"""Write a user's text, such as a label, into Markdown and LaTeX, where characters have a meaning.
+
+HTML is escaped by the template itself, JSON, YAML and CSV by their writers.
+"""
+
+import re
+
+TEX_WORDS = {
+    "\\": r"\textbackslash{}",
+    "\N{EN DASH}": "--",
+    "\N{PLUS-MINUS SIGN}": r"\ensuremath{\pm}",
+    **{character: "\\" + character for character in "&%$#_{}"},
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "[": "{[}",  # after a row's end it would begin a length
+}
+# An underscore inside a word is a character like any other.
+MARKDOWN = re.compile(r"[\\`*|<>\[\]~]|(?<![^\W_])_|_(?![^\W_])")
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
+
+def one_line(text: object) -> str:
+    """Return a text on one line: white space as one space, what cannot be printed as its escape."""
+    joined = " ".join(str(text).split())
+    return CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", joined)
+
+
+def tex(text: object) -> str:
+    """Return a text as LaTeX prints it."""
+    return "".join(TEX_WORDS.get(character, character) for character in one_line(text))
+
+
+def markdown(text: object) -> str:
+    """Return a text as Markdown shows it, in a cell of a table as well."""
+    return MARKDOWN.sub(lambda found: "\\" + found[0], one_line(text))
+
+
+def code(text: object) -> str:
+    """Return a text as code inside a line of Markdown."""
+    line = one_line(text)
+    ticks = "`" * (1 + max(map(len, re.findall("`+", line)), default=0))
+    space = " " if "`" in line or not line else ""
+    return f"{ticks}{space}{line}{space}{ticks}"
