@@ -27,6 +27,11 @@ def hundred() -> Table:
     )
 
 
+def other() -> Table:
+    """Rows like those of `hundred` that are not in it."""
+    return table([(f"other {n}", "rare" if n % 5 == 0 else "often") for n in range(100)])
+
+
 def prepared(tables: dict[str, Table], limit: int | None = None, **settings: object) -> Prepared:
     return prepare("mine", task(**settings), tables, seed=3, max_train_rows=limit)
 
@@ -67,7 +72,7 @@ def test_a_label_with_a_single_row_stays_in_train() -> None:
 
 
 def test_a_subset_of_train_leaves_dev_whole() -> None:
-    found = prepared({"train": hundred(), "dev": hundred()}, limit=10)
+    found = prepared({"train": hundred(), "dev": other()}, limit=10)
     assert found.info.num_rows == {"train": 10, "dev": 100}
     assert found.splits["train"]["label"].value_counts().to_dict() == {0: 8, 1: 2}
     # Drawn from the whole, not the first ten, and still in order.
@@ -77,7 +82,7 @@ def test_a_subset_of_train_leaves_dev_whole() -> None:
 
 
 def test_a_limit_above_the_rows_changes_nothing() -> None:
-    assert prepared({"train": hundred(), "dev": hundred()}, limit=1000).notes == []
+    assert prepared({"train": hundred(), "dev": other()}, limit=1000).notes == []
 
 
 def test_every_bad_row_is_named_by_its_line() -> None:
@@ -107,15 +112,15 @@ def test_bad_rows_are_dropped_and_counted_only_where_the_task_says_so() -> None:
     train = table([("a", "x"), ("", "x"), ("b", "y"), ("c", "z")])
     train.malformed[6] = "wrong number of columns"
     found = prepared(
-        {"train": train, "dev": table([("a", "x")])}, bad_rows="drop", labels=["x", "y"]
+        {"train": train, "dev": table([("d", "x")])}, bad_rows="drop", labels=["x", "y"]
     )
     assert found.splits["train"]["sentence1"].tolist() == ["a", "b"]
     assert found.info.dropped_rows == 3
-    assert found.notes == ["train: dropped 3 bad rows, the first at train.csv:3"]
+    assert found.notes[0] == "train: dropped 3 bad rows, the first at train.csv:3"
 
 
 def test_an_unlabelled_row_is_never_dropped() -> None:
-    splits = {"train": hundred(), "dev": hundred()}
+    splits = {"train": hundred(), "dev": other()}
     test = table([("a", None), ("", None), ("b", "")], "test")
     found = prepared({**splits, "test": test}, bad_rows="drop")
     assert found.splits["test"]["sentence1"].tolist() == ["a", "", "b"]
@@ -129,12 +134,12 @@ def test_an_unlabelled_row_is_never_dropped() -> None:
 @pytest.mark.parametrize("withheld", [-1, -1.0, "-1", None, ""])
 def test_a_test_split_without_any_label_is_unlabelled(withheld: object) -> None:
     test = table([("a", withheld), ("b", withheld)])
-    found = prepared({"train": hundred(), "dev": hundred(), "test": test})
+    found = prepared({"train": hundred(), "dev": other(), "test": test})
     assert list(found.splits["test"].columns) == ["sentence1"]
 
 
 def test_a_test_split_with_labels_keeps_them_and_may_not_lack_one() -> None:
-    splits = {"train": hundred(), "dev": hundred()}
+    splits = {"train": hundred(), "dev": other()}
     found = prepared({**splits, "test": table([("a", "rare")])})
     assert found.splits["test"]["label"].tolist() == [1]
     assert (
@@ -164,3 +169,22 @@ def test_a_file_without_rows_is_refused() -> None:
 def test_f1_of_more_than_two_labels_is_refused() -> None:
     rows = [("a", "x"), ("b", "y"), ("c", "z")]
     assert "write f1_macro" in problems({"train": table(rows)}, metrics=["f1"])[0]
+
+
+def test_rows_of_dev_that_stand_in_train_too_are_counted() -> None:
+    dev = table([("row 3", "often"), ("new", "rare"), (" row 5 ", "rare")], "dev.csv")
+    (note,) = prepared({"train": hundred(), "dev": dev}).notes
+    assert note.startswith("dev: 2 of 3 rows of dev.csv stand in train too")
+
+
+def test_labels_that_train_hardly_has_are_named() -> None:
+    rows = [("a", "x"), ("b", "x"), ("c", "y")]
+    found = prepared({"train": table(rows), "dev": other_rows()}, labels=["x", "y", "z"])
+    assert found.notes == [
+        "train: label 'y' has a single row",
+        "train: label 'z' has no row",
+    ]
+
+
+def other_rows() -> Table:
+    return table([("d", "x")], "dev.csv")

@@ -1,12 +1,17 @@
 """Number a task's labels by their names, whatever a file writes for them."""
 
+import json
 import math
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 
 from tinybert.errors import InputError
+from tinybert.label_spellings import spelling_key
 from tinybert.task_tables import Table
 from tinybert.tasks import TaskFile, label_text
 
+# Half of a pair that JSON escapes may leave alone; it cannot be written as UTF-8.
+SURROGATE = re.compile("[\ud800-\udfff]")
 Encoder = Callable[[object], tuple[float | int, str | None]]
 
 
@@ -19,7 +24,10 @@ def label_names(task: TaskFile, train: Table) -> list[str]:
     if task.kind == "regression":
         return []
     words = _words(task.label_words)
-    texts = {label_text(value) for value in train.label or []}
+    # What is no text or number stays out of the names, so that its rows are bad rows.
+    values = [v for v in train.label or [] if not isinstance(v, list | dict | bytes)]
+    texts = {label_text(value) for value in values}
+    texts = {text for text in texts if text is None or not SURROGATE.search(text)}
     found = {words.get(text, text) for text in texts if text is not None}
     if len(found) < 2:
         raise InputError(
@@ -54,18 +62,34 @@ def encoder(task: TaskFile, labels: list[str]) -> Encoder:
         text = label_text(value)
         if text in numbers:
             return numbers[text], None
-        got = "an empty field" if text is None else repr(text)
-        return -1, f"unknown label, got {got}; known: {known}"
+        if isinstance(value, list | dict | bytes):
+            return -1, f"label is no text or number, got {repr(value)[:40]}; write one label"
+        shown = ascii if text and SURROGATE.search(text) else repr
+        got = "an empty field" if text is None else shown(text)
+        return -1, f"unknown label, got {got}; known: {known}{_cure(text, numbers)}"
 
     return encode
 
 
+def _cure(text: str | None, known: Iterable[str]) -> str:
+    """Return the setting that takes another spelling of a known label, if it is one."""
+    near = [name for name in known if text and spelling_key(name) == spelling_key(text)]
+    if not near:
+        return ""
+    word, name = (json.dumps(each, ensure_ascii=False) for each in (text, near[0]))
+    return f"; `label_words: {{{word}: {name}}}` in the task's file makes it that one"
+
+
 def _encode_number(value: object) -> tuple[float | int, str | None]:
+    text = str(value).strip()
     try:
-        number = float(str(value))
+        number = float(text) if "_" not in text else math.nan  # Python would read 1_000
     except ValueError:
         number = math.nan
     if math.isfinite(number):
         return number, None
     got = "an empty field" if label_text(value) is None else repr(value)
-    return 0.0, f"label of a regression is no number, got {got}; write one such as 3.2"
+    right = "3.2"
+    if re.fullmatch(r"[+-]?\d+,\d+", text):
+        right = f"{text.replace(',', '.')}, with a decimal point"
+    return 0.0, f"label of a regression is no number, got {got}; write one such as {right}"

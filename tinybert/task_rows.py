@@ -1,6 +1,5 @@
 """Turn a task's tables into checked rows: sentences, label numbers, splits of the asked size."""
 
-import re
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -9,15 +8,14 @@ from numpy.typing import NDArray
 
 from tinybert.errors import InputError
 from tinybert.glue_files import is_labelled
+from tinybert.label_spellings import refuse_alike, refuse_values
 from tinybert.stratified import stratified_sample
-from tinybert.task_labels import Encoder, encoder, label_names
+from tinybert.task_labels import SURROGATE, Encoder, encoder, label_names
 from tinybert.task_tables import Table, listed
 from tinybert.tasks import DEV, TRAIN, MetricName, TaskFile, TaskInfo, label_text
 
 WITHHELD = "-1"  # what the hub writes where a test label is kept back
 DEV_SHARE = 10  # one row in ten is set aside where there is no dev split
-# Half of a pair that JSON escapes may leave alone; it cannot be written as UTF-8.
-SURROGATE = re.compile("[\ud800-\udfff]")
 TWO_LABEL_METRIC = "f1"  # of the second label; f1_macro serves any number of them
 
 
@@ -49,6 +47,8 @@ def prepare(
     tables = {split: _without_withheld(split, table) for split, table in tables.items()}
     for table in tables.values():
         _refuse_empty(table)
+    refuse_alike(task, tables.values())
+    refuse_values(task, tables[TRAIN])
     labels = label_names(task, tables[TRAIN])
     metrics = task.metrics or _default_metrics(task)
     if TWO_LABEL_METRIC in metrics and len(labels) > 2:
@@ -64,6 +64,7 @@ def prepare(
     splits = {split: found.frame for split, found in checked.items()}
     read = [f"{split}: {note}" for split, table in tables.items() for note in table.notes]
     notes = read + [f"{split}: {found.note}" for split, found in checked.items() if found.note]
+    notes += _few_rows(labels, splits[TRAIN]) + _in_train(tables, splits)
     splits, aside = _with_dev(splits, tables[TRAIN].place, seed)
     splits, cut = _with_limit(splits, max_train_rows, seed)
     info = TaskInfo(
@@ -183,6 +184,33 @@ def _check_labels(
         if problem:
             problems.setdefault(number, problem)
     return np.asarray(found)
+
+
+def _few_rows(labels: list[str], train: pd.DataFrame) -> list[str]:
+    """Name the labels that train cannot teach."""
+    counts = train["label"].value_counts()
+    few = {0: "no row", 1: "a single row"}
+    return [
+        f"{TRAIN}: label {name!r} has {few[found]}"
+        for number, name in enumerate(labels)
+        if (found := int(counts.get(number, 0))) in few
+    ]
+
+
+def _in_train(tables: dict[str, Table], splits: dict[str, pd.DataFrame]) -> list[str]:
+    """Count the rows of other splits that stand in train too, which makes scores too high."""
+    sentences = [name for name in splits[TRAIN] if name != "label"]
+    known = set(splits[TRAIN][sentences].itertuples(index=False, name=None))
+    notes = []
+    for split, frame in splits.items():
+        rows = frame[sentences].itertuples(index=False, name=None)
+        found = sum(row in known for row in rows) if split != TRAIN else 0
+        if found:
+            notes.append(
+                f"{split}: {found} of {len(frame)} rows of {tables[split].place} stand in train "
+                f"too, so scores on them are too high"
+            )
+    return notes
 
 
 def _with_dev(
