@@ -43,6 +43,7 @@ def problems(tables: dict[str, Table], **settings: object) -> tuple[str, ...]:
 
 
 def test_sentences_lose_outer_space_and_line_breaks_only() -> None:
+    assert sentence_text("\u200b \ufeff\x00") == ""
     assert sentence_text('  a  "b"\r\n\n c\u2028d \n') == 'a  "b"  c d'
 
 
@@ -94,7 +95,8 @@ def test_every_bad_row_is_named_by_its_line() -> None:
     assert problems({"train": table(good), "dev": bad}) == (
         "dev:3: sentence 1 is no text, got an empty field; write one",
         "dev:4: sentence 1 is no text, got an empty field; write one",
-        "dev:5: sentence 1 is no text, got 7; write one",
+        "dev:5: sentence 1 is no text, got 7; write it in quotes, or name the column of the text "
+        "under `columns`",
         "dev:6: unknown label, got 'z'; known: x, y",
         "dev:7: sentence 1 has half a character, got '\\ud800'; mend it",
         "dev:9: wrong number of columns, got 1; 2 are right",

@@ -60,9 +60,8 @@ def read_csv(file: Path, columns: Columns, labelled: bool, separator: str) -> Ta
     below = records[records.index(header) + 1 :]
     rows = [r for r in below if r.fields] if len(names) > 1 else below
     _refuse_merged(file, rows, lines, names, columns, separator, skipped)
-    table = collect(
-        str(file), "line", names, ((r.begins, r.fields or [""]) for r in rows), columns, labelled
-    )
+    numbered = ((r.begins, r.fields or [""]) for r in rows)
+    table = collect(str(file), "line", names, numbered, columns, labelled, _called(separator))
     table.notes.extend(_line_count(file, below, rows))
     return table
 

@@ -1,5 +1,6 @@
 """Turn a task's tables into checked rows: sentences, label numbers, splits of the asked size."""
 
+import unicodedata
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,6 +17,7 @@ from tinybert.tasks import DEV, TRAIN, MetricName, TaskFile, TaskInfo, label_tex
 
 WITHHELD = "-1"  # what the hub writes where a test label is kept back
 DEV_SHARE = 10  # one row in ten is set aside where there is no dev split
+UNSEEN = ("Cc", "Cf", "Zs", "Zl", "Zp")  # control and formatting characters, spaces
 TWO_LABEL_METRIC = "f1"  # of the second label; f1_macro serves any number of them
 
 
@@ -117,8 +119,9 @@ def _bad_rows(table: Table, problems: dict[int, str]) -> InputError:
 
 
 def sentence_text(value: object) -> str:
-    """Return a sentence in one line, without space around it."""
-    return " ".join(line for line in str(value).splitlines() if line.strip()).strip()
+    """Return a sentence in one line, without space around it; empty if nothing of it is seen."""
+    text = " ".join(line for line in str(value).splitlines() if line.strip()).strip()
+    return text if any(unicodedata.category(c) not in UNSEEN for c in text) else ""
 
 
 def check_split(table: Table, encode: Encoder, drop: bool) -> CheckedSplit:
@@ -163,8 +166,11 @@ def _check_sentences(
     for number, value in zip(table.numbers, values, strict=True):
         text = sentence_text(value) if isinstance(value, str) else ""
         if not text:
-            got = "an empty field" if label_text(value) is None else repr(value)
-            problems.setdefault(number, f"sentence {position} is no text, got {got}; write one")
+            got = "an empty field" if label_text(value) is None else repr(value)[:40]
+            cure = "write one"
+            if isinstance(value, int | float) and got != "an empty field":
+                cure = "write it in quotes, or name the column of the text under `columns`"
+            problems.setdefault(number, f"sentence {position} is no text, got {got}; {cure}")
         elif SURROGATE.search(text):
             problems.setdefault(
                 number, f"sentence {position} has half a character, got {text[:40]!a}; mend it"
