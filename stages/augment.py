@@ -37,6 +37,9 @@ COPIES_SHOWN = 3
 # with the packaged teacher and no vectors have 0.95 and 0.84 or more; German text has 0.5 of the
 # words, Russian 0.2, Thai none.
 LEAST_SHARE = 0.75
+# Least share of the words looked up that the vectors know: those of another language know a few
+# names. Judged where words enough are looked up.
+LEAST_KNOWN, LEAST_LOOKED_UP = 0.1, 100
 
 
 class AugmentSettings(Settings):
@@ -180,8 +183,15 @@ def find_doubts(summary: dict[str, Any]) -> list[str]:
     changed = rows - summary["rows_without_copies"]
     found = words["masked"] + words["vectors"]
     replaceable = found + words["no_vector"]
+    looked_up = replaceable - words["masked"]
     if changed >= LEAST_SHARE * rows and found >= LEAST_SHARE * replaceable:
-        return []
+        if looked_up < LEAST_LOOKED_UP or words["vectors"] >= LEAST_KNOWN * looked_up:
+            return []
+        return [
+            f"the word vectors know few of the task's words, got {words['vectors']:,} of "
+            f"{looked_up:,} looked up, the others stay; take more vectors, of the task's language "
+            "(sources.word_vectors, word_vectors.max_words, word_vectors.min_count)"
+        ]
     if found < LEAST_SHARE * replaceable:
         cure = (
             "take a teacher and word vectors of the text's language (teacher.source, "

@@ -205,6 +205,14 @@ def test_words_of_several_pieces_take_their_nearest_vectors(augmenter):
     assert found[5].kind == "masked"
 
 
+def test_an_accent_may_be_a_character_of_its_own(augmenter):
+    maker = augmenter()
+    maker.vectors.add_vectors(["caf\u00e9"], np.array([[1, 0.3]], dtype=np.float32))
+    maker.ask(["cafe\u0301 Cafe\u0301"])
+    (slots,) = maker.find_slots(["cafe\u0301 Cafe\u0301"]).values()
+    assert [slot.kind for slot in slots] == ["vectors", "vectors"]
+
+
 def test_each_sentence_of_a_pair_is_augmented_beside_the_original_other(augmenter):
     texts = random_sentences(30)
     frame = pd.DataFrame(

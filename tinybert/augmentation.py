@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from tinybert.answers import Answers
 from tinybert.kept_words import is_replaceable
 from tinybert.masked_words import MaskedWords, Request, Span
-from tinybert.word_vectors import nearest_words, word_spans
+from tinybert.word_vectors import nearest_words, vector_key, word_spans
 
 if TYPE_CHECKING:
     from gensim.models import KeyedVectors
@@ -152,7 +152,7 @@ class Augmenter:
         for sentence, found in self._requests(sentences):
             self.answers.add(sentence, found.values())
             words = (sentence[slice(*span)] for span in word_spans(sentence) if span not in found)
-            others.update((word.lower(), None) for word in words if is_replaceable(word))
+            others.update((vector_key(word), None) for word in words if is_replaceable(word))
         self.neighbours = nearest_words(self.vectors, others, self.masked.num_candidates)
         self.answers.ask(folder, progress)
         if not self.answers.num_asked:
@@ -176,7 +176,7 @@ class Augmenter:
             return Slot(span, "kept", ())
         if span in found:
             return Slot(span, "masked", self.answers.words(found[span]))
-        words = tuple(self.neighbours.get(word.lower(), ()))
+        words = tuple(self.neighbours.get(vector_key(word), ()))
         if word[0].isupper():  # vectors are of lowercase words, but the teacher may be cased
             words = tuple(neighbour[:1].upper() + neighbour[1:] for neighbour in words)
         return Slot(span, "vectors" if words else "no_vector", words)

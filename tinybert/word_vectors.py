@@ -52,6 +52,11 @@ def _word_pattern() -> re.Pattern[str]:
     return re.compile(rf"[{IDEOGRAPHS}]{marks}*|{words}", re.IGNORECASE)
 
 
+def vector_key(text: str) -> str:
+    """Return a text as vectors know it: lowercase, an accent and its letter one character."""
+    return unicodedata.normalize("NFC", text.lower())
+
+
 def word_spans(text: str) -> list[tuple[int, int]]:
     """Return where each word begins and ends; all between them is spacing and punctuation.
 
@@ -73,7 +78,7 @@ class _Paragraphs:
     def __iter__(self) -> Iterator[list[str]]:
         with self.file.open(encoding="utf-8", newline="\n") as lines:
             for line in lines:
-                text = line.lower()
+                text = vector_key(line)
                 words = [text[start:end] for start, end in word_spans(text)]
                 for start in range(0, len(words), WORDS_PER_SENTENCE):
                     yield words[start : start + WORDS_PER_SENTENCE]

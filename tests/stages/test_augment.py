@@ -152,6 +152,16 @@ def test_text_that_is_mostly_augmented_gives_no_line(folders, sentences, changes
     assert not doubts(folders, sentences, **changes)
 
 
+def test_vectors_that_know_few_of_the_words_give_one_line(folders):
+    # 4 words in 5 are masked; of the 100 others the vectors know 9, then 10.
+    rare = [f"zebra{letter}" for letter in "abcdefghijklmnopqrst"] * 5
+    for num_known, num_doubts in [(9, 1), (10, 0)]:
+        words = ["cats"] * num_known + rare[num_known:]
+        found = doubts(folders, [f"cat dog tree river {word}" for word in words])
+        assert len(found) == num_doubts
+        assert not found or "got 9 of 100 looked up" in found[0]
+
+
 def test_what_was_made_is_said_in_numbers(folders):
     put(folders, ROWS)
     summary = augment(folders)
