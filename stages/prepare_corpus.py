@@ -17,6 +17,7 @@ from tinybert.checkpoints import load_tokenizer
 from tinybert.corpus import limit_words, read_hub, write_corpus
 from tinybert.corpus_files import describe_text_files, read_text_files
 from tinybert.corpus_shards import Document
+from tinybert.errors import InputError
 from tinybert.fingerprint import checkpoints_folder
 from tinybert.outputs import replace_folder
 from tinybert.settings import Settings, read_param, read_section
@@ -83,13 +84,18 @@ def _shards_follow_from(
     }
 
 
-def _documents(settings: PrepareCorpusSettings, files: Path) -> Iterable[Document]:
+def find_documents(settings: PrepareCorpusSettings, files: Path) -> Iterable[Document]:
+    """Return the source's documents; say which files are read and which are not."""
     if settings.source == "files":
         for line in describe_text_files(files):
             print(f"{files}: {line}", flush=True)
         return read_text_files(files)
-    if settings.source == "hub" and settings.hub is not None:
-        hub = settings.hub
+    if settings.source == "hub":
+        if (hub := settings.hub) is None:
+            raise InputError(
+                "prepare_corpus.hub: missing, got null with source: hub; write path, name, split "
+                "and column of a data set, or take source: files"
+            )
         return read_hub(hub.path, hub.name, hub.split, hub.column)
     from tinybert.embedded import documents
 
@@ -101,22 +107,33 @@ def main() -> str:
     settings = read_section("prepare_corpus", PrepareCorpusSettings)
     source = read_section("teacher", TeacherSource)
     teacher = locate_teacher(source, Path(read_param("sources.teacher", str)))
-    documents = _documents(settings, Path(read_param("sources.corpus", str)))
+    documents = find_documents(settings, Path(read_param("sources.corpus", str)))
     seed = read_param("seed", int)
     counts = prepare_corpus(documents, teacher, settings, seed, CORPUS)
-    if counts["num_unknown"] > MUCH_UNKNOWN * counts["num_tokens"]:
-        print(
-            f"doubt: of {counts['num_tokens']:,} word pieces {counts['num_unknown']:,} are unknown "
-            "to the teacher; take a teacher whose vocabulary knows this text, or remove what is "
-            "in another language",
-            flush=True,
-        )
+    for doubt in find_doubts(counts):
+        print(f"doubt: {doubt}", flush=True)
+    return f"made {describe(counts, settings)} in {CORPUS}"
+
+
+def find_doubts(counts: dict[str, int]) -> list[str]:
+    """Say in one line if much of the text is unknown to the teacher, and what to do."""
+    if counts["num_unknown"] <= MUCH_UNKNOWN * counts["num_tokens"]:
+        return []
+    return [
+        f"much text is unknown to the teacher, got {counts['num_unknown']:,} of "
+        f"{counts['num_tokens']:,} word pieces; take a teacher whose vocabulary knows this text "
+        "(teacher.source), or remove what is in another language"
+    ]
+
+
+def describe(counts: dict[str, int], settings: PrepareCorpusSettings) -> str:
+    """Say in numbers what was made of what."""
     stopped = settings.max_words is not None and counts["num_words"] >= settings.max_words
     return (
-        f"made {counts['num_blocks']:,} blocks of {settings.block_length} tokens from "
+        f"{counts['num_blocks']:,} blocks of {settings.block_length} tokens from "
         f"{counts['num_documents']:,} documents, {counts['num_words']:,} words "
         f"({counts['num_tokens_left']} tokens filled no block"
-        f"{', stopped at prepare_corpus.max_words' if stopped else ''}) in {CORPUS}"
+        f"{', the rest is left out: prepare_corpus.max_words' if stopped else ''})"
     )
 
 

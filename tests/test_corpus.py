@@ -8,7 +8,13 @@ from itertools import chain
 import numpy as np
 import pytest
 
-from stages.prepare_corpus import PrepareCorpusSettings, prepare_corpus
+from stages.prepare_corpus import (
+    PrepareCorpusSettings,
+    describe,
+    find_documents,
+    find_doubts,
+    prepare_corpus,
+)
 from tests.models import WORDS, tiny_tokenizer
 from tinybert.corpus import limit_words, read_hub, write_corpus
 from tinybert.corpus_files import read_text_files
@@ -247,6 +253,33 @@ def test_text_unknown_to_the_teacher_is_counted_and_refused_where_it_is_most(tmp
     assert (counts["num_unknown"], counts["num_tokens"]) == (5, 20)
     with pytest.raises(InputError, match=r"got 15 of 20 word pieces as \[UNK\]"):
         write_corpus(most, tokenizer, 16, 0, tmp_path, tmp_path / "most")
+
+
+COUNTS = {
+    "num_blocks": 2,
+    "num_documents": 3,
+    "num_words": 30,
+    "num_tokens": 40,
+    "num_unknown": 2,
+    "num_tokens_left": 4,
+}
+
+
+def test_the_stage_says_what_it_left_out_and_what_is_unknown():
+    settings = PrepareCorpusSettings(source="files", hub=None, max_words=None, block_length=16)
+    said = "2 blocks of 16 tokens from 3 documents, 30 words (4 tokens filled no block"
+    assert describe(COUNTS, settings) == said + ")"
+    stopped = describe(COUNTS, settings.model_copy(update={"max_words": 30}))
+    assert stopped == said + ", the rest is left out: prepare_corpus.max_words)"
+    assert not find_doubts(COUNTS)  # 2 of 40 is the bound, 5%
+    (line,) = find_doubts({**COUNTS, "num_unknown": 3})
+    assert "got 3 of 40 word pieces; take a teacher whose vocabulary" in line
+
+
+def test_a_hub_data_set_that_is_not_named_is_refused(tmp_path):
+    settings = PrepareCorpusSettings(source="hub", hub=None, max_words=None, block_length=16)
+    with pytest.raises(InputError, match=r"prepare_corpus\.hub: missing"):
+        find_documents(settings, tmp_path)
 
 
 def test_documents_are_taken_whole_until_there_are_words_enough():

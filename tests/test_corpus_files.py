@@ -143,6 +143,19 @@ def test_links_that_lead_nowhere_or_to_themselves_are_refused(tmp_path):
     assert list(read_text_files(tmp_path)) == DOCUMENTS
 
 
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_what_may_not_be_read_is_refused(tmp_path):
+    (tmp_path / "closed").mkdir()
+    (tmp_path / "a.txt").write_text(TEXT)
+    (tmp_path / "b.txt").write_text(TEXT)
+    (tmp_path / "closed").chmod(0)
+    assert "closed: cannot be read, got no permission" in refused(tmp_path)
+    (tmp_path / "closed").chmod(0o700)
+    (tmp_path / "b.txt").chmod(0)
+    assert describe_text_files(tmp_path) == ["reads 2 files"]
+    assert "b.txt: cannot be read to its end, got Permission denied" in refused(tmp_path)
+
+
 def test_a_name_that_is_no_utf8_can_be_read_and_printed(tmp_path):
     for name in (b"caf\xe9.txt", b"caf\xe9.md", "né a.txt".encode()):
         (tmp_path / os.fsdecode(name)).write_text(TEXT)

@@ -139,7 +139,14 @@ def _decode(file: Path, number: int, raw: bytes) -> str:
 
 
 def _entries(path: Path) -> list[Path]:
-    return sorted(path.rglob("*"), key=os.fsencode) if path.is_dir() else []
+    found = sorted(path.rglob("*"), key=os.fsencode) if path.is_dir() else []
+    for folder in (path, *found):  # rglob passes over them in silence
+        if folder.is_dir() and not os.access(folder, os.R_OK | os.X_OK):
+            raise InputError(
+                f"{printable(folder)}: cannot be read, got no permission; run `chmod u+rx` on it, "
+                "or move it away"
+            )
+    return found
 
 
 def _files_in(path: Path) -> list[Path]:
@@ -151,7 +158,7 @@ def _same_files(files: Iterable[Path]) -> list[list[Path]]:
     """Group files of the same content; those of a size of their own are not read."""
     by_size: dict[int, list[Path]] = defaultdict(list)
     for file in files:
-        if file.is_file():
+        if file.is_file() and os.access(file, os.R_OK):
             by_size[file.stat().st_size].append(file)
     groups: dict[str, list[Path]] = defaultdict(list)
     for file in (file for same in by_size.values() if len(same) > 1 for file in same):
