@@ -38,7 +38,12 @@ def make_word_vectors(
     """Read or train word vectors, write a folder of them and return the number of words."""
     if settings.source == "file":
         found, num_duplicates = read_text_vectors(file, settings.max_words)
-        print(f"{file}: {len(found.words):,} words, {num_duplicates:,} repeated ones dropped")
+        stopped = len(found.words) == settings.max_words
+        print(
+            f"{file}: {len(found.words):,} words of {found.vectors.shape[1]} numbers, "
+            f"{num_duplicates:,} repeated ones dropped"
+            f"{', the rest is left out: word_vectors.max_words' if stopped else ''}"
+        )
     else:
         options = settings.model_dump(exclude={"source"})
         found = train_vectors(corpus, **options, seed=seed)

@@ -240,12 +240,16 @@ def test_a_folder_that_links_to_itself_and_a_missing_path_are_refused(tmp_path):
     assert "got nothing" in problems(tmp_path / "nowhere")[0]
 
 
-def test_the_stage_reads_a_packed_file(tmp_path):
+def test_the_stage_reads_a_packed_file_and_says_what_it_leaves_out(tmp_path, capsys):
     (tmp_path / "glove.txt.gz").write_bytes(gzip.compress(PLAIN.encode()))
     read = WordVectorsSettings(
         source="file", max_words=None, vector_size=1, window=1, min_count=1, num_epochs=1
     )
     assert make_word_vectors(read, tmp_path, tmp_path, 0, tmp_path / "out") == 3
+    assert "3 words of 2 numbers, 0 repeated ones dropped\n" in capsys.readouterr().out
+    few = read.model_copy(update={"max_words": 2})
+    assert make_word_vectors(few, tmp_path, tmp_path, 0, tmp_path / "few") == 2
+    assert "dropped, the rest is left out: word_vectors.max_words" in capsys.readouterr().out
     assert (tmp_path / "out" / "words.txt").read_text() == "a\nb\nc\n"
 
 
