@@ -36,7 +36,7 @@ from tinybert.schedule import Run
 from tinybert.settings import PARAMS, named_file, parse, read_param, read_section, read_yaml
 from tinybert.systems import SystemFile
 from tinybert.tasks import TaskFile
-from tinybert.teacher_source import TeacherSource
+from tinybert.teacher_source import TeacherSource, locate_teacher
 from tinybert.terminal import make_output_safe
 
 DISTILLATION = ("general_distill", "intermediate_distill", "prediction_distill")
@@ -101,6 +101,11 @@ def _read(folder: str, name: str, kind: Any) -> Any:
 
 def findings(setup: Setup, pretrained: Path) -> Iterator[tuple[str, list[Finding]]]:
     """Look at the corpus, each task and each system; yield its name and what was found."""
+    found_at = {pretrained: None}
+    if setup.teacher.source != "hub":
+        found_at[locate_teacher(setup.teacher, Path(setup.sources["teacher"]))] = None
+    num_copies = setup.sections["augment"].num_copies
+    yield "teacher", workspace.look_at_pretrained(list(found_at), num_copies)
     block_length = setup.sections["prepare_corpus"].block_length
     place = "prepare_corpus.block_length"
     yield "corpus", workspace.look_at_corpus(pretrained, block_length, place)

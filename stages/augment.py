@@ -76,9 +76,10 @@ def augment_task(
     train = read_split(task_folder, TRAIN)
     if train.empty:
         raise InputError(f"{task_folder}: no training rows, got 0; put rows in the task's train")
-    # Without copies no row is chosen, so that the model is not asked for words that nobody uses.
-    chosen = choose_rows(len(train), settings.max_rows if settings.num_copies else 0, seed)
-    if settings.num_copies and not chosen.all():
+    if not settings.num_copies:  # no model is needed, nor one that could replace words
+        return write_without_copies(train, output)
+    chosen = choose_rows(len(train), settings.max_rows, seed)
+    if not chosen.all():
         print(f"{task.name}: {chosen.sum():,} of {len(train):,} rows get copies (augment.max_rows)")
     masked = load_masked_words(
         model_folder,
@@ -102,6 +103,22 @@ def augment_task(
         text = json.dumps({**summary, "samples": samples}, indent=2, ensure_ascii=False)
         (folder / "augmentation.json").write_text(text + "\n", encoding="utf-8")
     shutil.rmtree(shards, ignore_errors=True)
+    return summary
+
+
+def write_without_copies(train: pd.DataFrame, output: Path) -> dict[str, Any]:
+    """Write the training set as it is; return the counts of an augmentation that made nothing."""
+    summary: dict[str, Any] = dict.fromkeys(
+        ("rows_in", "rows_augmented", "rows_out", "duplicates_dropped"), 0
+    )
+    summary |= {"rows_in": len(train), "rows_out": len(train)}
+    summary["words"] = dict.fromkeys(("masked", "vectors", "no_vector", "kept"), 0)
+    summary |= {"requests_asked": 0, "requests_saved": 0}
+    with replace_folder(output) as folder:
+        rows = train.assign(row=np.arange(len(train), dtype=np.int64))
+        rows.to_parquet(folder / f"{TRAIN}.parquet", compression="zstd", index=False)
+        text = json.dumps({**summary, "samples": []}, indent=2)
+        (folder / "augmentation.json").write_text(text + "\n", encoding="utf-8")
     return summary
 
 

@@ -9,6 +9,7 @@ from stages import run
 from tinybert.checkpoints import load_classifier, load_tokenizer
 from tinybert.evaluation import evaluate_task, write_json
 from tinybert.outputs import replace_file, replace_folder
+from tinybert.positions import require_positions
 from tinybert.settings import read_task
 from tinybert.tasks import TaskFile, read_info
 
@@ -22,6 +23,8 @@ def main(system: str, task: str) -> str:
         load_tokenizer(student),
         read_info(task_folder),
     )
+    length_of = f"params/tasks/{task}.yaml: max_length"
+    require_positions(max_length, model.config, length_of, "student")
     with replace_folder(Path("reports/predictions") / system / task) as partial:
         result = evaluate_task(model, tokenizer, system, task_folder, info, max_length, partial)
     file = Path(f"reports/metrics/{system}/{task}.json")

@@ -10,8 +10,9 @@ import torch
 from pydantic import Field
 from transformers import AutoModelForMaskedLM
 
-from stages import run
+from stages import doctor, run
 from tinybert.checkpoints import (
+    load_config,
     load_encoder,
     load_masked_lm,
     load_tokenizer,
@@ -23,6 +24,7 @@ from tinybert.evaluation import write_json
 from tinybert.fingerprint import checkpoints_folder
 from tinybert.masked_lm import MaskedWords, masked_accuracy
 from tinybert.outputs import replace_file, replace_folder
+from tinybert.positions import require_positions
 from tinybert.precision import Precision, autocast_dtype
 from tinybert.schedule import Run, Schedule
 from tinybert.settings import read_param, read_section
@@ -56,6 +58,8 @@ def fetch_teacher(
         The masked-word model's measures.
     """
     tokenizer = load_tokenizer(source)
+    length = Blocks(corpus).blocks.shape[1]
+    require_positions(length, load_config(source), "prepare_corpus.block_length")
     torch.manual_seed(how.seed)
     require_mask(tokenizer, source)
     model = load_masked_lm(source, new_head=True)
@@ -89,6 +93,7 @@ def main() -> str:
     settings = read_section("fetch_teacher", FetchTeacherSettings)
     teacher = read_section("teacher", TeacherSource)
     source = locate_teacher(teacher, Path(read_param("sources.teacher", str)))
+    doctor().augmentation("fetch_teacher", source)
     seed, precision = read_param("seed", int), read_param("precision", Precision)
     read: dict[str, Any] = {"settings": settings.model_dump(), "seed": seed, "precision": precision}
     how = Run(

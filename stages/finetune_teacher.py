@@ -10,7 +10,7 @@ import pandas as pd
 from transformers import PreTrainedModel
 
 from stages import doctor, run
-from tinybert.checkpoints import from_hub, load_tokenizer
+from tinybert.checkpoints import from_hub, load_config, load_tokenizer
 from tinybert.classifier import (
     Point,
     best_of_grid,
@@ -24,6 +24,7 @@ from tinybert.distillation import Distillation
 from tinybert.evaluation import encode_split, evaluate_task, write_json
 from tinybert.fingerprint import checkpoints_folder
 from tinybert.outputs import replace_file, replace_folder
+from tinybert.positions import require_positions
 from tinybert.precision import Precision, autocast_dtype
 from tinybert.schedule import Run
 from tinybert.settings import read_param, read_section, read_task
@@ -88,11 +89,12 @@ def main(task: str) -> str:
     task_file, task_folder = read_task(task, TaskFile), Path("data/tasks") / task
     seed, precision = read_param("seed", int), read_param("precision", Precision)
     compiled = read_param("torch_compile", bool)
-    info = read_info(task_folder)
+    info, length_of = read_info(task_folder), f"params/tasks/{task}.yaml: max_length"
     if task_file.teacher is not None:
         folder = Path(task_file.teacher)
         folder = folder if folder.is_dir() else from_hub(task_file.teacher)
         place, dtype = f"finetune_teacher {task}", autocast_dtype(precision)
+        require_positions(task_file.max_length, load_config(folder), length_of)
         doctor().teacher(place, folder, task_folder, task_file, dtype, finetuned_classifier)
         model, tokenizer = finetuned_classifier(folder, info), load_tokenizer(folder)
         history, how = empty_history(), None
@@ -106,6 +108,7 @@ def main(task: str) -> str:
             dtype=autocast_dtype(precision),
             compile=compiled,
         )
+        require_positions(task_file.max_length, load_config(PRETRAINED), length_of)
         tokenizer = load_tokenizer(PRETRAINED)
         model, history = finetune_teacher(
             PRETRAINED, task_folder, settings, task_file.max_length, how

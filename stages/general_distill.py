@@ -29,6 +29,7 @@ from tinybert.errors import InputError
 from tinybert.fingerprint import checkpoints_folder
 from tinybert.layer_map import LayerMap, teacher_layers
 from tinybert.outputs import replace_file, replace_folder
+from tinybert.positions import require_positions
 from tinybert.precision import Precision, autocast_dtype
 from tinybert.pretraining import Pretraining
 from tinybert.processes import num_processes
@@ -202,6 +203,9 @@ def general_distill(
     if not own.weights:
         return model, empty_history()
     rows = Blocks(corpus, seconds="next_sentence" in own.weights)
+    length = rows.blocks.shape[1]
+    for each, whose in ((teacher, "teacher"), (model.student, "student")):
+        require_positions(length, each.config, "prepare_corpus.block_length", whose)
     together = Together(models) if others else model
     doctor().training(together, rows, pad, [schedule], own.how)
     if others:
@@ -255,6 +259,7 @@ def main(system: str) -> str:
     tokenizer = load_tokenizer(PRETRAINED)
     require_same_vocabulary(load_tokenizer(CORPUS), tokenizer, str(CORPUS))
     teacher = load_config(PRETRAINED)
+    doctor().augmentation(f"general_distill {system}", PRETRAINED)
     num_layers = teacher.num_hidden_layers
     own = read_recipe(system, settings, num_layers)
     average = own.phase.heads == "mean"

@@ -24,6 +24,7 @@ from tinybert.evaluation import encode_split
 from tinybert.fingerprint import checkpoints_folder
 from tinybert.layer_map import LayerMap, teacher_layers
 from tinybert.outputs import replace_file, replace_folder
+from tinybert.positions import require_positions
 from tinybert.precision import Precision, autocast_dtype, computing_device
 from tinybert.processes import num_processes
 from tinybert.projections import Projection
@@ -134,6 +135,9 @@ def main(system: str, task: str) -> str:
     teacher = load_classifier(teacher_folder, new_head=True)  # its layers alone are asked
     tokenizer = load_tokenizer(general)
     require_same_vocabulary(tokenizer, load_tokenizer(teacher_folder), str(general))
+    length_of = f"params/tasks/{task}.yaml: max_length"
+    for model, whose in ((student, "student"), (teacher, "teacher")):
+        require_positions(task_file.max_length, model.config, length_of, whose)
     layers = teacher_layers(
         layer_map, student.config.num_hidden_layers, teacher.config.num_hidden_layers
     )

@@ -37,6 +37,7 @@ from tinybert.evaluation import encode_split
 from tinybert.fingerprint import checkpoints_folder
 from tinybert.layer_map import LayerMap, teacher_layers
 from tinybert.outputs import replace_file, replace_folder
+from tinybert.positions import require_positions
 from tinybert.precision import Precision, autocast_dtype
 from tinybert.schedule import Run
 from tinybert.settings import read_param, read_section, read_system, read_task
@@ -245,6 +246,8 @@ def main(system: str, task: str) -> str:
         dtype=autocast_dtype(precision),
         compile=compiled,
     )
+    length_of = f"params/tasks/{task}.yaml: max_length"
+    require_positions(of.max_length, load_config(encoder), length_of, "student")
     info = read_info(of.task_folder)
     start = partial(new_classifier, encoder, info, seed)
     if phase.classifier == "teacher":

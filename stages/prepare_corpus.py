@@ -13,13 +13,14 @@ from pydantic import Field
 from rich.progress import track
 
 from stages import run
-from tinybert.checkpoints import load_tokenizer
+from tinybert.checkpoints import load_config, load_tokenizer
 from tinybert.corpus import limit_words, read_hub, write_corpus
 from tinybert.corpus_files import describe_text_files, read_text_files
 from tinybert.corpus_shards import Document
 from tinybert.errors import InputError
 from tinybert.fingerprint import checkpoints_folder
 from tinybert.outputs import replace_folder
+from tinybert.positions import require_positions
 from tinybert.settings import Settings, read_param, read_section
 from tinybert.teacher_source import TeacherSource, locate_teacher
 
@@ -107,6 +108,8 @@ def main() -> str:
     settings = read_section("prepare_corpus", PrepareCorpusSettings)
     source = read_section("teacher", TeacherSource)
     teacher = locate_teacher(source, Path(read_param("sources.teacher", str)))
+    length_of = "prepare_corpus.block_length"
+    require_positions(settings.block_length, load_config(teacher), length_of)
     documents = find_documents(settings, Path(read_param("sources.corpus", str)))
     seed = read_param("seed", int)
     counts = prepare_corpus(documents, teacher, settings, seed, CORPUS)

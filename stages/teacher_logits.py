@@ -10,11 +10,12 @@ import numpy as np
 from pydantic import Field
 
 from stages import doctor, run
-from tinybert.checkpoints import load_tokenizer
+from tinybert.checkpoints import load_config, load_tokenizer
 from tinybert.classifier import label_names, task_classifier
 from tinybert.evaluation import encode_split
 from tinybert.fingerprint import checkpoints_folder
 from tinybert.outputs import replace_folder
+from tinybert.positions import require_positions
 from tinybert.precision import Precision, autocast_dtype, computing_device
 from tinybert.schedule import Run
 from tinybert.settings import Settings, read_param, read_section, read_task
@@ -42,6 +43,8 @@ def main(task: str) -> str:
     folder = Path("data/teacher_logits") / task
     task_folder, dtype = Path("data/tasks") / task, autocast_dtype(precision)
     doctor().teacher(f"teacher_logits {task}", teacher_folder, task_folder, task_file, dtype)
+    length_of = f"params/tasks/{task}.yaml: max_length"
+    require_positions(task_file.max_length, load_config(teacher_folder), length_of)
     model = task_classifier(teacher_folder, read_info(task_folder))
     frame = read_split(augmented, TRAIN)
     also = settings.also_original or task_file.prediction_data == "original"

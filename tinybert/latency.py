@@ -26,6 +26,7 @@ from tinybert.cost import (
     weights_megabytes,
 )
 from tinybert.errors import InputError
+from tinybert.positions import positions
 from tinybert.settings import Settings
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -209,7 +210,8 @@ def _peak_megabytes(
 
 
 def _require_lengths(student: PreTrainedModel, teacher: PreTrainedModel, grid: LatencyGrid) -> None:
-    most = min(model.config.max_position_embeddings for model in (student, teacher))
+    known = [positions(model.config) for model in (student, teacher)]
+    most = min((each for each in known if each is not None), default=max(grid.sequence_lengths))
     if too_long := [length for length in grid.sequence_lengths if length > most]:
         raise InputError(
             "benchmark_latency.sequence_lengths: longer than student and teacher can read, got "

@@ -240,14 +240,25 @@ def _with_marks(sentence: str, span: Span) -> Span:
     return start, end
 
 
-def _whole_words(tokenizer: "PreTrainedTokenizerBase", pieces: Sequence[str]) -> NDArray[np.bool_]:
-    """Say of each piece whether it is a whole word: no continuation, special or punctuation."""
+def require_whole_words(tokenizer: "PreTrainedTokenizerBase") -> str:
+    """Return what marks a piece that continues a word.
+
+    Raises:
+        InputError: Nothing does, so that a whole word cannot be told from a part of one.
+    """
     prefix = getattr(tokenizer.backend_tokenizer.model, "continuing_subword_prefix", None)
     if not prefix or tokenizer.mask_token_id is None:
         raise InputError(
-            f"{tokenizer.name_or_path}: augmentation needs a WordPiece tokenizer with a mask, got "
-            f"{type(tokenizer).__name__}; take a BERT checkpoint as teacher"
+            "augment.num_copies: augmentation needs a WordPiece tokenizer with a mask, got the "
+            f"teacher's {type(tokenizer).__name__}; set it to 0 in the profile, or take a BERT "
+            "checkpoint as teacher"
         )
+    return str(prefix)
+
+
+def _whole_words(tokenizer: "PreTrainedTokenizerBase", pieces: Sequence[str]) -> NDArray[np.bool_]:
+    """Say of each piece whether it is a whole word: no continuation, special or punctuation."""
+    prefix = require_whole_words(tokenizer)
     special = set(tokenizer.all_special_tokens)
     return np.array(
         [

@@ -148,14 +148,19 @@ def make_student(
     """
     torch.manual_seed(seed)
     if isinstance(initialisation, Checkpoint):
-        return _from_checkpoint(initialisation.checkpoint, shape)
+        return from_checkpoint(initialisation.checkpoint, shape)
     student = cast(PreTrainedModel, AutoModel.from_config(student_config(shape, teacher.config)))
     if isinstance(initialisation, TeacherLayers):
         _copy_layers(student, teacher, initialisation.teacher_layers)
     return student
 
 
-def _from_checkpoint(name: str, shape: Shape) -> PreTrainedModel:
+def from_checkpoint(name: str, shape: Shape) -> PreTrainedModel:
+    """Load the student that a checkpoint is, a folder or a hub id.
+
+    Raises:
+        InputError: There is none, or it has another shape.
+    """
     folder = Path(name)
     student = load_encoder(folder if folder.is_dir() else from_hub(name))
     for key in ("num_hidden_layers", "hidden_size", "num_attention_heads"):

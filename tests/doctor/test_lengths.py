@@ -6,7 +6,8 @@ import pytest
 from transformers import RobertaConfig
 
 from tests.models import tiny_config, tiny_tokenizer
-from tinybert.doctor.lengths import judge, judge_positions, lengths_of, positions, summary
+from tinybert.doctor.lengths import judge, judge_positions, lengths_of, summary
+from tinybert.positions import positions
 
 
 def test_shares_and_lengths_are_those_derived_by_hand():

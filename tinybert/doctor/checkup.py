@@ -20,12 +20,37 @@ from tinybert.doctor import fit as fitting
 from tinybert.doctor import teacher as teachers
 from tinybert.doctor.findings import Finding, doubt, found_by, mode, report, right, wrong
 from tinybert.encoded import Rows
+from tinybert.masked_words import require_whole_words
 from tinybert.precision import computing_device
 from tinybert.processes import num_processes
 from tinybert.projections import Projection
 from tinybert.schedule import Run, Schedule
+from tinybert.settings import read_section
 from tinybert.tasks import TRAIN, TaskFile, read_info, read_split
 from tinybert.together import Together, log_of
+
+
+def augmentation(place: str, pretrained: Path) -> None:
+    """Look at whether a pretrained teacher can do what the profile's `augment` will ask of it.
+
+    Args:
+        place: The stage's name.
+        pretrained: The teacher's folder.
+    """
+    if mode() != "off":
+        num_copies = int(read_section("augment", dict[str, Any])["num_copies"])
+        report(place, look_at_augmentation(pretrained, num_copies))
+
+
+def look_at_augmentation(pretrained: Path, num_copies: int) -> list[Finding]:
+    """Return what `augmentation` reports."""
+
+    def check() -> list[Finding]:
+        if num_copies:
+            require_whole_words(load_tokenizer(pretrained))
+        return []
+
+    return found_by(check)
 
 
 def teacher(

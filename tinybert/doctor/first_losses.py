@@ -60,7 +60,7 @@ def ranges_for(
 def losses_of_zeros(model: Distillation, rows: EncodedRows) -> dict[str, float]:
     """Return what the terms of logits are for a student that answers some rows with zeros."""
     batch = {
-        name: torch.as_tensor(values[:: max(1, len(values) // SAMPLE_ROWS)])
+        name: torch.tensor(values[:: max(1, len(values) // SAMPLE_ROWS)])
         for name, values in rows.targets.items()
         if name in ("labels", "teacher_logits")
     }

@@ -7,12 +7,11 @@ import numpy as np
 import pandas as pd
 from transformers import PreTrainedConfig
 
-from tinybert.doctor.findings import Finding, doubt, right, wrong
+from tinybert.doctor.findings import Finding, doubt, found_by, right
+from tinybert.positions import require_positions
 
 MAX_ROWS, SEED = 5_000, 0
 OFTEN = 0.01
-# Their position numbers start behind the padding token's.
-AFTER_PADDING = frozenset({"camembert", "mpnet", "roberta", "xlm-roberta"})
 
 
 class Lengths(NamedTuple):
@@ -72,18 +71,9 @@ def judge_positions(max_length: int, config: PreTrainedConfig, place: str) -> li
         config: The model's.
         place: Where `max_length` was said.
     """
-    known = positions(config)
-    if known is None or max_length <= known:
+
+    def check() -> list[Finding]:
+        require_positions(max_length, config, place)
         return []
-    return [
-        wrong(f"{place}: longer than the teacher's {known} positions, got {max_length}; lower it")
-    ]
 
-
-def positions(config: PreTrainedConfig) -> int | None:
-    """Return how many tokens a model can number; None where it says nothing."""
-    found = getattr(config, "max_position_embeddings", None)
-    if found is None:
-        return None
-    skipped = (config.pad_token_id or 0) + 1 if config.model_type in AFTER_PADDING else 0
-    return int(found) - skipped
+    return found_by(check)

@@ -6,13 +6,21 @@ from typing import Any
 
 import torch
 
-from tinybert.checkpoints import load_tokenizer, require_checkpoint, require_same_vocabulary
+from tinybert.checkpoints import (
+    load_classifier,
+    load_encoder,
+    load_tokenizer,
+    require_checkpoint,
+    require_mask,
+    require_same_vocabulary,
+)
 from tinybert.classifier import finetuned_classifier
 from tinybert.doctor import lengths
-from tinybert.doctor.checkup import look_at_teacher
+from tinybert.doctor.checkup import look_at_augmentation, look_at_teacher
 from tinybert.doctor.findings import Finding, found_by, right, wrong
 from tinybert.doctor.fit import fit_by_map
 from tinybert.doctor.teacher import config_of
+from tinybert.student import Checkpoint, from_checkpoint
 from tinybert.systems import SystemFile
 from tinybert.tasks import TaskFile
 from tinybert.teacher_source import TeacherSource, locate_teacher
@@ -43,6 +51,34 @@ def pretrained_folder(settings: TeacherSource, source: str) -> Path:
     if PRETRAINED.is_dir():
         return require_checkpoint(PRETRAINED)
     return locate_teacher(settings, Path(source))
+
+
+def look_at_pretrained(folders: list[Path], num_copies: int) -> list[Finding]:
+    """Load the pretrained teacher, from where it comes and where it is, as the stages will.
+
+    Args:
+        folders: Its folders.
+        num_copies: The profile's augment.num_copies.
+    """
+    found: list[Finding] = []
+    for folder in folders:
+        wrong_ones = found_by(_loads(folder, load_encoder, hides_words=True))
+        found += wrong_ones or [right(f"{folder}: weights and tokenizer")]
+        found += [] if wrong_ones else look_at_augmentation(folder, num_copies)
+    return found
+
+
+def _loads(
+    folder: Path, load: Callable[[Path], Any], hides_words: bool = False
+) -> Callable[[], list[Finding]]:
+    def check() -> list[Finding]:
+        tokenizer = load_tokenizer(folder)
+        if hides_words:
+            require_mask(tokenizer, folder)
+        load(folder)
+        return []
+
+    return check
 
 
 def look_at_corpus(pretrained: Path, block_length: int, place: str) -> list[Finding]:
@@ -84,6 +120,8 @@ def look_at_task(
         if (TASKS / name).is_dir():
             loads: dict[str, Any] = {} if folder == own else {"load": finetuned_classifier}
             found += look_at_teacher(folder, TASKS / name, task, dtype, **loads)
+        else:
+            found += found_by(_loads(folder, load_classifier))
     if not (TASKS / name).is_dir():
         found.append(right(f"task not prepared yet: `dvc repro prepare_task@{name}`"))
     return found
@@ -99,13 +137,23 @@ def look_at_system(
         pretrained: The pretrained teacher's folder.
         weights: The terms of its phases.
     """
+    found: list[Finding] = []
+    start = system.initialisation
+    if isinstance(start, Checkpoint):
+        found = found_by(lambda: [_starts(start.checkpoint, system)])
     if not LAYER_TERMS & weights.keys():
-        return [right("matches no layers")]
+        return [*found, right("matches no layers")]
     config = config_of(pretrained)
     average_heads = system.general_distill.heads == "mean"
-    return fit_by_map(
+    return found + fit_by_map(
         system.shape, config, weights, system.layer_map, system.projection, average_heads
     )
+
+
+def _starts(checkpoint: str, system: SystemFile) -> Finding:
+    """Load the checkpoint that a student starts from."""
+    from_checkpoint(checkpoint, system.shape)
+    return right("starts from its checkpoint")
 
 
 def _same_vocabulary(folder: Path, pretrained: Path) -> Callable[[], list[Finding]]:

@@ -1,0 +1,109 @@
+"""A RoBERTa teacher runs through every stage; what it cannot do is said at the first of them."""
+
+import importlib
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from tokenizers import ByteLevelBPETokenizer
+from transformers import RobertaConfig, RobertaForMaskedLM, RobertaTokenizerFast
+
+from stages import _doctor
+from tests.workspace import (
+    REVIEWS,
+    edit_yaml,
+    make_workspace,
+    read_yaml,
+    sentences,
+    write_yaml,
+)
+from tinybert.errors import InputError
+
+SPECIAL = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+REFUSED = (
+    "augment.num_copies: augmentation needs a WordPiece tokenizer with a mask, got the teacher's"
+)
+
+
+def tiny_roberta(folder: Path) -> None:
+    """Write a RoBERTa of 64 usable positions with a byte-level tokenizer."""
+    for file in folder.iterdir():
+        file.unlink()
+    pieces = ByteLevelBPETokenizer()
+    pieces.train_from_iterator(sentences(300, 1), vocab_size=400, special_tokens=SPECIAL)
+    pieces.save_model(str(folder))
+    files = {"vocab": str(folder / "vocab.json"), "merges": str(folder / "merges.txt")}
+    tokenizer = RobertaTokenizerFast(**files)
+    tokenizer.save_pretrained(folder)
+    config = RobertaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=48,
+        max_position_embeddings=66,
+        type_vocab_size=1,
+    )
+    RobertaForMaskedLM(config).save_pretrained(folder)
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory) -> Path:
+    folder = make_workspace(tmp_path_factory.mktemp("roberta"))
+    tiny_roberta(folder / "data/raw/teacher")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def inside(workspace, monkeypatch):
+    monkeypatch.chdir(workspace)
+    monkeypatch.setenv("DVC_ROOT", str(workspace))
+
+
+def run_stage(name: str, *arguments: str) -> str:
+    return importlib.import_module(f"stages.{name}").main(*arguments)
+
+
+def set_copies(number: int) -> None:
+    profile = read_yaml(Path("params/profiles/tiny.yaml"))
+    profile["augment"]["num_copies"] = number
+    write_yaml(Path("params/profiles/tiny.yaml"), profile)
+
+
+def test_copies_are_refused_by_the_doctor_and_before_the_first_long_stage(capsys):
+    set_copies(2)
+    run_stage("prepare_corpus")
+    with pytest.raises(InputError) as caught:
+        run_stage("fetch_teacher")
+    assert str(caught.value).startswith(REFUSED)
+    assert not _doctor.main("tinybert_mini", "reviews")
+    assert f"teacher: WRONG: {caught.value}" in capsys.readouterr().err
+
+
+def test_too_long_rows_are_refused_before_a_pass(capsys):
+    set_copies(0)
+    run_stage("prepare_corpus")
+    run_stage("fetch_teacher")
+    run_stage("prepare_task", "reviews")
+    edit_yaml(Path("params/tasks/reviews.yaml"), max_length=65)
+    with pytest.raises(InputError, match=r"max_length: longer than the teacher's 64 positions"):
+        run_stage("finetune_teacher", "reviews")
+    edit_yaml(Path("params/tasks/reviews.yaml"), max_length=REVIEWS["max_length"])
+
+
+def test_without_copies_every_stage_runs(monkeypatch, capsys):
+    monkeypatch.setenv("TINYBERT_DOCTOR", "warn")  # a teacher of two epochs knows nothing
+    set_copies(0)
+    for stage in ("prepare_corpus", "fetch_teacher"):
+        run_stage(stage)
+    for stage in ("prepare_task", "finetune_teacher", "augment"):
+        run_stage(stage, "reviews")
+    augmented = pd.read_parquet("data/augmented/reviews/train.parquet")
+    assert augmented["row"].tolist() == list(range(len(augmented)))
+    run_stage("general_distill", "tinybert_mini")
+    run_stage("teacher_logits", "reviews")
+    for stage in ("intermediate_distill", "prediction_distill", "evaluate"):
+        run_stage(stage, "tinybert_mini", "reviews")
+    run_stage("benchmark_latency", "tinybert_mini")
+    assert Path("reports/metrics/tinybert_mini/reviews.json").is_file()
+    assert Path("reports/latency/tinybert_mini.json").is_file()
