@@ -6,11 +6,13 @@ import shutil
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from stages import _doctor
 from tests.models import VOCABULARY, save_pretrained
 from tests.workspace import SHAPE, edit_yaml, make_workspace
 from tinybert.doctor.forecast import augmented
+from tinybert.errors import InputError
 
 
 @pytest.fixture(scope="module")
@@ -93,3 +95,53 @@ def test_augmented_rows_are_counted_as_algorithm_1_makes_them():
     # 1000 of 3668 rows get 20 copies each, and every row stays.
     assert augmented(3668, 20, 1000) == 3668 + 20_000
     assert augmented(450, 20, 1000) == augmented(450, 20, None) == 450 * 21
+
+
+def damaged(folder: Path) -> Path:
+    """Give the weights of a checkpoint names that no architecture has."""
+    file = folder / "model.safetensors"
+    weights = {f"mine.{name}": value for name, value in load_file(file).items()}
+    save_file(weights, file, metadata={"format": "pt"})
+    return folder
+
+
+def wrong_lines(printed: str) -> list[str]:
+    return [line for line in printed.splitlines() if "WRONG" in line]
+
+
+def test_a_teacher_whose_weights_are_not_loaded_is_wrong_as_in_the_stage(workspace, capsys):
+    importlib.import_module("stages.prepare_corpus").main()
+    damaged(workspace / "data/raw/teacher")
+    with pytest.raises(InputError) as caught:
+        importlib.import_module("stages.fetch_teacher").main()
+    assert "got 37 of 37 missing (" in str(caught.value)
+    assert not (workspace / "models/pretrained").exists()
+    assert not _doctor.main(None, None)
+    assert f"teacher: WRONG: {caught.value.problems[0].split(':')[0]}" in capsys.readouterr().err
+
+
+def test_the_source_is_looked_at_even_where_an_earlier_teacher_lies(workspace, capsys):
+    save_pretrained(workspace / "models/pretrained")
+    damaged(workspace / "data/raw/teacher")
+    assert not _doctor.main(None, None)
+    (line,) = wrong_lines(capsys.readouterr().err)
+    assert "data/raw/teacher: the encoder's weights are not those" in line
+
+
+def test_a_students_checkpoint_and_a_tasks_teacher_are_loaded_as_well(workspace, capsys):
+    for name in ("start", "ready"):
+        damaged(save_pretrained(workspace / name))
+    system = workspace / "params/systems/tinybert_mini.yaml"
+    edit_yaml(system, initialisation={"checkpoint": "start"})
+    edit_yaml(workspace / "params/tasks/scores.yaml", teacher="ready")
+    assert not _doctor.main("tinybert_mini", "scores")
+    lines = wrong_lines(capsys.readouterr().err)
+    assert ["start:" in lines[0], "ready:" in lines[1]] == [True, True]
+    assert all("the encoder's weights are not those" in line for line in lines)
+    assert len(lines) == 2
+    edit_yaml(workspace / "params/tasks/scores.yaml", teacher=None)
+    for name in ("prepare_corpus", "fetch_teacher"):
+        shutil.rmtree(workspace / "checkpoints", ignore_errors=True)
+        importlib.import_module(f"stages.{name}").main()
+    with pytest.raises(InputError, match="start: the encoder's weights are not those"):
+        importlib.import_module("stages.general_distill").main("tinybert_mini")
