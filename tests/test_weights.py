@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from transformers import (
     AutoModel,
@@ -303,3 +305,30 @@ def test_a_student_of_an_earlier_run_is_looked_at_as_well(folder, tmp_path):
     load_classifier(student)
     rewrite(student, renamed("bert.encoder", "bert.other"))
     refused(load_classifier, student, "got 32 of 37 missing (bert.encoder.layer.0.")
+
+
+FILES = ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> dict[str, bytes]:
+    folder = save_pretrained(tmp_path_factory.mktemp("whole"))
+    return {name: (folder / name).read_bytes() for name in FILES}
+
+
+@given(data=st.data(), name=st.sampled_from(FILES))
+@settings(deadline=None, max_examples=12, derandomize=True)
+def test_any_bytes_are_loaded_or_refused_in_one_line(whole, tmp_path_factory, data, name):
+    folder = tmp_path_factory.mktemp("fuzz")
+    for other, content in whole.items():
+        (folder / other).write_bytes(content)
+    content = whole[name]
+    start = data.draw(st.integers(0, len(content)))
+    stop = data.draw(st.integers(start, min(len(content), start + 64)))
+    damage = data.draw(st.one_of(st.binary(max_size=16), st.sampled_from([b"null", b"0", b'"'])))
+    (folder / name).write_bytes(content[:start] + damage + content[stop:])
+    try:
+        load_tokenizer(folder)
+        load_encoder(folder)
+    except InputError as error:
+        assert "\n" not in str(error)
