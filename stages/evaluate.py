@@ -7,11 +7,11 @@ from pathlib import Path
 
 from stages import run
 from tinybert.checkpoints import load_classifier, load_tokenizer
-from tinybert.evaluation import evaluate_task, write_json
+from tinybert.evaluation import evaluate_task, shown_scores, write_json
 from tinybert.outputs import replace_file, replace_folder
 from tinybert.positions import require_positions
 from tinybert.settings import read_task
-from tinybert.tasks import TaskFile, read_info
+from tinybert.tasks import DEV, TaskFile, read_info
 
 
 def main(system: str, task: str) -> str:
@@ -30,9 +30,7 @@ def main(system: str, task: str) -> str:
     file = Path(f"reports/metrics/{system}/{task}.json")
     with replace_file(file) as partial_file:
         write_json(result, partial_file)
-    dev = result["metrics"]["dev"]
-    shown = ", ".join(f"{name} {value:.3f}" for name, value in dev.items())
-    return f"made {file} (dev: {shown})"
+    return f"made {file} (dev: {shown_scores(result, DEV)})"
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from tinybert.classifier import (
     schedule_name,
 )
 from tinybert.distillation import Distillation
-from tinybert.evaluation import encode_split, evaluate_task, write_json
+from tinybert.evaluation import encode_split, evaluate_task, shown_scores, write_json
 from tinybert.fingerprint import checkpoints_folder
 from tinybert.outputs import replace_file, replace_folder
 from tinybert.positions import require_positions
@@ -29,7 +29,7 @@ from tinybert.precision import Precision, autocast_dtype
 from tinybert.schedule import Run
 from tinybert.settings import read_param, read_section, read_task
 from tinybert.systems import Grid
-from tinybert.tasks import TRAIN, TaskFile, TaskInfo, read_info, read_split
+from tinybert.tasks import DEV, TRAIN, TaskFile, TaskInfo, read_info, read_split
 from tinybert.training import empty_history
 
 PRETRAINED = Path("models/pretrained")
@@ -116,9 +116,7 @@ def main(task: str) -> str:
     result = save_teacher(model, tokenizer, history, task_folder, info, task_file.max_length)
     if how is not None:
         how.finish()
-    dev = result["metrics"]["dev"]
-    shown = ", ".join(f"{name} {value:.3f}" for name, value in dev.items())
-    return f"made the teacher in models/teacher/{task} (dev: {shown})"
+    return f"made the teacher in models/teacher/{task} (dev: {shown_scores(result, DEV)})"
 
 
 if __name__ == "__main__":

@@ -1,11 +1,13 @@
 """Files and folders are written beside and renamed, whoever else writes or was killed."""
 
+import errno
 import os
 import subprocess
 
 import pytest
 
-from tinybert.outputs import replace_file, replace_folder
+from tinybert.errors import InputError
+from tinybert.outputs import disk_space_guard, replace_file, replace_folder
 
 
 def test_what_a_killed_process_left_is_removed_and_a_living_ones_work_is_not(tmp_path):
@@ -42,3 +44,38 @@ def test_a_folder_takes_the_place_of_the_old_one_and_of_what_killed_processes_le
         assert [path.name for path in folder.iterdir()] == ["old"]
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
     assert [path.name for path in folder.iterdir()] == ["weights"]
+
+
+@pytest.mark.parametrize("write", [replace_file, replace_folder])
+def test_a_place_that_forbids_writing_is_named_with_its_cure(write, tmp_path):
+    (tmp_path / "reports").write_text("a file where a folder should be")
+    wrong = {"reports/latency/small.json": "got Not a directory; move the file away"}
+    wrong["x" * 250] = "got File name too long; shorten the name"
+    for place, said in wrong.items():
+        with pytest.raises(InputError, match=said), write(tmp_path / place) as partial:
+            partial.write_text("{}")
+
+
+def test_a_folder_without_rights_is_named(tmp_path):
+    refused = PermissionError(errno.EACCES, os.strerror(errno.EACCES), "/proc/version")
+    said = "/proc/version: cannot be written or read, got Permission denied; give yourself"
+    with pytest.raises(InputError, match=said), disk_space_guard(tmp_path):
+        raise refused
+
+
+def test_a_partial_file_of_another_name_is_left_alone(tmp_path):
+    other = tmp_path / "scores.json.backup.partial"
+    other.write_text("a user's")
+    with replace_file(tmp_path / "scores.json") as partial:
+        partial.write_text("whole")
+    assert other.read_text() == "a user's"
+
+
+def test_a_project_may_lie_in_a_folder_of_any_name(tmp_path):
+    folder = tmp_path / "Größe [a] (b) \u65e5\u672c $x"
+    for _ in range(2):
+        with replace_folder(folder / "model") as partial:
+            (partial / "weights").write_text("new")
+        with replace_file(folder / "scores.json") as partial:
+            partial.write_text("whole")
+    assert sorted(each.name for each in folder.iterdir()) == ["model", "scores.json"]

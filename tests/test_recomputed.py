@@ -84,3 +84,10 @@ def test_predictions_of_other_rows_or_labels_are_refused(project, task, values, 
     with pytest.raises(InputError, match=r"dev\.tsv") as refused:
         check(project)
     assert line in refused.value.problems[0]
+
+
+@pytest.mark.parametrize("content", [b"", b"a\tb\n1\t2\n", b"\xff\xfe", b"index\n0\n1\n2\n3\n"])
+def test_a_prediction_file_that_is_none_is_refused(content, project):
+    (project / "reports/predictions/small/topic/dev.tsv").write_bytes(content)
+    with pytest.raises(InputError, match=r"dev\.tsv: no predictions, got .*`dvc repro evaluate`"):
+        check(project)

@@ -1,6 +1,7 @@
 """Score a classifier on every split of a prepared task, and write its predictions."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
 from tinybert.encoded import EncodedRows, encode
+from tinybert.errors import InputError
 from tinybert.prediction import from_logits, predict_logits, scores
 from tinybert.tasks import TaskInfo, read_split
 
@@ -48,16 +50,25 @@ def evaluate_task(
 
     Returns:
         The content of reports/metrics/<system>/<task>.json; fractions.
+
+    Raises:
+        InputError: The classifier has another number of outputs than the task.
     """
     result: dict[str, Any] = {
         "system": system,
         "task": info.name,
         "main_metric": info.metrics[0],
         "metrics": {},
+        "undefined": {},
         "num_rows": {},
         "confusion": {},
         "labels": info.labels,
     }
+    if model.config.num_labels != info.num_outputs:
+        raise InputError(
+            f"{model.config.name_or_path or system}: must have {info.num_outputs} outputs, as many "
+            f"as {task_folder / 'task.json'} says, got {model.config.num_labels}; run `dvc repro`"
+        )
     for split in info.eval_splits:
         frame = read_split(task_folder, split)
         rows = encode_split(frame, tokenizer, max_length)
@@ -66,7 +77,11 @@ def evaluate_task(
         result["num_rows"][split] = len(frame)
         if "label" in frame:
             gold = frame["label"].to_numpy()
-            result["metrics"][split] = scores(logits, gold, info)
+            lacking = undefined_metrics(gold, info)
+            found = scores(logits, gold, info)
+            result["metrics"][split] = {k: v for k, v in found.items() if k not in lacking}
+            if lacking:
+                result["undefined"][split] = lacking
             if info.kind == "classification":
                 from sklearn.metrics import confusion_matrix
 
@@ -76,10 +91,31 @@ def evaluate_task(
     return result
 
 
+def undefined_metrics(gold: NDArray[np.generic], info: TaskInfo) -> list[str]:
+    """Return the metrics for which these gold values give no score, whatever is predicted.
+
+    Gold values that are all alike correlate with nothing, and F1 needs rows of its class.
+    """
+    lacking = {"pearson", "spearman", "matthews"} if np.ptp(gold) == 0 else set()
+    if not (gold == 1).any():
+        lacking.add("f1")
+    return [name for name in info.metrics if name in lacking]
+
+
+def shown_scores(result: Mapping[str, Any], split: str) -> str:
+    """Say a split's scores, and which ones its gold values leave undefined."""
+    words = [f"{name} {value:.3f}" for name, value in result["metrics"].get(split, {}).items()]
+    words += [
+        f"{name} undefined: all gold values are alike, or none is of label 1"
+        for name in result["undefined"].get(split, [])
+    ]
+    return ", ".join(words) or "no labels"
+
+
 def write_json(values: dict[str, Any], file: Path) -> None:
     """Write values as indented JSON."""
     text = json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False)
-    file.write_text(text + "\n", encoding="utf-8")
+    file.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
 
 
 def _write_predictions(predictions: NDArray[Any], info: TaskInfo, file: Path) -> None:

@@ -9,11 +9,21 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tinybert.errors import InputError
 from tinybert.processes import rank
+
+# Errors of a place, and their cures; any other one is the code's.
+UNWRITABLE = {
+    errno.EACCES: "give yourself the right to (`chmod -R u+rwX` its folder)",
+    errno.EPERM: "give yourself the right to (`chmod -R u+rwX` its folder)",
+    errno.EROFS: "make the file system writable, or work in a copy elsewhere",
+    errno.ENOTDIR: "move the file away that stands where a folder should",
+    errno.EISDIR: "move the folder away that stands where a file should",
+    errno.ENAMETOOLONG: "shorten the name",
+}
 
 
 @contextmanager
@@ -59,7 +69,8 @@ def replace_file(file: Path) -> Iterator[Path]:
             yield Path(thrown_away) / file.name
         return
     for left in file.parent.glob(f"{glob.escape(file.name)}.*.partial"):
-        if not _is_running(left.suffixes[-2][1:]):
+        number = left.suffixes[-2][1:]
+        if number.isdecimal() and not _is_running(number):
             left.unlink(missing_ok=True)
     partial = file.with_name(f"{file.name}.{os.getpid()}.partial")
     try:
@@ -67,7 +78,8 @@ def replace_file(file: Path) -> Iterator[Path]:
             file.parent.mkdir(parents=True, exist_ok=True)
             yield partial
     except BaseException:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # it may be that nothing could be written there
+            partial.unlink()
         raise
     partial.replace(file)
 
@@ -84,12 +96,12 @@ def _is_running(process: str) -> bool:
 
 @contextmanager
 def disk_space_guard(place: Path) -> Iterator[None]:
-    """Turn "no space left on device" into a line that names the place.
+    """Turn "no space left on device", and a place that forbids writing, into a line that names it.
 
     safetensors and pyarrow raise errors of their own for it, so the text is read as well.
 
     Raises:
-        InputError: The disk, or the quota on it, is full.
+        InputError: The disk, or the quota on it, is full; or a file may not be written.
     """
     try:
         yield
@@ -100,6 +112,11 @@ def disk_space_guard(place: Path) -> Iterator[None]:
             free = _free_megabytes(place)
             raise InputError(
                 f"{place}: no disk space left, got {free} MB free; free some and run again"
+            ) from error
+        if isinstance(error, OSError) and error.errno in UNWRITABLE and error.filename:
+            raise InputError(
+                f"{error.filename}: cannot be written or read, got {error.strerror}; "
+                f"{UNWRITABLE[error.errno]}, and run again"
             ) from error
         raise
 

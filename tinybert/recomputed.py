@@ -67,7 +67,15 @@ def recomputed(file: Path, folder: Path, split: str, info: TaskInfo) -> dict[str
     frame = read_split(folder, split)
     if "label" not in frame:
         raise InputError(f"{folder}: {split} has no labels, got a score of it; run `dvc repro`")
-    text = pd.read_csv(file, sep="\t", dtype=str, keep_default_na=False)
+    try:
+        text = pd.read_csv(file, sep="\t", dtype=str, keep_default_na=False)
+        if missing := {"index", "prediction"} - set(text.columns):
+            raise ValueError(f"no column {', '.join(sorted(missing))}")
+    except ValueError as error:
+        reason = " ".join(str(error).split())
+        raise InputError(
+            f"{file}: no predictions, got {reason}; delete it and run `dvc repro evaluate`"
+        ) from error
     if text["index"].tolist() != [str(number) for number in range(len(frame))]:
         raise InputError(
             f"{file}: must have the {len(frame)} rows of {split} in their order, got {len(text)}; "

@@ -132,8 +132,12 @@ def read_upload(upload: Upload, file: Path) -> tuple[list[str], list[str]]:
     """
     if not file.is_file():
         return [], [f"{upload.file}: {file} is missing; run `dvc repro` with the task's test split"]
-    with file.open(encoding="utf-8", newline="") as stream:
-        rows = list(csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE))
+    try:
+        with file.open(encoding="utf-8", newline="") as stream:
+            rows = list(csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE))
+    except (UnicodeDecodeError, csv.Error) as error:
+        wrong = f"cannot be read, got {error}; delete it and run `dvc repro evaluate`"
+        return [], [f"{upload.file}: {file} {wrong}"]
     if len(rows) != upload.num_rows:
         wrong = f"must have {upload.num_rows} rows, got {len(rows)}; use GLUE's own test file"
         return [], [f"{upload.file}: {file} {wrong}"]
