@@ -10,11 +10,6 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export PREFECT_API_URL ?= http://127.0.0.1:4200/api
 export PREFECT_CLIENT_MAX_RETRIES ?= 8 # minutes, in which a restarted server comes back
 
-PREFECT_SERVER = PREFECT_HOME="$${PREFECT_HOME:-$(CURDIR)/.prefect}" prefect server start --host 127.0.0.1 --port 4200
-# Without its job runner MLflow starts in seconds and leaves no process behind.
-MLFLOW_SERVER = MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow server --workers 1 --host 127.0.0.1 --port 5000 \
-	--backend-store-uri "$${MLFLOW_BACKEND_STORE_URI:-sqlite:///mlflow.db}"
-
 SOURCES = --glue-dir "$(GLUE_DIR)" --corpus "$(CORPUS)" --glove "$(GLOVE)" --profile "$(PROFILE)"
 SHAPES ?= bert
 SUBJECTS ?=
@@ -60,15 +55,13 @@ submission: install ## Pack GLUE's submission of one system, or say what is miss
 	@python -m stages.report submission "$(SYSTEM)"
 
 server: install ## Start Prefect (port 4200) and MLflow (port 5000) on this machine
-	@python -m stages.track store
-	@trap 'kill 0' INT TERM EXIT; $(PREFECT_SERVER) & $(MLFLOW_SERVER) & wait -n
+	@exec python -m flows.servers
 
 ui: install ## Start MLflow alone, on http://127.0.0.1:5000
-	@python -m stages.track store
-	$(MLFLOW_SERVER)
+	@exec python -m flows.servers --only mlflow
 
 serve: install ## Serve tinybert/full and the flow of each step, for `prefect deployment run`
-	python -m flows.serve
+	@exec python -m flows.serve
 
 deploy: install ## Make the work pool and prefect.yaml's deployments, for more machines
 	@python -m flows.server

@@ -28,7 +28,7 @@ from flows.experiments import (
 )
 from flows.glue import add_source_options, source_overrides, split_names
 from flows.request import Request
-from flows.server import require_server
+from flows.server import wait_for_server
 from tinybert.ablation import Planned, group_names, plan, read_groups
 from tinybert.errors import InputError
 from tinybert.results import TaskScores
@@ -142,7 +142,7 @@ def _options() -> argparse.ArgumentParser:
 
 def run_with_prefect(study: Study) -> None:
     """Ask the served flow `tinybert-ablation` for them."""
-    require_server(os.environ)
+    wait_for_server(os.environ)
     names = ("groups", "system", "tasks", "profile", "overrides")
     parameters = json.dumps({name: getattr(study, name) for name in names})
     call(

@@ -10,7 +10,7 @@ from typing import Any
 from prefect import serve
 
 from flows.pipeline import FLOWS
-from flows.server import require_server
+from flows.server import wait_for_server
 from flows.split import split
 from tinybert.errors import InputError
 
@@ -20,9 +20,11 @@ NAME = "full"
 def main() -> None:
     """Register `tinybert/full` and one deployment for each step, and run what is asked of them."""
     try:
-        require_server(os.environ)
+        wait_for_server(os.environ)
     except InputError as error:
         sys.exit(str(error))
+    except KeyboardInterrupt:
+        sys.exit(130)
     deployments: list[Any] = [
         # One workspace holds one run at a time; others wait for it.
         each.to_deployment(name=NAME, concurrency_limit=1)

@@ -27,7 +27,7 @@ from flows.experiments import (
     run_queue,
 )
 from flows.pipeline import experiment_name
-from flows.server import require_server
+from flows.server import wait_for_server
 from tinybert.errors import InputError
 from tinybert.settings import PARAMS
 from tinybert.terminal import make_output_safe
@@ -91,7 +91,7 @@ def split_values(values: str) -> list[str]:
 
 def run_with_prefect(key: str, values: list[str]) -> None:
     """Ask the served flow `tinybert-sweep` for them."""
-    require_server(os.environ)
+    wait_for_server(os.environ)
     parameters = json.dumps({"key": key, "values": values})
     call(
         *("prefect", "deployment", "run", "tinybert-sweep/full", "--watch"),

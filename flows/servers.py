@@ -1,0 +1,191 @@
+"""Run this machine's servers until stopped: Prefect and MLflow, or MLflow alone.
+
+python -m flows.servers [--only mlflow] [--prefect-port 4200] [--mlflow-port 5000]
+"""
+
+import argparse
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from flows.server import get
+from tinybert.errors import InputError
+from tinybert.processes import die_with_parent
+
+HOST = "127.0.0.1"
+START_SECONDS = 120.0
+STOP_SECONDS = 5.0
+NEXT_LOOK_SECONDS = 0.3
+
+
+class Server(NamedTuple):
+    """A server, how it is started, and the page that answers once it is ready."""
+
+    name: str
+    port: int
+    health: str
+    command: Sequence[str]
+    environment: Mapping[str, str]
+
+    @property
+    def address(self) -> str:
+        """Where its pages are."""
+        return f"http://{HOST}:{self.port}"
+
+    def answers(self) -> bool:
+        """Return whether this kind of server answers at the port."""
+        try:
+            status, text = get(HOST, self.port, self.health)
+        except (OSError, http.client.HTTPException):
+            return False
+        return status == http.client.OK and text.strip().lower() in (b"true", b"ok")
+
+
+def prefect_server(port: int) -> Server:
+    """Return Prefect's server, its state in `.prefect` unless PREFECT_HOME says otherwise."""
+    command = ("prefect", "server", "start", "--host", HOST, "--port", str(port))
+    home = {"PREFECT_HOME": os.environ.get("PREFECT_HOME") or str(Path.cwd() / ".prefect")}
+    return Server("Prefect", port, "/api/health", command, home)
+
+
+def mlflow_server(port: int) -> Server:
+    """Return MLflow's server; without its job runner it starts in seconds and leaves no process."""
+    store = os.environ.get("MLFLOW_BACKEND_STORE_URI") or "sqlite:///mlflow.db"
+    command = [*("mlflow", "server", "--workers", "1", "--host", HOST, "--port", str(port))]
+    command += ["--backend-store-uri", store]
+    return Server(
+        "MLflow", port, "/health", command, {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    )
+
+
+def require_free_port(server: Server) -> None:
+    """Raise InputError where the server's port is taken, and say by whom."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, server.port))
+            return
+        except OSError as error:
+            reason = error.strerror
+    if server.answers():
+        raise InputError(
+            f"port {server.port}: taken, got a {server.name} server that answers at "
+            f"{server.address}; use that one, or stop it first"
+        )
+    raise InputError(
+        f"port {server.port}: {server.name} cannot listen there, got {reason} (another program, or "
+        f"a server that is starting); see who with `ss -ltnp sport = :{server.port}` and stop it"
+    )
+
+
+def run_servers(servers: Sequence[Server]) -> None:
+    """Start servers, say in one line when all answer, and end them when this process is stopped.
+
+    Each has a session of its own, so that Ctrl-C reaches this process alone: it ends
+    them, with whatever they started, and nobody dies half-way.
+
+    Raises:
+        InputError: A port is taken, or a server ended or did not answer in time.
+    """
+    stopped = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: stopped.set())
+    for server in servers:
+        require_free_port(server)
+    running: list[subprocess.Popen[bytes]] = []
+    try:
+        for server in servers:
+            running.append(_start(server))
+        _wait_for_all(servers, running, stopped)
+        while not stopped.wait(NEXT_LOOK_SECONDS):
+            _require_alive(servers, running)
+    finally:
+        _end(running)
+
+
+def _start(server: Server) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        server.command,
+        env=os.environ | server.environment,
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+        preexec_fn=partial(die_with_parent, os.getpid()),  # also where this one is killed
+    )
+
+
+def _wait_for_all(
+    servers: Sequence[Server], running: Sequence[subprocess.Popen[bytes]], stopped: threading.Event
+) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while not stopped.wait(NEXT_LOOK_SECONDS):
+        _require_alive(servers, running)
+        silent = [server for server in servers if not server.answers()]
+        if not silent:
+            pages = ", ".join(f"{server.name} {server.address}" for server in servers)
+            print(f"ready: {pages} (Ctrl-C stops)", flush=True)
+            return
+        if time.monotonic() > deadline:
+            raise InputError(
+                f"{silent[0].name}: did not answer at {silent[0].address}, got nothing in "
+                f"{START_SECONDS:.0f} s; its last lines are above, start it again"
+            )
+
+
+def _require_alive(servers: Sequence[Server], running: Sequence[subprocess.Popen[bytes]]) -> None:
+    for server, process in zip(servers, running, strict=True):
+        if process.poll() is not None:
+            raise InputError(
+                f"{server.name}: its server ended, got exit code {process.returncode}; its last "
+                "lines are above, mend what they say and start it again"
+            )
+
+
+def _end(running: Sequence[subprocess.Popen[bytes]]) -> None:
+    """Ask each to end, and end with its group whoever has not in time."""
+    for process in running:
+        with suppress(ProcessLookupError):
+            process.terminate()
+    deadline = time.monotonic() + STOP_SECONDS
+    for process in running:
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(max(0.0, deadline - time.monotonic()))
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Read the command line, make MLflow's store, and run the servers."""
+    parser = argparse.ArgumentParser(prog="python -m flows.servers")
+    parser.add_argument("--only", choices=["mlflow"])
+    parser.add_argument("--prefect-port", type=int, default=4200)
+    parser.add_argument("--mlflow-port", type=int, default=5000)
+    given = parser.parse_args(arguments)
+    servers = [mlflow_server(given.mlflow_port)]
+    if given.only is None:
+        servers.insert(0, prefect_server(given.prefect_port))
+    for server in servers:  # before the store, which takes seconds to make
+        require_free_port(server)
+    made = subprocess.run((sys.executable, "-m", "stages.track", "store"), check=False)
+    if made.returncode:
+        sys.exit(made.returncode)
+    run_servers(servers)
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except InputError as error:
+        sys.exit(str(error))
+    except KeyboardInterrupt:  # before the servers were started
+        sys.exit(130)
