@@ -20,7 +20,7 @@ SYSTEM ?=
 TASK ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install doctor demo glue show table submission server serve ui deploy worker sweep ablation verify bench test test-all check format clean
+.PHONY: help committed install doctor demo glue show table submission server serve ui deploy worker sweep ablation verify bench test test-all check format clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -32,17 +32,23 @@ $(VENV)/.installed: requirements.lock
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-compile -r requirements.lock
 	@touch $@
 
+# DVC's own words for it do not say what to do; and the packages need minutes.
+committed:
+	@command -v git >/dev/null || { echo "make: git not found; install it"; exit 1; }
+	@git rev-parse --quiet --verify HEAD >/dev/null || { echo "make: DVC needs a git repository with a commit, got none; \`git init && git add -A && git commit -m start\`"; exit 1; }
+
 install: $(VENV)/.installed ## Make .venv with every package of requirements.lock
 
 doctor: install ## Check teacher, labels, vocabulary, lengths, room and time before a run: [SYSTEM=a] [TASK=b]
 	@python -m stages._doctor --system "$(SYSTEM)" --task "$(TASK)"
 
-demo: install ## Run the embedded demo pipeline and print its table
+demo: committed install ## Run the embedded demo pipeline and print its table
 	@grep -q '^profile: demo' params.yaml || { echo "make demo: params.yaml selects another profile; \`git checkout params.yaml\` first"; exit 1; }
+	@python -m flows.ready
 	dvc repro
 	@python -m stages.report show
 
-glue: install ## Run real GLUE tasks: GLUE_DIR=folder CORPUS=folder [GLOVE=file] [GROUP=small] [TASKS=a,b] [SYSTEMS=a,b]
+glue: committed install ## Run real GLUE tasks: GLUE_DIR=folder CORPUS=folder [GLOVE=file] [GROUP=small] [TASKS=a,b] [SYSTEMS=a,b]
 	@python -m flows.glue $(SOURCES) --group "$(GROUP)" --tasks "$(TASKS)" --systems "$(SYSTEMS)"
 	@python -m stages.report show
 
@@ -74,12 +80,12 @@ worker: install ## Run what the work pool asks for, in this clone
 	@python -m flows.server
 	TINYBERT_WORKSPACE=$(CURDIR) prefect worker start --pool tinybert --type process --limit 1
 
-sweep: install ## Run one value after the other: KEY=loss.attn_weight VALUES=0,0.5,1 [VIA=prefect]
+sweep: committed install ## Run one value after the other: KEY=loss.attn_weight VALUES=0,0.5,1 [VIA=prefect]
 	@test -n "$(KEY)" || { echo "make sweep: KEY is missing; name a parameter, as in KEY=loss.attn_weight"; exit 1; }
 	@test -n "$(VALUES)" || { echo "make sweep: VALUES is missing; give them as in VALUES=0,0.5,1"; exit 1; }
 	@python -m flows.sweep "$(KEY)" "$(VALUES)" $(VIA)
 
-ablation: install ## Run ablations beside the paper's: [TASKS=a,b] [GROUPS=phases,loss_terms,layer_maps] [SYSTEM=name] [VIA=prefect]
+ablation: committed install ## Run ablations beside the paper's: [TASKS=a,b] [GROUPS=phases,loss_terms,layer_maps] [SYSTEM=name] [VIA=prefect]
 	@python -m flows.ablation $(SOURCES) --groups "$(GROUPS)" --tasks "$(TASKS)" --system "$(SYSTEM)" --via "$(or $(VIA),dvc)"
 
 verify: install ## Hash every cached output; remove what is corrupted, so that `dvc repro` makes it anew

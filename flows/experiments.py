@@ -15,6 +15,7 @@ from flows.request import require_known_names, require_valid_params
 from flows.walk import ask_dvc, only_run_in
 from tinybert.errors import InputError
 from tinybert.names import FOLDERS
+from tinybert.repository import require_commit
 from tinybert.settings import PARAMS, read_yaml
 
 RAW = "data/raw"  # mostly not in git, so a queued experiment's folder would lack it
@@ -70,6 +71,7 @@ def require_valid(root: Path, asked: Sequence[Asked], *, queued: bool) -> None:
                 used |= set(_params_files(root))
                 variants.append(_copy_params(root, Path(folder, str(number))))
         require_valid_params(root, variants)
+    require_commit(root)
     if queued:
         _require_in_git(root, sorted(used))
 

@@ -31,6 +31,7 @@ from flows.room import Room
 from flows.stage_process import Outcome
 from flows.walk import Walk, changed_stages, dvc, only_run_in
 from tinybert.errors import InputError
+from tinybert.repository import require_commit
 
 RESULTS = ("dvc.lock", "reports/metrics", "reports/latency", "reports/pretrained.json")
 SCORES = Path("reports/tables/results.csv")
@@ -71,6 +72,7 @@ def run_pipeline(request: Request, *, training_slots: int, pull: bool, push: boo
     root, log = Path.cwd(), get_run_logger()
     if not (root / "dvc.yaml").is_file():
         raise InputError(f"{root}: no dvc.yaml, got another folder; start it in the project's")
+    require_commit(root)
     with ExitStack() as stack:
         stack.enter_context(only_run_in(root))
         for file in put_back(root):

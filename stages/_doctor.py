@@ -9,6 +9,7 @@ import argparse
 import importlib
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,6 +33,7 @@ from tinybert.doctor.pace import shown_time
 from tinybert.errors import InputError
 from tinybert.latency import processor_name
 from tinybert.precision import Precision, autocast_dtype, computing_device
+from tinybert.repository import require_commit
 from tinybert.schedule import Run
 from tinybert.settings import PARAMS, named_file, parse, read_param, read_section, read_yaml
 from tinybert.systems import SystemFile
@@ -201,7 +203,8 @@ def main(system: str | None, task: str | None) -> bool:
     device, dtype = computing_device(), setup.run.dtype
     name, num = processor_name(device), room.num_processors()
     print(f"processor: {name}, {num} cores, {'bf16' if dtype else 'fp32'}", flush=True)
-    problems = tell("sources", workspace.look_at_sources(setup.sources))
+    problems = tell("git", found_by(partial(_require_commit, Path.cwd())))
+    problems += tell("sources", workspace.look_at_sources(setup.sources))
     try:
         pretrained = workspace.pretrained_folder(setup.teacher, setup.sources["teacher"])
     except InputError as error:
@@ -220,6 +223,11 @@ def main(system: str | None, task: str | None) -> bool:
     found = found_by(measure)
     show(planned)
     return not tell("room", found)
+
+
+def _require_commit(root: Path) -> list[Finding]:
+    require_commit(root)
+    return []
 
 
 def tell(place: str, found: list[Finding]) -> int:

@@ -3,6 +3,7 @@
 import importlib
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -10,15 +11,19 @@ from safetensors.torch import load_file, save_file
 
 from stages import _doctor
 from tests.models import VOCABULARY, save_pretrained
-from tests.workspace import SHAPE, edit_yaml, make_workspace
+from tests.workspace import ROOT, SHAPE, edit_yaml, make_workspace
 from tinybert.doctor.forecast import augmented
 from tinybert.errors import InputError
 
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory) -> Path:
-    """A workspace with one prepared task."""
+    """A workspace with one prepared task, in a repository with a commit."""
     folder = make_workspace(tmp_path_factory.mktemp("prepared"))
+    shutil.copy(ROOT / "dvc.yaml", folder)
+    who = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
+    for command in (["init", "-q"], ["add", "dvc.yaml"], [*who, "commit", "-qm", "start"]):
+        subprocess.run(["git", *command], cwd=folder, check=True)
     before = Path.cwd()
     os.chdir(folder)
     try:
@@ -145,3 +150,11 @@ def test_a_students_checkpoint_and_a_tasks_teacher_are_loaded_as_well(workspace,
         importlib.import_module(f"stages.{name}").main()
     with pytest.raises(InputError, match="start: the encoder's weights are not those"):
         importlib.import_module("stages.general_distill").main("tinybert_mini")
+
+
+def test_without_git_the_doctor_says_what_to_type(workspace, capsys, monkeypatch):
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(workspace.parent))
+    shutil.rmtree(".git")
+    assert not _doctor.main("scratch_mini", "reviews")
+    assert "git: WRONG: " in (said := capsys.readouterr().err)
+    assert "`git init && git add -A && git commit -m start`" in said
