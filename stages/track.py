@@ -22,6 +22,15 @@ from tinybert.results import read_results
 from tinybert.settings import PARAMS, profile_file, read_param, read_yaml
 from tinybert.tracking.children import records_folder
 from tinybert.tracking.compare import Comparison, compare
+from tinybert.tracking.display import (
+    NOTE_TAG,
+    description,
+    score_metrics,
+    scores_page,
+    server_of,
+    source_tags,
+    task_data,
+)
 from tinybert.tracking.experiment import experiment_id
 from tinybert.tracking.failures import require_address, store_errors
 from tinybert.tracking.histories import read_histories
@@ -65,15 +74,22 @@ def track(
     """
     reports = folder / "reports"
     results = read_results(systems, tasks, reports)
+    name, tags = run_name(profile, params, folder), origin(profile, folder)
     record = Record(
         state=pipeline_state(folder / "dvc.lock", systems, tasks, params),
-        name=run_name(profile, params, folder),
+        name=name,
         params=params,
         metrics=flat_metrics(results),
-        tags=origin(profile, folder),
+        tags={
+            **tags,
+            **source_tags(tags["git_commit"]),
+            NOTE_TAG: description(name, reports / "tables"),
+        },
         artifacts=[reports / name for name in SHOWN],
         histories=read_histories(systems, tasks, reports),
         models=find_models(results, folder),
+        data=task_data(tasks, folder),
+        shown=score_metrics(results),
     )
     run_id = log_pipeline(record, store_uri, records_folder(os.environ))
     # The run's id differs from store to store and would make DVC see a change; the state does not.
@@ -102,8 +118,8 @@ def main(action: str = "", key: str = "") -> str:
         require_address(uri, "MLFLOW_BACKEND_STORE_URI")
         client = open_store(uri)
         with store_errors(uri):
-            experiment_id(client)
-        return f"the store is {uri}"
+            page = scores_page(server_of(""), experiment_id(client))
+        return f"the store is {uri}, its scores will be at {page}"
     if action == "compare":
         found = compare(choose_store(os.environ), key)
         print_comparison(found)

@@ -10,13 +10,13 @@ from urllib.parse import quote
 import pandas as pd
 
 from tinybert.errors import InputError
+from tinybert.tracking.display import TRAINING, server_of
 from tinybert.tracking.experiment import experiment_id
 from tinybert.tracking.failures import store_errors
 from tinybert.tracking.pipeline import STATE_TAG
 from tinybert.tracking.record import PROFILE
 from tinybert.tracking.store import open_store
 
-PAGES = "http://127.0.0.1:5000"  # where `make ui` and `make server` show a local store
 MAX_RUNS = 1000  # pipeline states that are looked through
 SHOWN = ("average", "share_of_teacher")  # costs are the same for every value of a weight
 
@@ -92,7 +92,6 @@ def _figures(metrics: Mapping[str, float]) -> list[str]:
 
 def comparison_page(uri: str, experiment: str, runs: Sequence[Any]) -> str:
     """Return the address of MLflow's page that compares runs."""
-    server = uri if uri.startswith("http") else PAGES
     ids = quote(json.dumps([run.info.run_id for run in runs]))
     experiments = quote(json.dumps([experiment]))
-    return f"{server}/#/compare-runs?runs={ids}&experiments={experiments}"
+    return f"{server_of(uri)}#/compare-runs?runs={ids}&experiments={experiments}&{TRAINING}"

@@ -5,6 +5,7 @@ from typing import Any
 
 from tinybert.tracking.children import adopt
 from tinybert.tracking.curves import Curves
+from tinybert.tracking.display import NOTE_TAG, is_ours, log_data, save_view
 from tinybert.tracking.experiment import experiment_id, find_runs, restored
 from tinybert.tracking.failures import store_errors
 from tinybert.tracking.histories import points
@@ -36,6 +37,8 @@ def log_pipeline(record: Record, uri: str, records: Path) -> str:
             run = _find_or_create_run(client, experiment, record)
         run_id = str(run.info.run_id)
         _log_values(client, run, record)
+        log_data(client, run_id, record.data)
+        save_view(client, experiment, record.shown)
         curves = Curves(client, run)
         for history in record.histories:
             curves.add(points(history.frame, f"{history.stage}/{history.item}/"))
@@ -71,5 +74,9 @@ def _log_values(client: Any, run: Any, record: Record) -> None:
     run_id, known, now = run.info.run_id, run.data.metrics, milliseconds()
     metrics = [Metric(k, v, now, 0) for k, v in record.metrics.items() if known.get(k) != v]
     params = [Param(name, value) for name, value in record.params.items()]
-    tags = [RunTag(name, value) for name, value in record.tags.items()]
+    tags = [
+        RunTag(name, value)
+        for name, value in record.tags.items()
+        if name != NOTE_TAG or is_ours(run.data.tags.get(NOTE_TAG, ""))
+    ]
     client.log_batch(run_id, metrics, params, tags)

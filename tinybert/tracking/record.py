@@ -13,6 +13,7 @@ from typing import Any
 from tinybert.errors import InputError
 from tinybert.results import TEACHER, Results, build_table
 from tinybert.settings import PARAMS, read_yaml
+from tinybert.tracking.display import TaskData
 from tinybert.tracking.histories import History
 from tinybert.tracking.models import Model
 from tinybert.yaml_reader import parse_yaml
@@ -36,6 +37,8 @@ class Record:
         artifacts: Files and folders of the report; one that does not exist is left out.
         histories: Of every training.
         models: To register.
+        data: The tasks' splits.
+        shown: The metrics that are seen first.
     """
 
     state: str
@@ -46,6 +49,8 @@ class Record:
     artifacts: Sequence[Path] = ()
     histories: Sequence[History] = field(default_factory=list)
     models: Sequence[Model] = field(default_factory=list)
+    data: Sequence[TaskData] = ()
+    shown: Sequence[str] = ()
 
 
 def pipeline_state(

@@ -1,0 +1,134 @@
+"""What MLflow's pages show first: scores beside each other, datasets, source and version."""
+
+import getpass
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tinybert.results import Results, score_columns
+from tinybert.tasks import DEV, TRAIN
+from tinybert.tracking.store import milliseconds
+
+NOTE_TAG = "mlflow.note.content"  # the description, on top of a run's page
+HEADING = "## Scores"  # a description that begins otherwise was written by a person, and stays
+VIEW = "scores"  # name of the view, and its key in an address
+VIEW_TAG = f"mlflow.sharedViewState.{VIEW}"
+PIPELINES = "tags.pipeline_state != ''"
+DIGEST_LENGTH = 8  # as MLflow's own are; it stands in the column Dataset
+TRAINING = "workflowType=machine_learning"  # in an address; MLflow 3 shows GenAI's pages without it
+LINK = "[Scores beside each other]"
+PAGES = "http://127.0.0.1:5000"  # where `make ui` and `make server` show a local store
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """One split of a prepared task.
+
+    Attributes:
+        task: Its name.
+        split: `train` or `dev`.
+        digest: Of its file.
+        source: The file, as the project names it.
+    """
+
+    task: str
+    split: str
+    digest: str
+    source: str
+
+
+def task_data(tasks: Sequence[str], folder: Path) -> list[TaskData]:
+    """Return the splits that trainings and scores are made from, as far as they are there."""
+    found = []
+    for task in tasks:
+        for split in (TRAIN, DEV):
+            source = f"data/tasks/{task}/{split}.parquet"
+            if (folder / source).is_file():
+                with (folder / source).open("rb") as stream:
+                    digest = hashlib.file_digest(stream, "sha256").hexdigest()[:DIGEST_LENGTH]
+                found.append(TaskData(task, split, digest, source))
+    return found
+
+
+def log_data(client: Any, run_id: str, data: Sequence[TaskData]) -> None:
+    """Log the splits as the run's inputs, which the column Dataset shows; again changes nothing."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    inputs = [
+        DatasetInput(
+            Dataset(each.task, each.digest, "local", json.dumps({"uri": each.source})),
+            [InputTag("mlflow.data.context", each.split)],
+        )
+        for each in data
+    ]
+    if inputs:
+        client.log_inputs(run_id, inputs)
+
+
+def source_tags(git_commit: str) -> dict[str, str]:
+    """Return the tags that fill the columns Source, Version and User."""
+    tags = {"mlflow.source.name": "dvc.yaml", "mlflow.source.type": "LOCAL"}
+    if git_commit != "unknown":
+        tags["mlflow.source.git.commit"] = git_commit
+    with suppress(KeyError, OSError):  # a container's user without a name
+        tags["mlflow.user"] = getpass.getuser()
+    return tags
+
+
+def description(name: str, tables: Path) -> str:
+    """Return a run's description in Markdown: its name and the table of scores."""
+    file = tables / "results.md"
+    table = file.read_text(encoding="utf-8") if file.is_file() else ""
+    return f"{HEADING} of {name}\n\n{table}".strip() + "\n"
+
+
+def is_ours(note: str) -> bool:
+    """Return whether a description was written here, and not by a person."""
+    return not note or note.startswith(HEADING)
+
+
+def score_metrics(results: Results) -> list[str]:
+    """Name the metrics that the view shows: averages, then each task's dev score by system."""
+    dev = [column for column in score_columns(results) if column.split("/")[1].startswith(DEV)]
+    columns = ["average", *dev] if len(dev) > 1 else dev
+    return [f"{row}/{column}" for column in columns for row in results.rows]
+
+
+def save_view(client: Any, experiment: str, metrics: Sequence[str]) -> None:
+    """Save the view `scores` of the experiment's runs, which MLflow's button Views lists.
+
+    Without it a person has to choose the columns: MLflow shows no metric by itself.
+    """
+    tags = client.get_experiment(experiment).tags
+    state = {
+        "searchFilter": PIPELINES,
+        "selectedColumns": [f"metrics.`{name}`" for name in metrics],
+    }
+    text = json.dumps(state)
+    if _state(tags) != text:
+        now = milliseconds()
+        view = {"name": VIEW, "createdAt": now, "updatedAt": now, "state": text}
+        client.set_experiment_tag(experiment, VIEW_TAG, json.dumps(view))
+    if tags.get(NOTE_TAG, LINK).startswith(LINK):  # else a person wrote it
+        client.set_experiment_tag(experiment, NOTE_TAG, f"{LINK}({scores_page('', experiment)})")
+
+
+def _state(tags: Mapping[str, str]) -> str:
+    try:
+        return str(json.loads(tags.get(VIEW_TAG, ""))["state"])
+    except (ValueError, KeyError, TypeError):  # none yet, or edited by hand
+        return ""
+
+
+def scores_page(server: str, experiment: str) -> str:
+    """Return the address of the runs with their scores beside each other."""
+    return f"{server}#/experiments/{experiment}/runs?{TRAINING}&viewStateShareKey={VIEW}"
+
+
+def server_of(uri: str) -> str:
+    """Return where a store's pages are."""
+    return (uri.rstrip("/") if uri.startswith("http") else PAGES) + "/"
