@@ -2,9 +2,11 @@
 
 import json
 import os
+import shutil
 import urllib.request
 import uuid
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import mlflow
 import pandas as pd
@@ -96,6 +98,47 @@ def test_a_model_has_one_version_per_weights_and_aliases_for_the_newest_and_the_
     write_model(folder, "small", info, seed=1, dev_score=0.7)
     track_task(folder, task, store, seed="3")  # the first weights again
     assert len(versions(store, name)) == 2 and alias(store, name, "newest") == "1"
+
+
+def test_what_a_person_did_to_the_registry_is_healed(store, tmp_path, capfd):
+    task = new_task()
+    folder, name = make_project(tmp_path, task, pair=False), f"small-{task}"
+    track_task(folder, task, store)
+    client = mlflow.MlflowClient(tracking_uri=store, registry_uri=store)
+    client.set_model_version_tag(name, "1", "dev_score", "good")  # edited on its page
+    info = TaskInfo.model_validate_json((folder / f"data/tasks/{task}/task.json").read_text())
+    write_model(folder, "small", info, seed=5, dev_score=0.6)
+    track_task(folder, task, store)
+    assert alias(store, name, "best") == "2"
+    client.set_registered_model_alias(name, "best", "1")
+    client.set_registered_model_alias(name, "mine", "1")
+    track_task(folder, task, store)  # its aliases are its own, and nobody else's
+    assert alias(store, name, "best") == "2" and alias(store, name, "mine") == "1"
+    client.delete_model_version(name, "2")
+    track_task(folder, task, store)
+    assert alias(store, name, "newest") == alias(store, name, "best") == "3"
+    client.delete_registered_model(name)
+    track_task(folder, task, store)
+    assert alias(store, name, "best") == "1" and len(versions(store, name)) == 1
+
+    place = Path(mlflow.artifacts.download_artifacts(f"models:/{name}@best"))
+    source = client.get_model_version_download_uri(name, "1")
+    shutil.rmtree(unquote(urlsplit(source).path))
+    capfd.readouterr()
+    track_task(folder, task, store)
+    assert "the files of version 1 are gone" in capfd.readouterr().err
+    assert alias(store, name, "newest") == alias(store, name, "best") == "2"
+    assert mlflow.artifacts.download_artifacts(f"models:/{name}@best") != place
+
+
+def test_a_prompt_of_a_models_name_costs_that_model_alone(store, tmp_path, capfd):
+    task = new_task()
+    folder = make_project(tmp_path, task, pair=False)
+    client = mlflow.MlflowClient(tracking_uri=store, registry_uri=store)
+    client.register_prompt(f"small-{task}", "say {{x}}")
+    track_task(folder, task, store)
+    assert "delete or rename the prompt" in capfd.readouterr().err
+    assert list(versions(store, f"teacher-{task}")) == ["1"]
 
 
 def test_the_best_version_has_the_highest_score_and_is_the_first_of_equals():

@@ -1,6 +1,8 @@
 """Register models, once each, with the aliases `newest` and `best`."""
 
 import json
+import math
+import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
@@ -10,6 +12,7 @@ from tinybert.tracking.models import Model, best_version
 
 PACKAGES = ("mlflow", "torch", "transformers", "accelerate", "safetensors", "pandas")
 WEIGHTS_TAG, SCORE_TAG = "weights", "dev_score"
+PROMPT_TAG = "mlflow.prompt.is_prompt"
 
 
 def register(client: Any, uri: str, run_id: str, models: Sequence[Model]) -> None:
@@ -22,22 +25,70 @@ def register(client: Any, uri: str, run_id: str, models: Sequence[Model]) -> Non
         models: What to register.
     """
     for model in models:
+        if _is_prompt(client, model.name):
+            reason = "the registry has a prompt of this name, got no place for the model"
+            _say(f"{model.name}: {reason}; delete or rename the prompt, then `dvc repro -fs track`")
+            continue
         weights = model.weights()
-        known = {
-            found.tags.get(WEIGHTS_TAG): found.version
-            for found in client.search_model_versions(f"name='{model.name}'")
-        }
-        number = str(known.get(weights) or _log(client, uri, run_id, model, weights))
+        number = _known(client, model.name, weights) or _log(client, uri, run_id, model, weights)
         client.set_model_version_tag(model.name, number, SCORE_TAG, str(model.dev_score))
         if description := model.description():
             client.update_model_version(model.name, number, description)
-        scores = [
-            (str(found.version), float(found.tags[SCORE_TAG]))
-            for found in client.search_model_versions(f"name='{model.name}'")
-            if SCORE_TAG in found.tags
-        ]
         client.set_registered_model_alias(model.name, "newest", number)
-        client.set_registered_model_alias(model.name, "best", best_version(scores))
+        client.set_registered_model_alias(model.name, "best", _best(client, model.name))
+
+
+def _versions(client: Any, name: str) -> list[Any]:
+    return list(client.search_model_versions(f"name='{name}'"))
+
+
+def _known(client: Any, name: str, weights: str) -> str | None:
+    """Return the version with these weights, if its files are still there."""
+    for found in _versions(client, name):
+        if found.tags.get(WEIGHTS_TAG) == weights and not _is_lost(client, found):
+            return str(found.version)
+    return None
+
+
+def _best(client: Any, name: str) -> str:
+    """Return the best version whose files are there; the newest is, so there is one."""
+    versions = {str(each.version): each for each in _versions(client, name)}
+    scores = {number: _score(each) for number, each in versions.items()}
+    while True:
+        best = best_version([(n, score) for n, score in scores.items() if not math.isnan(score)])
+        if not _is_lost(client, versions[best]):
+            return best
+        del scores[best]
+
+
+def _score(version: Any) -> float:
+    """Return a version's score; NaN where a person deleted or edited it."""
+    try:
+        return float(version.tags[SCORE_TAG])
+    except (KeyError, ValueError):
+        return math.nan
+
+
+def _is_lost(client: Any, version: Any) -> bool:
+    """Return whether a version's files were deleted; they would be loaded by its alias."""
+    import mlflow
+
+    mlflow.set_tracking_uri(client.tracking_uri)
+    uri = client.get_model_version_download_uri(version.name, str(version.version))
+    if any(mlflow.artifacts.list_artifacts(artifact_uri=uri)):
+        return False
+    _say(f"{version.name}: the files of version {version.version} are gone, got none; it is passed")
+    return True
+
+
+def _is_prompt(client: Any, name: str) -> bool:
+    """Return whether a prompt has the name: models and prompts share one registry."""
+    query = f"name='{name}' AND tags.`{PROMPT_TAG}` = 'true'"
+    return bool(client.search_registered_models(query))
+
+
+def _say(line: str) -> None:
+    print(f"MLflow: {line}", file=sys.stderr, flush=True)
 
 
 def _log(client: Any, uri: str, run_id: str, model: Model, weights: str) -> str:
