@@ -42,7 +42,7 @@ from tinybert.teacher_source import TeacherSource, locate_teacher
 from tinybert.terminal import make_output_safe
 
 DISTILLATION = ("general_distill", "intermediate_distill", "prediction_distill")
-READ = ("prepare_corpus", "augment", "teacher_logits", *DISTILLATION)
+READ = ("prepare_corpus", "fetch_teacher", "augment", "teacher_logits", *DISTILLATION)
 
 
 class Setup(NamedTuple):
@@ -107,7 +107,8 @@ def findings(setup: Setup, pretrained: Path) -> Iterator[tuple[str, list[Finding
     if setup.teacher.source != "hub":
         found_at[locate_teacher(setup.teacher, Path(setup.sources["teacher"]))] = None
     num_copies = setup.sections["augment"].num_copies
-    yield "teacher", workspace.look_at_pretrained(list(found_at), num_copies)
+    masked_lm = setup.sections["fetch_teacher"].masked_lm
+    yield "teacher", workspace.look_at_pretrained(list(found_at), num_copies, masked_lm)
     block_length = setup.sections["prepare_corpus"].block_length
     place = "prepare_corpus.block_length"
     yield "corpus", workspace.look_at_corpus(pretrained, block_length, place)

@@ -6,9 +6,10 @@ python -m stages.fetch_teacher
 from pathlib import Path
 from typing import Any, Literal
 
+import pandas as pd
 import torch
-from pydantic import Field
-from transformers import AutoModelForMaskedLM
+from pydantic import Field, model_validator
+from transformers import AutoModelForMaskedLM, PreTrainedModel
 
 from stages import doctor, run
 from tinybert.checkpoints import (
@@ -43,7 +44,18 @@ class FetchTeacherSettings(Schedule):
     freeze_encoder: bool  # true: only the head is trained, the teacher stays as published
     train_always: bool  # true: also where the checkpoint has a head
     teacher_encoder: Literal["published", "trained"]  # trained: the masked-word model's encoder
+    masked_lm: bool = True  # false: no masked-word model, where nothing asks for one
     save_steps: int = Field(ge=1)
+
+    @model_validator(mode="after")
+    def _trains_what_it_makes(self) -> "FetchTeacherSettings":
+        if not self.masked_lm and (self.train_always or self.teacher_encoder == "trained"):
+            raise ValueError(
+                "masked_lm: must be true where a masked-word model is trained, got false beside "
+                f"train_always {self.train_always} and teacher_encoder {self.teacher_encoder}; "
+                "write true"
+            )
+        return self
 
 
 SETTINGS = FetchTeacherSettings
@@ -52,7 +64,7 @@ SETTINGS = FetchTeacherSettings
 def fetch_teacher(
     source: Path, corpus: Path, settings: FetchTeacherSettings, how: Run, folder: Path
 ) -> dict[str, Any]:
-    """Write the teacher to `folder` and its masked-word model to `folder`/masked_lm.
+    """Write the teacher to `folder` and its masked-word model, if asked for, to `folder`/masked_lm.
 
     Returns:
         The masked-word model's measures.
@@ -60,8 +72,28 @@ def fetch_teacher(
     tokenizer = load_tokenizer(source)
     length = Blocks(corpus).blocks.shape[1]
     require_positions(length, load_config(source), "prepare_corpus.block_length")
+    model: PreTrainedModel | None = None
+    history, measures = empty_history(), dict[str, Any]()
+    if settings.masked_lm:
+        require_mask(tokenizer, source)
+        model, history, measures = _masked_lm(source, tokenizer, corpus, settings, how)
+    trained = model is not None and settings.teacher_encoder == "trained"
+    teacher = model.base_model if model is not None and trained else load_encoder(source)
+    with replace_folder(folder) as partial:
+        for each, place in ((teacher, partial), (model, partial / MASKED_LM)):
+            if each is not None:
+                each.save_pretrained(place)
+                tokenizer.save_pretrained(place)
+    with replace_file(HISTORY) as file:
+        history.to_csv(file, index=False)
+    return measures
+
+
+def _masked_lm(
+    source: Path, tokenizer: Any, corpus: Path, settings: FetchTeacherSettings, how: Run
+) -> tuple[PreTrainedModel, pd.DataFrame, dict[str, Any]]:
+    """Load the masked-word model, train its head if it has none, and measure it."""
     torch.manual_seed(how.seed)
-    require_mask(tokenizer, source)
     model = load_masked_lm(source, new_head=True)
     lacks_head = any("pooler" not in name for name in missing_weights(AutoModelForMaskedLM, source))
     masked_words = MaskedWords(model, tokenizer, settings.freeze_encoder)
@@ -73,19 +105,12 @@ def fetch_teacher(
     accuracy = masked_accuracy(
         masked_words, Blocks(corpus, stop=held_out), tokenizer.pad_token_id, how.dtype, how.seed
     )
-    published = settings.teacher_encoder == "published"
-    teacher = load_encoder(source) if published else model.base_model
-    with replace_folder(folder) as partial:
-        for each, place in ((teacher, partial), (model, partial / MASKED_LM)):
-            each.save_pretrained(place)
-            tokenizer.save_pretrained(place)
-    with replace_file(HISTORY) as file:
-        history.to_csv(file, index=False)
-    return {
+    measures = {
         "head_trained_here": lacks_head or settings.train_always,
         "masked_token_accuracy": accuracy,
         "held_out_blocks": held_out,
     }
+    return model, history, measures
 
 
 def main() -> str:
@@ -107,6 +132,8 @@ def main() -> str:
     with replace_file(METRICS) as file:
         write_json(measures, file)
     how.finish()
+    if not measures:
+        return f"made the teacher in {PRETRAINED}, without a masked-word model"
     share = measures["masked_token_accuracy"]
     return (
         f"made the teacher in {PRETRAINED} and its masked-word model beside it "

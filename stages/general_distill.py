@@ -162,6 +162,11 @@ def _made(recipe: Recipe) -> Path:
 def load_teacher(recipe: Recipe) -> PreTrainedModel:
     """Load what a phase learns from: the encoder, or its masked-word model."""
     if recipe.phase.hides_words:
+        if not (PRETRAINED / "masked_lm").is_dir():
+            raise InputError(
+                f"params/systems/{recipe.system}.yaml: general_distill hides words, which needs "
+                "the masked-word model, got fetch_teacher.masked_lm false; write true"
+            )
         return load_masked_lm(PRETRAINED / "masked_lm")
     return load_encoder(PRETRAINED)
 

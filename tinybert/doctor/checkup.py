@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from tinybert.checkpoints import load_tokenizer
+from tinybert.checkpoints import load_tokenizer, require_mask
 from tinybert.classifier import task_classifier
 from tinybert.distillation import Distillation, Weights
 from tinybert.doctor import first_losses, lengths, pace, room
@@ -20,6 +20,7 @@ from tinybert.doctor import fit as fitting
 from tinybert.doctor import teacher as teachers
 from tinybert.doctor.findings import Finding, doubt, found_by, mode, report, right, wrong
 from tinybert.encoded import Rows
+from tinybert.errors import InputError
 from tinybert.masked_words import require_whole_words
 from tinybert.precision import computing_device
 from tinybert.processes import num_processes
@@ -39,15 +40,24 @@ def augmentation(place: str, pretrained: Path) -> None:
     """
     if mode() != "off":
         num_copies = int(read_section("augment", dict[str, Any])["num_copies"])
-        report(place, look_at_augmentation(pretrained, num_copies))
+        masked_lm = bool(read_section("fetch_teacher", dict[str, Any]).get("masked_lm", True))
+        report(place, look_at_augmentation(pretrained, num_copies, masked_lm))
 
 
-def look_at_augmentation(pretrained: Path, num_copies: int) -> list[Finding]:
+def look_at_augmentation(pretrained: Path, num_copies: int, masked_lm: bool) -> list[Finding]:
     """Return what `augmentation` reports."""
 
     def check() -> list[Finding]:
+        tokenizer = load_tokenizer(pretrained)
         if num_copies:
-            require_whole_words(load_tokenizer(pretrained))
+            require_whole_words(tokenizer)
+        if masked_lm:
+            require_mask(tokenizer, pretrained)
+        elif num_copies:
+            raise InputError(
+                f"augment.num_copies: copies need the masked-word model, got {num_copies} with "
+                "fetch_teacher.masked_lm false; set it to true, or num_copies to 0"
+            )
         return []
 
     return found_by(check)

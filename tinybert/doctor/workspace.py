@@ -11,7 +11,6 @@ from tinybert.checkpoints import (
     load_encoder,
     load_tokenizer,
     require_checkpoint,
-    require_mask,
     require_same_vocabulary,
 )
 from tinybert.classifier import finetuned_classifier
@@ -53,28 +52,25 @@ def pretrained_folder(settings: TeacherSource, source: str) -> Path:
     return locate_teacher(settings, Path(source))
 
 
-def look_at_pretrained(folders: list[Path], num_copies: int) -> list[Finding]:
+def look_at_pretrained(folders: list[Path], num_copies: int, masked_lm: bool) -> list[Finding]:
     """Load the pretrained teacher, from where it comes and where it is, as the stages will.
 
     Args:
         folders: Its folders.
         num_copies: The profile's augment.num_copies.
+        masked_lm: Its fetch_teacher.masked_lm.
     """
     found: list[Finding] = []
     for folder in folders:
-        wrong_ones = found_by(_loads(folder, load_encoder, hides_words=True))
+        wrong_ones = found_by(_loads(folder, load_encoder))
         found += wrong_ones or [right(f"{folder}: weights and tokenizer")]
-        found += [] if wrong_ones else look_at_augmentation(folder, num_copies)
+        found += [] if wrong_ones else look_at_augmentation(folder, num_copies, masked_lm)
     return found
 
 
-def _loads(
-    folder: Path, load: Callable[[Path], Any], hides_words: bool = False
-) -> Callable[[], list[Finding]]:
+def _loads(folder: Path, load: Callable[[Path], Any]) -> Callable[[], list[Finding]]:
     def check() -> list[Finding]:
-        tokenizer = load_tokenizer(folder)
-        if hides_words:
-            require_mask(tokenizer, folder)
+        load_tokenizer(folder)
         load(folder)
         return []
 
