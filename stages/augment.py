@@ -5,6 +5,7 @@ python -m stages.augment TASK
 
 import json
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import chain
@@ -99,7 +100,7 @@ def augment_task(
     with replace_folder(output) as folder:
         parts = partial(augmenter.augment, train, chosen, shards)
         samples = _write_parts(folder / f"{TRAIN}.parquet", parts, len(train))
-        summary = summarise(augmenter)
+        summary = summarise(augmenter.counts, augmenter.answers.num_asked)
         text = json.dumps({**summary, "samples": samples}, indent=2, ensure_ascii=False)
         (folder / "augmentation.json").write_text(text + "\n", encoding="utf-8")
     shutil.rmtree(shards, ignore_errors=True)
@@ -108,12 +109,7 @@ def augment_task(
 
 def write_without_copies(train: pd.DataFrame, output: Path) -> dict[str, Any]:
     """Write the training set as it is; return the counts of an augmentation that made nothing."""
-    summary: dict[str, Any] = dict.fromkeys(
-        ("rows_in", "rows_augmented", "rows_out", "duplicates_dropped"), 0
-    )
-    summary |= {"rows_in": len(train), "rows_out": len(train)}
-    summary["words"] = dict.fromkeys(("masked", "vectors", "no_vector", "kept"), 0)
-    summary |= {"requests_asked": 0, "requests_saved": 0}
+    summary = summarise(Counter(rows_in=len(train), rows_out=len(train)), num_asked=0)
     with replace_folder(output) as folder:
         rows = train.assign(row=np.arange(len(train), dtype=np.int64))
         rows.to_parquet(folder / f"{TRAIN}.parquet", compression="zstd", index=False)
@@ -163,11 +159,9 @@ def _samples(part: pd.DataFrame, wanted: int) -> list[dict[str, Any]]:
     return samples
 
 
-def summarise(augmenter: Augmenter) -> dict[str, Any]:
+def summarise(counts: Counter[str], num_asked: int) -> dict[str, Any]:
     """Return what augmentation did, in numbers."""
-    counts = augmenter.counts
     kinds = ("masked", "vectors", "no_vector", "kept")
-    asked = augmenter.answers.num_asked
     return {
         "rows_in": counts["rows_in"],
         "rows_augmented": counts["rows_augmented"],
@@ -176,8 +170,8 @@ def summarise(augmenter: Augmenter) -> dict[str, Any]:
         "rows_out": counts["rows_out"],
         "duplicates_dropped": counts["duplicates_dropped"],
         "words": {kind: counts[f"words_{kind}"] for kind in kinds},
-        "requests_asked": asked,
-        "requests_saved": counts["words_masked"] - asked,
+        "requests_asked": num_asked,
+        "requests_saved": counts["words_masked"] - num_asked,
     }
 
 
