@@ -186,9 +186,8 @@ def test_a_similarity_that_is_no_number_is_refused(value: str, tmp_path: Path):
     assert "has unknown predictions" in read_upload(upload, file)[1][0]
 
 
-@pytest.mark.parametrize("content", [b"\xff\xfe", b"index\tprediction\n0\t" + b"x" * 200_000])
-def test_a_file_that_cannot_be_read_is_listed(content, labels: Upload, tmp_path: Path):
+def test_a_file_that_cannot_be_read_is_listed(labels: Upload, tmp_path: Path):
     file = tmp_path / "dev.tsv"
-    file.write_bytes(content)
+    file.write_bytes(b"\xff\xfe")
     _, (line,) = read_upload(labels, file)
     assert "cannot be read, got" in line and "`dvc repro evaluate`" in line
