@@ -32,7 +32,7 @@ def student(name, own_teacher) -> Distillation:
 
 
 def weights_of(model) -> list[torch.Tensor]:
-    return [weight.detach().clone() for weight in model.parameters()]
+    return [weight.detach().cpu().clone() for weight in model.parameters()]
 
 
 def alone(name, folder):

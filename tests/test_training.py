@@ -54,7 +54,7 @@ def fine_tuning(seed=0) -> Distillation:
 
 
 def weights_of(model) -> list[torch.Tensor]:
-    return [weight.detach().clone() for weight in model.student.parameters()]
+    return [weight.detach().cpu().clone() for weight in model.student.parameters()]
 
 
 def same(first, second) -> bool:
@@ -135,7 +135,9 @@ def test_a_run_over_blocks_goes_on_in_the_epochs_order(tmp_path):
                     seen.append(batch["input_ids"].clone())  # noqa: B023
                     if kill and len(seen) == 8:  # noqa: B023
                         raise KilledError
-                return super().forward(**batch | {"labels": torch.zeros(8, dtype=torch.long)})
+                return super().forward(
+                    **batch | {"labels": torch.zeros_like(batch["input_ids"][:, 0])}
+                )
 
         rows = Blocks(tmp_path)
         if kill:
@@ -272,7 +274,8 @@ def test_a_loss_that_is_no_number_stops_with_phase_step_and_the_last_good_checkp
     with pytest.raises(InputError) as caught:
         train(model, rows_of(), 0, SCHEDULE, run_in(tmp_path))
     line = str(caught.value)
-    assert "test: the loss became NaN or infinite at step 12 of 24" in line
+    seen = "by" if torch.cuda.is_available() else "at"  # looked at when a row is logged, there
+    assert f"test: the loss became NaN or infinite {seen} step 12 of 24" in line
     assert "checkpoint-10" in line
     assert (tmp_path / "checkpoints/checkpoint-10/model.safetensors").is_file()
     assert all(torch.isfinite(weight).all() for weight in model.student.parameters())
@@ -321,4 +324,4 @@ def test_distillation_trains_student_and_projections_and_leaves_the_teacher(tmp_
     history, _ = train(model, rows, 0, SCHEDULE, run_in(tmp_path, dtype=torch.bfloat16))
     assert history["loss"].iloc[-1] < history["loss"].iloc[0]
     assert {"loss/attention", "loss/hidden", "loss/embedding"} <= set(history.columns)
-    assert all(torch.equal(before[name], value) for name, value in teacher.state_dict().items())
+    assert all(torch.equal(before[name], now.cpu()) for name, now in teacher.state_dict().items())

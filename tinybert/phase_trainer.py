@@ -125,12 +125,12 @@ class PhaseTrainer(Trainer):  # type: ignore[misc]
         loss = sum_over_all(super().training_step(*args, **kwargs)) / num_processes()
         self._all_finite = torch.isfinite(loss) & self._all_finite
         if loss.device.type == "cpu":
-            self._require_finite()
+            self._require_finite(f"at step {self.state.global_step + 1}")  # not counted yet
         return loss
 
-    def _require_finite(self) -> None:
+    def _require_finite(self, when: str | None = None) -> None:
         if not self._all_finite:
-            self._stop("the loss became NaN or infinite")
+            self._stop("the loss became NaN or infinite", when)
 
     def _clip_grad_norm(self, model: nn.Module) -> Tensor:
         """Clip each student's gradient by its own norm, as if it were trained alone."""
@@ -176,12 +176,12 @@ class PhaseTrainer(Trainer):  # type: ignore[misc]
         self._sums = {name: torch.tensor(v, device=device) for name, v in kept["sums"].items()}
         self._num_summed = kept["num_summed"]
 
-    def _stop(self, what: str) -> None:
+    def _stop(self, what: str, when: str | None = None) -> None:
         kept = last_checkpoint(self.run.checkpoints)
+        when = when or f"by step {self.state.global_step}"
         raise InputError(
-            f"{self.run.phase}: {what} at step {self.state.global_step + 1} of "
-            f"{self.state.max_steps}, last good checkpoint: {kept or 'none yet'}; lower the "
-            "learning rate, or set precision to fp32"
+            f"{self.run.phase}: {what} {when} of {self.state.max_steps}, last good checkpoint: "
+            f"{kept or 'none yet'}; lower the learning rate, or set precision to fp32"
         )
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
