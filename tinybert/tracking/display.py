@@ -22,6 +22,19 @@ DIGEST_LENGTH = 8  # as MLflow's own are; it stands in the column Dataset
 TRAINING = "workflowType=machine_learning"  # in an address; MLflow 3 shows GenAI's pages without it
 LINK = "[Scores beside each other]"
 PAGES = "http://127.0.0.1:5000"  # where `make ui` and `make server` show a local store
+# MLflow's columns, by its names for them, with widths in pixels. A run's age shrinks to the mark of
+# its status: it cannot be hidden, and stands left of every figure.
+LEFT = {"attributes.`Run Name`": 150, "runDateAndNestInfo": 44}
+RIGHT = {
+    "attributes.`Dataset`": 220,
+    "attributes.`Source`": 110,
+    "attributes.`Version`": 100,
+    "attributes.`Models`": 200,
+    "duration": 80,
+}
+FIT = 370  # what is left for figures on a page of 1200 beside MLflow's assistant
+NARROW = 96  # a figure and the first letters of its name, which a tooltip shows whole
+LETTER, MARGIN = 7.5, 26
 
 
 @dataclass(frozen=True)
@@ -92,10 +105,12 @@ def is_ours(note: str) -> bool:
 
 
 def score_metrics(results: Results) -> list[str]:
-    """Name the metrics that the view shows: averages, then each task's dev score by system."""
-    dev = [column for column in score_columns(results) if column.split("/")[1].startswith(DEV)]
-    columns = ["average", *dev] if len(dev) > 1 else dev
-    return [f"{row}/{column}" for column in columns for row in results.rows]
+    """Name the metrics of the view: averages, each task's dev score by system, shares."""
+    columns = [column for column in score_columns(results) if column.split("/")[1].startswith(DEV)]
+    if len(columns) > 1:
+        columns = ["average", *columns]
+    shown = [f"{row}/{column}" for column in columns for row in results.rows]
+    return [*shown, *(f"{system}/share_of_teacher" for system in results.systems)]
 
 
 def save_view(client: Any, experiment: str, metrics: Sequence[str]) -> None:
@@ -104,9 +119,13 @@ def save_view(client: Any, experiment: str, metrics: Sequence[str]) -> None:
     Without it a person has to choose the columns: MLflow shows no metric by itself.
     """
     tags = client.get_experiment(experiment).tags
+    figures = {f"metrics.`{name}`": width for name, width in _widths(metrics).items()}
+    widths = LEFT | figures | RIGHT
     state = {
         "searchFilter": PIPELINES,
-        "selectedColumns": [f"metrics.`{name}`" for name in metrics],
+        "selectedColumns": [*figures, *(name for name in RIGHT if "." in name)],
+        "columnOrder": list(widths),
+        "columnWidths": widths,
     }
     text = json.dumps(state)
     if _state(tags) != text:
@@ -115,6 +134,23 @@ def save_view(client: Any, experiment: str, metrics: Sequence[str]) -> None:
         client.set_experiment_tag(experiment, VIEW_TAG, json.dumps(view))
     if tags.get(NOTE_TAG, LINK).startswith(LINK):  # else a person wrote it
         client.set_experiment_tag(experiment, NOTE_TAG, f"{LINK}({scores_page('', experiment)})")
+
+
+def _widths(metrics: Sequence[str]) -> dict[str, int]:
+    """Return columns as wide as system and task, the first score's narrow enough for all systems.
+
+    Their names begin with the system, so what is cut off is the same for all of them.
+    """
+    first = metrics[0].partition("/")[2] if metrics else ""
+    names = {name: name.partition("/") for name in metrics}
+    widths = {}
+    for name, (system, _, score) in names.items():
+        words = system if score == first else f"{system}/{score.partition(f'/{DEV}')[0]}"
+        widths[name] = MARGIN + round(LETTER * len(words))
+    leading = [name for name in metrics if names[name][2] == first]
+    if sum(widths[name] for name in leading) > FIT:
+        widths |= {name: min(widths[name], NARROW) for name in leading}
+    return widths
 
 
 def _state(tags: Mapping[str, str]) -> str:
