@@ -65,7 +65,10 @@ def test_label_names_in_the_task_file_may_be_truth_values_or_numbers() -> None:
 def test_an_unknown_label_lists_the_known_ones() -> None:
     label, problem = encoder(task(), ["art", "sport"])("money")
     assert label == -1
-    assert problem == "unknown label, got 'money'; known: art, sport"
+    assert problem == (
+        "unknown label, got 'money'; known: art, sport; correct it, or lead it to one by "
+        "`label_words` in the task's file"
+    )
 
 
 @pytest.mark.parametrize("rows", [["art", "art"], [None, ""]])

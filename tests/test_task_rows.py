@@ -97,7 +97,8 @@ def test_every_bad_row_is_named_by_its_line() -> None:
         "dev:4: sentence 1 is no text, got an empty field; write one",
         "dev:5: sentence 1 is no text, got 7; write it in quotes, or name the column of the text "
         "under `columns`",
-        "dev:6: unknown label, got 'z'; known: x, y",
+        "dev:6: unknown label, got 'z'; known: x, y; correct it, or lead it to one by "
+        "`label_words` in the task's file",
         "dev:7: sentence 1 has half a character, got '\\ud800'; mend it",
         "dev:9: wrong number of columns, got 1; 2 are right",
     )
@@ -111,14 +112,23 @@ def test_ten_bad_rows_are_listed_and_the_others_counted() -> None:
 
 
 def test_bad_rows_are_dropped_and_counted_only_where_the_task_says_so() -> None:
-    train = table([("a", "x"), ("", "x"), ("b", "y"), ("c", "z")])
-    train.malformed[6] = "wrong number of columns"
+    train = table([("a", "x"), ("", "x"), ("b", "y"), ("c", "z"), ("e", "y")])
+    train.malformed[7] = "wrong number of columns"
     found = prepared(
         {"train": train, "dev": table([("d", "x")])}, bad_rows="drop", labels=["x", "y"]
     )
-    assert found.splits["train"]["sentence1"].tolist() == ["a", "b"]
+    assert found.splits["train"]["sentence1"].tolist() == ["a", "b", "e"]
     assert found.info.dropped_rows == 3
-    assert found.notes[0] == "train: dropped 3 bad rows, the first at train.csv:3"
+    assert found.notes[0].startswith(
+        "train: dropped 3 bad rows of 6 (50%), the first at train.csv:3: sentence 1 is no text"
+    )
+
+
+def test_rows_are_not_dropped_where_more_than_half_are_bad() -> None:
+    rows: list[tuple[object, object]] = [("a", "x"), ("b", "y"), ("", "x"), ("", "y"), ("", "x")]
+    (line,) = problems({"train": table(rows)}, bad_rows="drop")
+    assert line.startswith("train.csv: too many bad rows to drop, got 3 of 5, the first at")
+    assert "name the right `columns`" in line
 
 
 def test_an_unlabelled_row_is_never_dropped() -> None:
@@ -151,9 +161,9 @@ def test_a_test_split_with_labels_keeps_them_and_may_not_lack_one() -> None:
 
 def test_a_dev_split_without_labels_is_refused() -> None:
     dev = table([("a", -1), ("b", -1)], "dev")
-    assert problems({"train": hundred(), "dev": dev})[0].startswith(
-        "dev:2: unknown label, got '-1'"
-    )
+    (line,) = problems({"train": hundred(), "dev": dev})
+    assert line.startswith("dev: no row has a known label, got '-1' in 2 rows; known: often, rare")
+    assert "leave `dev` out" in line
 
 
 def test_regression_labels_are_values() -> None:

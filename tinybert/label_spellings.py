@@ -10,6 +10,7 @@ from tinybert.task_tables import Table
 from tinybert.tasks import TaskFile, label_text
 
 OUTER = " .,;:!'\"`"
+TRUTH = {"true": "1.0", "yes": "1.0", "false": "0.0", "no": "0.0"}  # as numbers
 MAX_VALUES = 20  # different labels that need no look
 
 
@@ -17,7 +18,7 @@ def spelling_key(text: str) -> str:
     """Return what two spellings of one label have in common.
 
     Case, space, dashes, underscores, outer punctuation, invisible characters and the ways that
-    Unicode writes one character do not count; a number is its value.
+    Unicode writes one character do not count; a number is its value, and so is true or yes.
     """
     shown = "".join(
         c for c in unicodedata.normalize("NFKC", text) if unicodedata.category(c) != "Cf"
@@ -27,7 +28,8 @@ def spelling_key(text: str) -> str:
     except ValueError:
         pass
     words = " ".join(shown.casefold().replace("_", " ").replace("-", " ").split())
-    return unicodedata.normalize("NFKC", words.strip(OUTER)) or text
+    key = unicodedata.normalize("NFKC", words.strip(OUTER)) or text
+    return TRUTH.get(key, key)
 
 
 def refuse_alike(task: TaskFile, tables: Iterable[Table]) -> None:
@@ -45,8 +47,8 @@ def refuse_alike(task: TaskFile, tables: Iterable[Table]) -> None:
     places: dict[str, str] = {}
     for table in tables:
         for number, value in _labelled(table):
-            if isinstance(value, str) and label_text(value) is not None:
-                name = _as_read(value, bool(task.labels))
+            if isinstance(value, str | bool | int) and label_text(value) is not None:
+                name = _as_read(str(value), bool(task.labels))
                 counts[name] += 1
                 places.setdefault(name, table.where(number))
     groups = defaultdict(list)

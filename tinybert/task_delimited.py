@@ -110,16 +110,27 @@ def _refuse_merged(
     """Refuse a quote that opens in one row and closes in another.
 
     Text may hold line ends, so it is told by its lines: they are rows by themselves, each with a
-    label that other rows have.
+    label that other rows have; without labels, each with a number where all other rows have one.
     """
-    if columns.label not in names:
+    single = [r.fields for r in rows if r.begins == r.ends and len(r.fields) == len(names)]
+    labels = (
+        {fields[names.index(columns.label)] for fields in single}
+        if columns.label in names
+        else set()
+    )
+    numbered = [
+        i for i in range(len(names)) if single and all(f[i].strip().isdigit() for f in single)
+    ]
+    if not labels and not numbered:
         return
-    position = names.index(columns.label)
-    labels = {r.fields[position] for r in rows if r.begins == r.ends and len(r.fields) > position}
 
     def is_row(line: str) -> bool:
-        fields = line.split(separator)
-        return len(fields) == len(names) and fields[position].strip(' "') in labels
+        fields = [field.strip(' "') for field in line.split(separator)]
+        if len(fields) != len(names):
+            return False
+        if labels:
+            return fields[names.index(columns.label)] in labels
+        return all(fields[i].isdigit() for i in numbered)
 
     for row in rows:
         first, *others = lines[row.begins - 1 - skipped : row.ends - skipped]

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from tinybert.errors import InputError
 from tinybert.glue_files import is_labelled
 from tinybert.label_spellings import refuse_alike, refuse_values
+from tinybert.spoilt_text import spoilt_text
 from tinybert.stratified import stratified_sample
-from tinybert.task_labels import SURROGATE, Encoder, encoder, label_names
+from tinybert.task_labels import SURROGATE, Encoder, encoder, label_names, refuse_other_labels
 from tinybert.task_tables import Table, listed
 from tinybert.tasks import DEV, TRAIN, MetricName, TaskFile, TaskInfo, label_text
 
@@ -58,6 +59,8 @@ def prepare(
             f"params/tasks/{name}.yaml: metrics: f1 is for two labels, got {len(labels)} labels; "
             f"write f1_macro"
         )
+    for split, table in tables.items():
+        refuse_other_labels(split, task, labels, table)
     encode = encoder(task, labels)
     checked = {
         split: check_split(table, encode, task.bad_rows == "drop")
@@ -66,6 +69,7 @@ def prepare(
     splits = {split: found.frame for split, found in checked.items()}
     read = [f"{split}: {note}" for split, table in tables.items() for note in table.notes]
     notes = read + [f"{split}: {found.note}" for split, found in checked.items() if found.note]
+    notes += [f"{split}: {note}" for split, table in tables.items() for note in spoilt_text(table)]
     notes += _few_rows(labels, splits[TRAIN]) + _in_train(tables, splits)
     splits, aside = _with_dev(splits, tables[TRAIN].place, seed)
     splits, cut = _with_limit(splits, max_train_rows, seed)
@@ -154,9 +158,30 @@ def check_split(table: Table, encode: Encoder, drop: bool) -> CheckedSplit:
     good = [number not in problems for number in table.numbers]
     if not any(good):
         raise _bad_rows(table, problems)
-    first = next((table.where(number) for number in sorted(problems)), "")
-    note = f"dropped {len(problems)} bad rows, the first at {first}" if problems else ""
-    return CheckedSplit(frame[good].reset_index(drop=True), len(problems), note)
+    return CheckedSplit(
+        frame[good].reset_index(drop=True), len(problems), _dropped(table, problems, sum(good))
+    )
+
+
+def _dropped(table: Table, problems: dict[int, str], num_good: int) -> str:
+    """Say how many rows are dropped; nothing if none is.
+
+    Raises:
+        InputError: They are more than those that stay: the columns or labels are wrong, not rows.
+    """
+    if not problems:
+        return ""
+    total, first = len(problems) + num_good, min(problems)
+    if num_good < len(problems):
+        raise InputError(
+            f"{table.place}: too many bad rows to drop, got {len(problems)} of {total}, the first "
+            f"at {table.where(first)}: {problems[first]}; name the right `columns` and `labels` in "
+            "the task's file, or take out rows that are not meant"
+        )
+    return (
+        f"dropped {len(problems)} bad rows of {total} ({len(problems) / total:.0%}), the first at "
+        f"{table.where(first)}: {problems[first]}"
+    )
 
 
 def _check_sentences(

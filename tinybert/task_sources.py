@@ -1,6 +1,9 @@
 """Read a task's splits from where its file says: GLUE, the hub, files, or the embedded corpus."""
 
+import itertools
 import os
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -49,18 +52,45 @@ def read_splits(task: TaskFile, sources: Sources, seed: int) -> dict[str, Table]
 
 def _read_files(files: Files, columns: Columns, folder: Path) -> dict[str, Table]:
     paths = {split: watched(folder, name) for split, name in files.named().items()}
-    missing = [
-        f"{path}: missing, got {listing(path.parent)}; put the file there, or correct `files` of "
-        f"the task's file"
-        for path in paths.values()
-        if not path.is_file()
-    ]
+    missing = [_no_file(folder, path) for path in paths.values() if not path.is_file()]
     if missing:
         raise InputError(*missing)
+    _refuse_same_file(paths)
     return {
         split: read_table(path, columns, is_labelled(split), files.separator)
         for split, path in paths.items()
     }
+
+
+def _no_file(folder: Path, path: Path) -> str:
+    """Say what is at a path instead of a file."""
+    correct = "correct `files` of the task's file"
+    if path.is_dir():
+        return f"{path}: is a folder, got {listing(path)} in it; name one file a split, {correct}"
+    if path.is_symlink():
+        return f"{path}: leads nowhere, got a link to {path.readlink()}; link it anew"
+    there = path.parent.iterdir() if path.parent.is_dir() else ()
+    cure = "put the file there, or " + correct
+    for other in sorted(there):
+        if other.name.casefold() == path.name.casefold():
+            cure = f"did you mean {other.name!r}? {correct}"
+    if (folder / path.name).is_file() and path.parent != folder:
+        cure = f"names are relative to {folder}: write {path.name}"
+    if re.search("[*?[]", path.name):
+        cure = f"a pattern is not read: join the files to one, and {correct}"
+    if "://" in str(path) or re.search("^[a-z]+:/", str(path.relative_to(folder))):
+        cure = "an address is not read: download it to there, and name the file"
+    return f"{path}: missing, got {listing(path.parent)}; {cure}"
+
+
+def _refuse_same_file(paths: Mapping[str, Path]) -> None:
+    """Refuse one file under two names: scores on rows that were trained on say nothing."""
+    for (one, first), (other, second) in itertools.combinations(paths.items(), 2):
+        if first.samefile(second):
+            raise InputError(
+                f"{second}: each split must have a file of its own, got {one}'s {first} as "
+                f"{other} too; without `dev` a tenth of train is set aside"
+            )
 
 
 def watched(folder: Path, name: str) -> Path:

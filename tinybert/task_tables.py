@@ -4,8 +4,10 @@ Readers (`task_delimited`, `task_records`) keep where each row stood, so that wh
 wrong later can be named by file and line. They change no value.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 
 from tinybert.errors import InputError
 from tinybert.tasks import Columns
@@ -106,17 +108,21 @@ def missing_columns(
     found = ", ".join(header) or "none"
     found = found if len(found) < 200 else f"{found[:200]}..."
     missing = [name for name in wanted_columns(columns, labelled) if name not in header]
-    alike = {name.strip().casefold(): name for name in header}
+    alike = {_bare(name): name for name in header}
     headless = len(missing) == len(wanted_columns(columns, labelled))
     problems = []
     for name in missing:
-        near = alike.get(name.strip().casefold())
+        near = alike.get(_bare(name)) or next(iter(get_close_matches(name, header, n=1)), None)
         cure = f"did you mean {near!r}? " if near else ""
         cure += "name the right one under `columns` of the task's file"
         if headless and not near:
             cure += ", or write a first line of names if the file has none"
         problems.append(f"{place}: column {name!r} is missing, got {found}; {cure}")
     return problems
+
+
+def _bare(name: str) -> str:
+    return re.sub(r"[\W_]+", "", name).casefold()
 
 
 def _positions(

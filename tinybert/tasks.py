@@ -72,6 +72,8 @@ class Files(Settings):
     @model_validator(mode="after")
     def _files_differ(self) -> "Files":
         names = list(self.named().values())
+        if "" in names:
+            raise ValueError("each split must name a file, got ''; write one, or leave it out")
         if len(set(names)) < len(names):
             raise ValueError(
                 f"each split must have a file of its own, got {', '.join(names)}; without `dev` a "

@@ -103,7 +103,7 @@ def test_a_row_of_qqp_broken_in_two_is_dropped_and_counted(
     info = read_info(tmp_path / "out")
     # The broken row is two lines, 3 and 4.
     assert (info.num_rows, info.dropped_rows) == ({"train": 2, "dev": 1}, 2)
-    assert "dropped 2 bad rows, the first at" in capsys.readouterr().out
+    assert "dropped 2 bad rows of 4 (50%), the first at" in capsys.readouterr().out
 
 
 @pytest.mark.skipif(not GLUE.is_dir(), reason="needs GLUE's files")
