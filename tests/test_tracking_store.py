@@ -128,6 +128,70 @@ def test_files_deleted_by_hand_are_logged_again(project, own):
     assert log(project, own) == first and (place / "tables/results.md").is_file()
 
 
+def place_of(client: mlflow.MlflowClient, run_id: str) -> Path:
+    return Path(unquote(urlsplit(client.get_run(run_id).info.artifact_uri).path))
+
+
+@pytest.fixture
+def made(tmp_path, project) -> str:
+    """The URI of a store in a folder of its own, with the files of one run."""
+    uri = f"sqlite:///{tmp_path / 'old place' / 'mlflow.db'}"
+    log(project, uri)
+    return uri
+
+
+def test_a_moved_store_finds_and_writes_its_files_beside_it(made, project, tmp_path, capfd):
+    old, new = tmp_path / "old place", tmp_path / "new"
+    old.rename(new)
+    uri = f"sqlite:///{new / 'mlflow.db'}"
+    capfd.readouterr()
+    first, second = log(project, uri), log(project, uri, seed="1")
+    said = capfd.readouterr().err
+    assert said.count("was moved or copied; its files are now those in") == 1 and str(new) in said
+    client = mlflow.MlflowClient(tracking_uri=uri)
+    for run_id in (first, second):
+        assert place_of(client, run_id).is_relative_to(new / "mlartifacts")
+        assert [each.path for each in client.list_artifacts(run_id, "tables")]
+    # Not that of the first run: within one process MLflow remembers its folder.
+    assert not (old / "mlartifacts" / second).exists()
+
+
+def test_a_copied_store_leaves_the_files_of_the_first_one_alone(made, project, tmp_path):
+    old, new = tmp_path / "old place", tmp_path / "new"
+    shutil.copytree(old, new)
+    before = file_of(made).read_bytes()
+    uri = f"sqlite:///{new / 'mlflow.db'}"
+    first, second = log(project, uri), log(project, uri, seed="1")
+    client = mlflow.MlflowClient(tracking_uri=uri)
+    for run_id in (first, second):
+        assert place_of(client, run_id).is_relative_to(new / "mlartifacts")
+    assert not (old / "mlartifacts" / second).exists() and file_of(made).read_bytes() == before
+
+
+def test_a_store_copied_without_its_files_says_where_they_are_and_how_to_have_its_own(
+    made, project, tmp_path, capfd
+):
+    old, new = tmp_path / "old place", tmp_path / "new"
+    new.mkdir()
+    shutil.copy(old / "mlflow.db", new)
+    uri = f"sqlite:///{new / 'mlflow.db'}"
+    run_id = log(project, uri)
+    said = capfd.readouterr().err
+    command = f"cp -r {old / 'mlartifacts'} {new / 'mlartifacts'}"
+    assert f"its files are not beside it, got {old / 'mlartifacts'}; `{command}`" in said
+    shutil.copytree(old / "mlartifacts", new / "mlartifacts")
+    client = mlflow.MlflowClient(tracking_uri=uri)
+    assert log(project, uri) == run_id
+    assert place_of(client, run_id).is_relative_to(new / "mlartifacts")
+
+
+def test_a_store_reached_by_another_path_is_the_same_store(made, project, tmp_path, capfd):
+    (tmp_path / "link").symlink_to(tmp_path / "old place")
+    capfd.readouterr()
+    log(project, f"sqlite:///{tmp_path / 'link' / 'mlflow.db'}")
+    assert "MLflow:" not in capfd.readouterr().err
+
+
 @pytest.mark.parametrize("content", [b"", None], ids=["empty", "missing"])
 def test_an_empty_store_is_made(tmp_path, project, content):
     file = tmp_path / "mlflow.db"

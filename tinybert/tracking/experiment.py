@@ -13,6 +13,7 @@ KIND_TAG = "mlflow.experimentKind"
 KIND = "custom_model_development"  # "Model training" in MLflow's pages; without it, GenAI
 UNDECIDED = ("", "genai_development_inferred", "no_inferred_type")  # what the pages set by guess
 DELETED = "deleted"
+ARTIFACTS = "mlartifacts"  # the folder of a local store's files
 
 
 def experiment_id(client: Any) -> str:
@@ -51,7 +52,7 @@ def _made(client: Any) -> Any:
 def artifacts_beside(uri: str) -> str | None:
     """Return where a local store's files stand; MLflow's default is the working directory."""
     file = local_file(uri)
-    return None if file is None else (file.absolute().parent / "mlartifacts").as_uri()
+    return None if file is None else (file.absolute().parent / ARTIFACTS).as_uri()
 
 
 def find_runs(client: Any, experiment: str, query: str) -> list[Any]:

@@ -20,6 +20,7 @@ from tinybert.tracking.failures import (
     server_place,
     store_errors,
 )
+from tinybert.tracking.moved import follow_files
 
 PROBE_SECONDS = 3.0
 LOCK_SECONDS = 120.0
@@ -59,6 +60,7 @@ def open_store(uri: str, probe_seconds: float = PROBE_SECONDS) -> Any:
         registry = os.environ.get("MLFLOW_REGISTRY_URI") or uri
         client = MlflowClient(tracking_uri=uri, registry_uri=registry)
         found = client.get_experiment_by_name(EXPERIMENT)  # or the store would be opened later
+        follow_files(uri)
     if found is not None and found.name != EXPERIMENT:
         got = "an answer without an experiment"
         raise InputError(f"{VARIABLE}: cannot log to {uri}, got {got}; {NOT_MLFLOW}")
