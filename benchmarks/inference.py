@@ -4,7 +4,8 @@ from benchmarks import flops, shapes
 from benchmarks.machine import MatrixRate, peak_gigabytes
 from benchmarks.options import Options
 from benchmarks.result import Result
-from tinybert.latency import LatencyGrid, measure_grid
+from tinybert.latency import measure_grid
+from tinybert.sections.benchmark_latency import BenchmarkLatencySettings
 
 BATCH_SIZES, LENGTHS = [1, 32], [128]
 
@@ -12,7 +13,7 @@ BATCH_SIZES, LENGTHS = [1, 32], [128]
 def measure(options: Options) -> list[Result]:
     """Measure batches of 1 and 32 rows of 128 tokens in float32."""
     teacher_config, student_config = shapes.configs(options.shapes)
-    grid = LatencyGrid(
+    grid = BenchmarkLatencySettings(
         batch_sizes=BATCH_SIZES,
         sequence_lengths=LENGTHS,
         num_threads=None,

@@ -106,10 +106,7 @@ def _require_arguments(main: Callable[..., str]) -> None:
 
 
 def _check_params_once() -> None:
-    """Check every params file, unless just these files were found right by just this code.
-
-    The check imports every stage, which takes seconds.
-    """
+    """Check every params file, unless just these files were found right by just this code."""
     digest = hashlib.sha256()
     places = (Path("params"), Path("stages"), Path("tinybert"))
     for file in sorted([Path("params.yaml"), *(f for p in places for f in p.rglob("*"))]):

@@ -1,13 +1,13 @@
 """Check every params file that the selected profile, tasks and systems use, before anything slow.
 
-A misspelt key of the last stage is found by the first one, not after hours. Stages are imported
-by name here, so that no stage depends on another.
+A misspelt key of the last stage is found by the first one, not after hours.
 
 python -m stages._check_params [FOLDER...]    # each with its own params.yaml and params/
 """
 
 import importlib
 import os
+import pkgutil
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -16,7 +16,8 @@ from pathlib import Path
 from pydantic import Field
 
 from stages import NAMES
-from tinybert.distillation import Loss
+from tinybert import sections
+from tinybert.choices import Loss
 from tinybert.errors import InputError
 from tinybert.names import require_distinct, require_names, strange_files
 from tinybert.precision import Precision
@@ -89,19 +90,19 @@ def check_params() -> None:
 
 def _check_profile(profile: str) -> None:
     file = named_file("profiles", profile)
-    sections = read_yaml(file)
+    found = read_yaml(file)
     schemas: dict[str, type[Settings]] = {"teacher": TeacherSource} | _stage_schemas()
     problems = [
         f"{file}: {name}: unknown section, got {name!r}; known: {', '.join(schemas)}"
-        for name in sections
+        for name in found
         if name not in schemas
     ]
     for name, schema in schemas.items():
-        if name not in sections:
+        if name not in found:
             problems.append(f"{file}: {name}: is missing, got nothing; add the section")
             continue
         try:
-            parse(schema, sections[name], f"{file}: {name}")
+            parse(schema, found[name], f"{file}: {name}")
         except InputError as error:
             problems.extend(error.problems)
     if problems:
@@ -109,9 +110,12 @@ def _check_profile(profile: str) -> None:
 
 
 def _stage_schemas() -> dict[str, type[Settings]]:
-    modules = {name: importlib.import_module(f"stages.{name}") for name in NAMES}
+    """Return what the section of each stage that has one may say: a module each, by its name."""
+    listed = {module.name for module in pkgutil.iter_modules(sections.__path__)}
     return {
-        name: module.SETTINGS for name, module in modules.items() if hasattr(module, "SETTINGS")
+        name: importlib.import_module(f"{sections.__name__}.{name}").SETTINGS
+        for name in NAMES
+        if name in listed
     }
 
 

@@ -18,7 +18,8 @@ from rich.table import Table
 
 import stages
 from tinybert.checkpoints import load_config, load_tokenizer
-from tinybert.distillation import Loss, phase_weights
+from tinybert.choices import Loss
+from tinybert.distillation import phase_weights
 from tinybert.doctor import room, workspace
 from tinybert.doctor.findings import Finding, doubt, found_by, wrong
 from tinybert.doctor.forecast import (
@@ -74,7 +75,7 @@ def read_setup(system: str | None, task: str | None) -> Setup:
     """
     importlib.import_module("stages._check_params").check_params()
     sections = {
-        name: read_section(name, importlib.import_module(f"stages.{name}").SETTINGS)
+        name: read_section(name, importlib.import_module(f"tinybert.sections.{name}").SETTINGS)
         for name in READ
     }
     run = Run(

@@ -16,7 +16,6 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
 from rich.progress import Progress
 
 from stages import run
@@ -26,7 +25,8 @@ from tinybert.fingerprint import checkpoints_folder
 from tinybert.masked_words import load_masked_words
 from tinybert.outputs import replace_folder
 from tinybert.precision import Precision, autocast_dtype
-from tinybert.settings import Settings, read_param, read_section
+from tinybert.sections.augment import AugmentSettings
+from tinybert.settings import read_param, read_section
 from tinybert.tasks import TRAIN, read_info, read_split
 from tinybert.word_vectors import load_vectors
 
@@ -41,19 +41,6 @@ LEAST_SHARE = 0.75
 # Least share of the words looked up that the vectors know: those of another language know a few
 # names. Judged where words enough are looked up.
 LEAST_KNOWN, LEAST_LOOKED_UP = 0.1, 100
-
-
-class AugmentSettings(Settings):
-    """Section `augment` of a profile; letters of Algorithm 1 in brackets."""
-
-    replace_probability: float = Field(ge=0, le=1)  # of replacing a word [p_t]
-    num_copies: int = Field(ge=0)  # of a sentence, before duplicates are dropped [N_a]; 0: none
-    num_candidates: int = Field(ge=1)  # words that may replace one [K]
-    max_rows: int | None = Field(ge=1)  # rows that get copies, drawn by the seed; null: all
-    batch_tokens: int = Field(ge=8)  # word pieces in one batch of the masked language model
-
-
-SETTINGS = AugmentSettings
 
 
 def augment_task(

@@ -10,7 +10,6 @@ from stages import run
 from tinybert.checkpoints import load_classifier
 from tinybert.errors import InputError
 from tinybert.latency import (
-    LatencyGrid,
     choose_device,
     describe,
     describe_protocol,
@@ -18,14 +17,8 @@ from tinybert.latency import (
     num_cells,
 )
 from tinybert.outputs import replace_file
+from tinybert.sections.benchmark_latency import BenchmarkLatencySettings
 from tinybert.settings import read_param, read_section
-
-
-class BenchmarkLatencySettings(LatencyGrid):
-    """The section `benchmark_latency` of a profile."""
-
-
-SETTINGS = BenchmarkLatencySettings
 
 
 def benchmark_latency(

@@ -4,11 +4,10 @@ python -m stages.fetch_teacher
 """
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 import torch
-from pydantic import Field, model_validator
 from transformers import AutoModelForMaskedLM, PreTrainedModel
 
 from stages import doctor, run
@@ -27,7 +26,8 @@ from tinybert.masked_lm import MaskedWords, masked_accuracy
 from tinybert.outputs import replace_file, replace_folder
 from tinybert.positions import require_positions
 from tinybert.precision import Precision, autocast_dtype
-from tinybert.schedule import Run, Schedule
+from tinybert.schedule import Run
+from tinybert.sections.fetch_teacher import FetchTeacherSettings
 from tinybert.settings import read_param, read_section
 from tinybert.teacher_source import TeacherSource, locate_teacher
 from tinybert.training import empty_history, train
@@ -36,29 +36,6 @@ CORPUS, PRETRAINED = Path("data/corpus"), Path("models/pretrained")
 HISTORY, METRICS = Path("reports/training/fetch_teacher/mlm.csv"), Path("reports/pretrained.json")
 MASKED_LM = "masked_lm"
 HELD_OUT_BLOCKS = 128
-
-
-class FetchTeacherSettings(Schedule):
-    """The profile's section `fetch_teacher`: masked-word training where the head is missing."""
-
-    freeze_encoder: bool  # true: only the head is trained, the teacher stays as published
-    train_always: bool  # true: also where the checkpoint has a head
-    teacher_encoder: Literal["published", "trained"]  # trained: the masked-word model's encoder
-    masked_lm: bool = True  # false: no masked-word model, where nothing asks for one
-    save_steps: int = Field(ge=1)
-
-    @model_validator(mode="after")
-    def _trains_what_it_makes(self) -> "FetchTeacherSettings":
-        if not self.masked_lm and (self.train_always or self.teacher_encoder == "trained"):
-            raise ValueError(
-                "masked_lm: must be true where a masked-word model is trained, got false beside "
-                f"train_always {self.train_always} and teacher_encoder {self.teacher_encoder}; "
-                "write true"
-            )
-        return self
-
-
-SETTINGS = FetchTeacherSettings
 
 
 def fetch_teacher(

@@ -27,19 +27,13 @@ from tinybert.outputs import replace_file, replace_folder
 from tinybert.positions import require_positions
 from tinybert.precision import Precision, autocast_dtype
 from tinybert.schedule import Run
+from tinybert.sections.finetune_teacher import FinetuneTeacherSettings
 from tinybert.settings import read_param, read_section, read_task
 from tinybert.systems import Grid
 from tinybert.tasks import DEV, TRAIN, TaskFile, TaskInfo, read_info, read_split
 from tinybert.training import empty_history
 
 PRETRAINED = Path("models/pretrained")
-
-
-class FinetuneTeacherSettings(Grid):
-    """The profile's section `finetune_teacher`: the usual grid, chosen on dev."""
-
-
-SETTINGS = FinetuneTeacherSettings
 
 
 def finetune_teacher(

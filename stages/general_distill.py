@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import pandas as pd
 import torch
 from filelock import FileLock
-from pydantic import Field
 from transformers import PreTrainedModel
 
 from stages import doctor, run
@@ -23,7 +22,8 @@ from tinybert.checkpoints import (
     load_tokenizer,
     require_same_vocabulary,
 )
-from tinybert.distillation import Distillation, Loss, Weights, phase_weights
+from tinybert.choices import Loss, Projection
+from tinybert.distillation import Distillation, Weights, phase_weights
 from tinybert.encoded import Blocks
 from tinybert.errors import InputError
 from tinybert.fingerprint import checkpoints_folder
@@ -33,11 +33,11 @@ from tinybert.positions import require_positions
 from tinybert.precision import Precision, autocast_dtype
 from tinybert.pretraining import Pretraining
 from tinybert.processes import num_processes
-from tinybert.projections import Projection
 from tinybert.schedule import Run, Schedule
+from tinybert.sections.general_distill import GeneralDistillSettings
 from tinybert.settings import PARAMS, read_param, read_section, read_system, read_yaml
-from tinybert.student import Initialisation, Shape, TeacherLayers, make_student
-from tinybert.systems import GeneralPhase
+from tinybert.student import make_student
+from tinybert.systems import GeneralPhase, Initialisation, Shape, TeacherLayers
 from tinybert.teacher import Teacher
 from tinybert.terms import reads_teacher
 from tinybert.together import Together
@@ -46,15 +46,6 @@ from tinybert.training import empty_history, train, train_together
 CORPUS, PRETRAINED = Path("data/corpus"), Path("models/pretrained")
 GENERAL = Path("models/general")
 TOGETHER = "TINYBERT_TOGETHER"  # 0: make one student only, where other machines make the others
-
-
-class GeneralDistillSettings(Schedule):
-    """The profile's section `general_distill`."""
-
-    save_steps: int = Field(ge=1)  # steps between checkpoints
-
-
-SETTINGS = GeneralDistillSettings
 
 
 class Recipe(NamedTuple):

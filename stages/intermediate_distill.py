@@ -8,7 +8,6 @@ import shutil
 from pathlib import Path
 
 import pandas as pd
-from pydantic import Field
 from transformers import PreTrainedModel
 
 from stages import doctor, run
@@ -18,7 +17,8 @@ from tinybert.checkpoints import (
     load_tokenizer,
     require_same_vocabulary,
 )
-from tinybert.distillation import Distillation, Loss, Weights, phase_weights
+from tinybert.choices import Loss, Projection
+from tinybert.distillation import Distillation, Weights, phase_weights
 from tinybert.encoded import EncodedRows
 from tinybert.evaluation import encode_split
 from tinybert.fingerprint import checkpoints_folder
@@ -27,8 +27,8 @@ from tinybert.outputs import replace_file, replace_folder
 from tinybert.positions import require_positions
 from tinybert.precision import Precision, autocast_dtype, computing_device
 from tinybert.processes import num_processes
-from tinybert.projections import Projection
 from tinybert.schedule import Run, Schedule
+from tinybert.sections.intermediate_distill import IntermediateDistillSettings
 from tinybert.settings import read_param, read_section, read_system, read_task
 from tinybert.systems import LayerPhase
 from tinybert.tasks import TRAIN, TaskFile, read_split
@@ -38,16 +38,6 @@ from tinybert.terms import ATTENTION_TERMS
 from tinybert.training import empty_history, train
 
 PROJECTIONS = "projections.safetensors"
-
-
-class IntermediateDistillSettings(Schedule):
-    """The profile's section `intermediate_distill`; a task's epochs_scale multiplies num_epochs."""
-
-    save_steps: int = Field(ge=1)  # steps between checkpoints
-    max_stored_gigabytes: float = Field(ge=0)  # of the teacher's states, where that saves time
-
-
-SETTINGS = IntermediateDistillSettings
 
 
 def intermediate_distill(

@@ -21,6 +21,7 @@ from tinybert.checkpoints import (
     load_tokenizer,
     save_tokenizer,
 )
+from tinybert.choices import Loss
 from tinybert.classifier import (
     Point,
     best_of_grid,
@@ -30,7 +31,7 @@ from tinybert.classifier import (
     new_classifier,
     schedule_name,
 )
-from tinybert.distillation import Distillation, Loss, phase_weights
+from tinybert.distillation import Distillation, phase_weights
 from tinybert.encoded import EncodedRows
 from tinybert.errors import InputError
 from tinybert.evaluation import encode_split
@@ -40,6 +41,7 @@ from tinybert.outputs import replace_file, replace_folder
 from tinybert.positions import require_positions
 from tinybert.precision import Precision, autocast_dtype
 from tinybert.schedule import Run
+from tinybert.sections.prediction_distill import PredictionDistillSettings
 from tinybert.settings import read_param, read_section, read_system, read_task
 from tinybert.systems import Choice, Grid, OutputPhase
 from tinybert.tasks import TRAIN, TaskFile, read_info, read_split
@@ -47,13 +49,6 @@ from tinybert.teacher import Teacher
 from tinybert.teacher_logits import first_rows, read_logits
 from tinybert.terms import TEACHER_OUTPUT_TERMS
 from tinybert.training import empty_history
-
-
-class PredictionDistillSettings(Grid):
-    """The profile's section `prediction_distill`; a system's file may change the grid."""
-
-
-SETTINGS = PredictionDistillSettings
 
 
 def rows_with_logits(frame: pd.DataFrame, logits: pd.DataFrame, original: bool) -> pd.DataFrame:

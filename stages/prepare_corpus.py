@@ -7,9 +7,8 @@ import shutil
 from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import Field
 from rich.progress import track
 
 from stages import run
@@ -21,31 +20,13 @@ from tinybert.errors import InputError
 from tinybert.fingerprint import checkpoints_folder
 from tinybert.outputs import replace_folder
 from tinybert.positions import require_positions
-from tinybert.settings import Settings, read_param, read_section
+from tinybert.sections.prepare_corpus import PrepareCorpusSettings
+from tinybert.settings import read_param, read_section
 from tinybert.teacher_source import TeacherSource, locate_teacher
 
 CORPUS = Path("data/corpus")
 
 
-class HubText(Settings):
-    """A data set of the hub."""
-
-    path: str
-    name: str | None
-    split: str
-    column: str
-
-
-class PrepareCorpusSettings(Settings):
-    """The profile's section `prepare_corpus`."""
-
-    source: Literal["embedded", "files", "hub"]  # files: sources.corpus of params.yaml
-    hub: HubText | None  # for source hub
-    max_words: int | None = Field(ge=1)  # null: all
-    block_length: int = Field(ge=16, le=512)  # tokens, special ones included
-
-
-SETTINGS = PrepareCorpusSettings
 # Of all word pieces; English text has fewer by far (see `tinybert.corpus.MOST_UNKNOWN`).
 MUCH_UNKNOWN = 0.05
 

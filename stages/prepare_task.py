@@ -4,28 +4,16 @@ python -m stages.prepare_task TASK
 """
 
 from pathlib import Path
-from typing import Literal
 
 import pandas as pd
-from pydantic import Field
 
 from stages import run
 from tinybert.outputs import replace_folder
-from tinybert.settings import Settings, read_param, read_section, read_task
+from tinybert.sections.prepare_task import PrepareTaskSettings
+from tinybert.settings import read_param, read_section, read_task
 from tinybert.task_rows import prepare
 from tinybert.task_sources import Sources, read_splits
 from tinybert.tasks import TaskFile, TaskInfo, write_task
-
-
-class PrepareTaskSettings(Settings):
-    """The section `prepare_task` of a profile."""
-
-    glue: Literal["folder", "hub"]  # GLUE's tasks: from sources.tasks, or from glue_hub
-    glue_hub: str  # a data set of the hub, or a folder of sources.tasks in its layout
-    max_train_rows: int | None = Field(ge=2)  # rows of train that are kept; null keeps all
-
-
-SETTINGS = PrepareTaskSettings
 
 
 def prepare_task(

@@ -7,7 +7,6 @@ import json
 from pathlib import Path
 
 import numpy as np
-from pydantic import Field
 
 from stages import doctor, run
 from tinybert.checkpoints import load_config, load_tokenizer
@@ -18,20 +17,11 @@ from tinybert.outputs import replace_folder
 from tinybert.positions import require_positions
 from tinybert.precision import Precision, autocast_dtype, computing_device
 from tinybert.schedule import Run
-from tinybert.settings import Settings, read_param, read_section, read_task
+from tinybert.sections.teacher_logits import TeacherLogitsSettings
+from tinybert.settings import read_param, read_section, read_task
 from tinybert.tasks import TRAIN, TaskFile, read_info, read_split
 from tinybert.teacher import Teacher
 from tinybert.teacher_logits import INFO, LOGITS, ROWS, choose_rows, score_rows
-
-
-class TeacherLogitsSettings(Settings):
-    """The profile's section `teacher_logits`."""
-
-    max_rows: int | None = Field(ge=1)  # of the augmented set, drawn by the seed; null: all
-    also_original: bool  # add all rows as they were before augmentation
-
-
-SETTINGS = TeacherLogitsSettings
 
 
 def main(task: str) -> str:

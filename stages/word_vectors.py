@@ -4,32 +4,16 @@ python -m stages.word_vectors
 """
 
 from pathlib import Path
-from typing import Literal
-
-from pydantic import Field
 
 from stages import run
 from tinybert.outputs import replace_folder
-from tinybert.settings import Settings, read_param, read_section
+from tinybert.sections.word_vectors import WordVectorsSettings
+from tinybert.settings import read_param, read_section
 from tinybert.vector_files import read_text_vectors
 from tinybert.word_vectors import save_vectors, train_vectors
 
 CORPUS = Path("data/corpus/text.txt")
 OUTPUT = Path("data/word_vectors")
-
-
-class WordVectorsSettings(Settings):
-    """Section `word_vectors` of a profile."""
-
-    source: Literal["file", "train"]  # file: sources.word_vectors; train: Word2Vec on the corpus
-    max_words: int | None = Field(ge=1)  # keep the first (most frequent) so many; null: all
-    vector_size: int = Field(ge=1)  # dimension; this and what follows is for `train`
-    window: int = Field(ge=1)  # words of context on each side
-    min_count: int = Field(ge=1)  # occurrences below which a word gets no vector
-    num_epochs: int = Field(ge=1)  # passes over the corpus
-
-
-SETTINGS = WordVectorsSettings
 
 
 def make_word_vectors(

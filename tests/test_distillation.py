@@ -10,7 +10,8 @@ from tests.models import tiny_batch, tiny_classifier, tiny_encoder
 from tests.plain_attention import attention_scores, plain_attention_loss
 from tests.test_training import rows_of
 from tinybert.batching import TokenBatches, collate
-from tinybert.distillation import Distillation, Loss, phase_weights
+from tinybert.choices import Loss
+from tinybert.distillation import Distillation, phase_weights
 from tinybert.errors import InputError
 from tinybert.layer_map import teacher_layers
 from tinybert.projections import Projections

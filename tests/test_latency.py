@@ -9,13 +9,13 @@ from transformers import BertConfig, BertForSequenceClassification
 
 from tinybert.errors import InputError
 from tinybert.latency import (
-    LatencyGrid,
     choose_device,
     describe_protocol,
     measure_grid,
     measure_pair,
     num_cells,
 )
+from tinybert.sections.benchmark_latency import BenchmarkLatencySettings
 
 
 class Sleeper(nn.Module):
@@ -44,7 +44,7 @@ def tiny_bert(positions: int = 32) -> BertForSequenceClassification:
     )
 
 
-def grid(**changes: object) -> LatencyGrid:
+def grid(**changes: object) -> BenchmarkLatencySettings:
     values: dict[str, object] = {
         "batch_sizes": [2, 1],
         "sequence_lengths": [16],
@@ -54,7 +54,7 @@ def grid(**changes: object) -> LatencyGrid:
         "num_repeats": 3,
         "num_warmup": 1,
     }
-    return LatencyGrid.model_validate(values | changes)
+    return BenchmarkLatencySettings.model_validate(values | changes)
 
 
 def test_speedup_is_the_teachers_time_over_the_students():

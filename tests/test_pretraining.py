@@ -11,7 +11,8 @@ from tests.models import tiny_config, tiny_encoder, tiny_tokenizer
 from tinybert.distillation import Distillation
 from tinybert.errors import InputError
 from tinybert.pretraining import Pretraining, swap_seconds
-from tinybert.student import Shape, TeacherLayers, make_student
+from tinybert.student import make_student
+from tinybert.systems import Shape, TeacherLayers
 from tinybert.teacher import Teacher
 
 CLS, SEP, PAD = 2, 3, 0

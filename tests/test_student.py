@@ -11,8 +11,8 @@ from tests.models import tiny_batch, tiny_config, tiny_encoder
 from tinybert.errors import InputError
 from tinybert.layer_map import teacher_layers
 from tinybert.settings import parse, read_yaml
-from tinybert.student import Checkpoint, Shape, TeacherLayers, make_student, student_config
-from tinybert.systems import SystemFile
+from tinybert.student import make_student, student_config
+from tinybert.systems import Checkpoint, Shape, SystemFile, TeacherLayers
 
 ROOT = Path(__file__).parent.parent
 BERT_BASE = BertConfig()

@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.word_vectors import WordVectorsSettings, make_word_vectors
+from stages.word_vectors import make_word_vectors
 from tests.test_word_vectors import stored, written
 from tinybert.errors import InputError
+from tinybert.sections.word_vectors import WordVectorsSettings
 from tinybert.vector_files import read_text_vectors
 
 PLAIN = "a 1 2\nb 3 4\nc 5 6\n"

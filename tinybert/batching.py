@@ -5,7 +5,6 @@ and how they are padded (`collate`).
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Literal
 
 import numpy as np
 import torch
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
+from tinybert.choices import BatchKind
 from tinybert.encoded import Blocks, Row, Rows
 
 Batch = dict[str, Tensor]
@@ -133,9 +133,6 @@ class TokenBatches(EpochBatches):
         order = order[np.argsort(-self.rounded[order], kind="stable")]
         for number in rng.permutation(len(self)):
             yield order[self.borders[number] : self.borders[number + 1]].tolist()
-
-
-BatchKind = Literal["tokens", "rows"]
 
 
 def epoch_batches(rows: Rows, batch_size: int, kind: BatchKind, seed: int) -> EpochBatches:

@@ -9,16 +9,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from tinybert.batching import Batch
+from tinybert.choices import Loss, Projection
 from tinybert.errors import InputError
 from tinybert.pretraining import Pretraining
 from tinybert.processes import num_processes, shares, sum_over_all
-from tinybert.projections import Projection, Projections
-from tinybert.settings import Settings
+from tinybert.projections import Projections
 from tinybert.signals import Signals, compile_layers, read_signals, record_attention
 from tinybert.teacher import TeacherSignals
 from tinybert.terms import (
@@ -37,16 +36,6 @@ from tinybert.terms import (
 )
 
 Weights = Mapping[Term, float]
-
-
-class Loss(Settings):
-    """Weights of the terms, in the section `loss` of params.yaml; a stage reads its own."""
-
-    attn_weight: float = Field(default=0.0, ge=0)
-    hidden_weight: float = Field(default=0.0, ge=0)
-    embedding_weight: float = Field(default=0.0, ge=0)
-    prediction_weight: float = Field(default=0.0, ge=0)
-    temperature: float = Field(default=1.0, gt=0)
 
 
 class Distillation(nn.Module):

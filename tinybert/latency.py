@@ -11,11 +11,9 @@ from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 from statistics import median
-from typing import Literal
 
 import numpy as np
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -27,21 +25,9 @@ from tinybert.cost import (
 )
 from tinybert.errors import InputError
 from tinybert.positions import positions
-from tinybert.settings import Settings
+from tinybert.sections.benchmark_latency import BenchmarkLatencySettings
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
-
-
-class LatencyGrid(Settings):
-    """What is measured. The first of each list gives the speed-up that stands in the table."""
-
-    batch_sizes: list[int] = Field(min_length=1)  # rows
-    sequence_lengths: list[int] = Field(min_length=1)  # tokens; rows are full, without padding
-    num_threads: list[int] | None = Field(min_length=1)  # of the processor; null: torch's own
-    precision: Literal["fp32", "bf16"]  # of weights and activations
-    device: Literal["auto", "cpu", "cuda"]  # auto: the GPU where there is one
-    num_repeats: int = Field(ge=2)  # measured pairs per cell
-    num_warmup: int = Field(ge=0)  # pairs run before that
 
 
 def choose_device(wanted: str) -> torch.device:
@@ -75,7 +61,7 @@ def describe(model: PreTrainedModel, folder: Path) -> dict[str, float | None]:
     }
 
 
-def describe_protocol(grid: LatencyGrid, device: torch.device) -> dict[str, object]:
+def describe_protocol(grid: BenchmarkLatencySettings, device: torch.device) -> dict[str, object]:
     """Say how and on what is measured; a speed-up means nothing without it."""
     busy = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     return {
@@ -104,7 +90,7 @@ def processor_name(device: torch.device) -> str:
 def measure_grid(
     student: PreTrainedModel,
     teacher: PreTrainedModel,
-    grid: LatencyGrid,
+    grid: BenchmarkLatencySettings,
     device: torch.device,
     seed: int,
     advance: Callable[[], object] = lambda: None,
@@ -149,7 +135,7 @@ def measure_grid(
     return cells
 
 
-def num_cells(grid: LatencyGrid) -> int:
+def num_cells(grid: BenchmarkLatencySettings) -> int:
     """Count the cells of a grid."""
     return len(grid.num_threads or [0]) * len(grid.sequence_lengths) * len(grid.batch_sizes)
 
@@ -209,7 +195,9 @@ def _peak_megabytes(
     return peaks
 
 
-def _require_lengths(student: PreTrainedModel, teacher: PreTrainedModel, grid: LatencyGrid) -> None:
+def _require_lengths(
+    student: PreTrainedModel, teacher: PreTrainedModel, grid: BenchmarkLatencySettings
+) -> None:
     known = [positions(model.config) for model in (student, teacher)]
     most = min((each for each in known if each is not None), default=max(grid.sequence_lengths))
     if too_long := [length for length in grid.sequence_lengths if length > most]:

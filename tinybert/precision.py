@@ -1,14 +1,15 @@
 """Choose the number format of matrix products."""
 
 import os
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import torch
+if TYPE_CHECKING:  # imported late, since settings are checked without it
+    import torch
 
 Precision = Literal["auto", "bf16", "fp32"]
 
 
-def autocast_dtype(precision: Precision) -> torch.dtype | None:
+def autocast_dtype(precision: Precision) -> "torch.dtype | None":
     """Return the dtype to autocast to, or None for float32.
 
     "auto" takes bfloat16 where the processor computes in it: on CUDA since Ampere, on CPUs with
@@ -16,20 +17,26 @@ def autocast_dtype(precision: Precision) -> torch.dtype | None:
     """
     if precision == "fp32":
         return None
+    import torch
+
     if precision == "bf16" or _computes_in_bf16():
         return torch.bfloat16
     return None
 
 
 def _computes_in_bf16() -> bool:
+    import torch
+
     if torch.cuda.is_available():
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(bool(getattr(torch.cpu, name, bool)()) for name in probes)
 
 
-def computing_device() -> torch.device:
+def computing_device() -> "torch.device":
     """Return the device that models compute on: CUDA's first, or this process's, else the CPU."""
+    import torch
+
     if not torch.cuda.is_available():
         return torch.device("cpu")
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))

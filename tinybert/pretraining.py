@@ -4,7 +4,7 @@ The heads belong to the training, as projections do: they are never in the saved
 """
 
 from collections.abc import Collection
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -12,14 +12,11 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from tinybert.batching import Batch
+from tinybert.choices import WORD_TERMS, Places
 from tinybert.errors import InputError
 from tinybert.losses import kl_loss, masked_word_loss, next_sentence_loss
 from tinybert.masked_lm import mask_words
 from tinybert.signals import Signals
-
-WordTerm = Literal["mlm", "mlm_kl", "next_sentence"]
-WORD_TERMS: tuple[WordTerm, ...] = ("mlm", "mlm_kl", "next_sentence")
-Places = Literal["masked", "all"]
 
 
 class WordHead(nn.Module):

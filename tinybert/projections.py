@@ -1,14 +1,13 @@
 """W_h and W_e (Eq. 8 and 9): from the student's width to the teacher's."""
 
 from pathlib import Path
-from typing import Literal, cast
+from typing import cast
 
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from tinybert.choices import Projection
 from tinybert.errors import InputError
-
-Projection = Literal["per_layer", "shared", "identity"]
 
 
 class Projections(nn.Module):

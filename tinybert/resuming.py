@@ -6,11 +6,13 @@ A checkpoint is written beside and renamed; the sizes of its files tell whether 
 import json
 import shutil
 from pathlib import Path
-
-from transformers import TrainerState
+from typing import TYPE_CHECKING
 
 from tinybert.outputs import replace_folder
 from tinybert.processes import rank, wait_for_all
+
+if TYPE_CHECKING:  # imported late, since settings are checked without it
+    from transformers import TrainerState
 
 PARTIAL = "partial"  # where a checkpoint is written, before it is renamed
 SIZES = "sizes.json"  # of a checkpoint's files, written last
@@ -40,8 +42,10 @@ def is_whole(checkpoint: Path) -> bool:
         return False
 
 
-def state_of(checkpoint: Path) -> TrainerState:
+def state_of(checkpoint: Path) -> "TrainerState":
     """Read where training stood."""
+    from transformers import TrainerState
+
     return TrainerState.load_from_json(str(checkpoint / STATE))
 
 

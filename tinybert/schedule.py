@@ -4,15 +4,18 @@ import math
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
 from pydantic import Field
 
-from tinybert.batching import BatchKind
+from tinybert.choices import BatchKind
 from tinybert.errors import InputError
 from tinybert.processes import num_processes, rank
 from tinybert.resuming import FINISHED
 from tinybert.settings import Settings
+
+if TYPE_CHECKING:  # settings are checked without torch
+    import torch
 
 
 class Schedule(Settings):
@@ -51,7 +54,7 @@ class Run:
     phase: str
     checkpoints: Path
     seed: int
-    dtype: torch.dtype | None
+    dtype: "torch.dtype | None"
     save_steps: int = 500
     log_steps: int = 20
     training_id: str = ""

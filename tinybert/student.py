@@ -1,10 +1,9 @@
 """Make a student: its configuration and its first weights."""
 
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
-from pydantic import Field, model_validator
 from torch import Tensor
 from transformers import (
     AutoModel,
@@ -17,66 +16,7 @@ from transformers import (
 
 from tinybert.checkpoints import from_hub, load_encoder
 from tinybert.errors import InputError
-from tinybert.settings import Settings
-
-
-class Bottleneck(Settings):
-    """What MobileBERT's layers have beside BERT's (Sun et al. 2020, 2004.02984, section 3)."""
-
-    embedding_size: int = Field(ge=1)
-    bottleneck_size: int = Field(ge=1)  # inside a layer, where attention and feed-forward work
-    num_feedforward_networks: int = Field(ge=1)
-
-
-class Shape(Settings):
-    """A student's size (TinyBERT4: 4 layers, 312 wide, 1200 feed-forward, 12 heads)."""
-
-    architecture: Literal["bert", "distilbert", "mobilebert"] = "bert"
-    num_hidden_layers: int = Field(ge=1)
-    hidden_size: int = Field(ge=1)
-    intermediate_size: int = Field(ge=1)
-    num_attention_heads: int = Field(ge=1)
-    dropout: float = Field(ge=0, lt=1)
-    bottleneck: Bottleneck | None = None  # mobilebert's
-
-    @model_validator(mode="after")
-    def _heads_divide_width(self) -> "Shape":
-        inside = self.bottleneck
-        name, width = (
-            ("hidden_size", self.hidden_size)
-            if inside is None
-            else ("bottleneck.bottleneck_size", inside.bottleneck_size)
-        )
-        if width % self.num_attention_heads:
-            raise ValueError(
-                f"{name} must be a multiple of num_attention_heads, got {width} and "
-                f"{self.num_attention_heads}; change one"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _bottleneck_is_mobileberts(self) -> "Shape":
-        if (self.architecture == "mobilebert") != (self.bottleneck is not None):
-            found = "no bottleneck" if self.bottleneck is None else "a bottleneck"
-            raise ValueError(
-                f"architecture mobilebert, and no other, has a bottleneck, got {self.architecture} "
-                f"and {found}; write `bottleneck: {{embedding_size: 128, bottleneck_size: 128, "
-                "num_feedforward_networks: 2}` or remove it"
-            )
-        return self
-
-
-class TeacherLayers(Settings):
-    """Start from some of the teacher's layers, counted from 1, and its embeddings."""
-
-    teacher_layers: list[int] = Field(min_length=1)
-
-
-class Checkpoint(Settings):
-    """Start from a checkpoint: a folder, or a hub id."""
-
-    checkpoint: str
-
+from tinybert.systems import Checkpoint, Initialisation, Shape, TeacherLayers
 
 LAYERS = "encoder.layer."
 DISTILBERT_NAMES = {  # BERT's names of a layer's parts -> DistilBERT's
@@ -90,8 +30,6 @@ DISTILBERT_NAMES = {  # BERT's names of a layer's parts -> DistilBERT's
     "output.dense": "ffn.lin2",
     "output.LayerNorm": "output_layer_norm",
 }
-
-Initialisation = Literal["random"] | TeacherLayers | Checkpoint
 
 
 def student_config(shape: Shape, teacher: Any) -> PreTrainedConfig:

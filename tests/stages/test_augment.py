@@ -10,9 +10,10 @@ import pytest
 import torch
 from transformers import BertConfig, BertForMaskedLM, BertTokenizerFast
 
-from stages.augment import AugmentSettings, augment_task, choose_rows, describe, find_doubts
+from stages.augment import augment_task, choose_rows, describe, find_doubts
 from tinybert.errors import InputError
 from tinybert.masked_words import MaskedWords
+from tinybert.sections.augment import AugmentSettings
 from tinybert.tasks import TaskInfo, read_split, write_task
 from tinybert.word_vectors import WordVectors, save_vectors
 

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
 
-from stages.benchmark_latency import BenchmarkLatencySettings, benchmark_latency
+from stages.benchmark_latency import benchmark_latency
 from tinybert.cost import encoder_flops
 from tinybert.errors import InputError
+from tinybert.sections.benchmark_latency import BenchmarkLatencySettings
 
 SETTINGS = BenchmarkLatencySettings(
     batch_sizes=[1],

@@ -108,7 +108,8 @@ def test_a_companion_that_diverges_leaves_the_system_as_it_is_alone(workspace, m
 
 
 def test_a_systems_own_weights_count_times_those_of_params():
-    from tinybert.distillation import Loss, phase_weights
+    from tinybert.choices import Loss
+    from tinybert.distillation import phase_weights
 
     loss = Loss(attn_weight=2.0, hidden_weight=3.0)
     weights = phase_weights(["attention", "hidden", "embedding"], loss, {"attention": 0.25})

@@ -31,6 +31,10 @@ def test_a_stage_that_computes_nothing_loads_no_library_that_takes_seconds(stage
     assert loaded(SECONDS_EACH, stage) == []
 
 
+def test_settings_are_checked_without_a_library_that_takes_seconds():
+    assert loaded(SECONDS_EACH, "_check_params") == []
+
+
 def test_stages_that_compute_load_nothing_for_tables_plots_and_tracking():
     assert loaded(NEVER, *sorted(set(NAMES) - WITHOUT_TORCH)) == []
 

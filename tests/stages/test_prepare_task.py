@@ -2,8 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from stages.prepare_task import PrepareTaskSettings, describe, main, prepare_task
+from stages.prepare_task import describe, main, prepare_task
 from tinybert.errors import InputError
+from tinybert.sections.prepare_task import PrepareTaskSettings
 from tinybert.settings import parse, read_yaml
 from tinybert.tasks import TaskFile, read_info, read_split
 

@@ -13,6 +13,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from tinybert.checkpoints import load_tokenizer, require_mask
+from tinybert.choices import Projection
 from tinybert.classifier import task_classifier
 from tinybert.distillation import Distillation, Weights
 from tinybert.doctor import first_losses, lengths, pace, room
@@ -24,7 +25,6 @@ from tinybert.errors import InputError
 from tinybert.masked_words import require_whole_words
 from tinybert.precision import computing_device
 from tinybert.processes import num_processes
-from tinybert.projections import Projection
 from tinybert.schedule import Run, Schedule
 from tinybert.settings import read_section
 from tinybert.tasks import TRAIN, TaskFile, read_info, read_split

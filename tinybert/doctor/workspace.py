@@ -19,8 +19,8 @@ from tinybert.doctor.checkup import look_at_augmentation, look_at_teacher
 from tinybert.doctor.findings import Finding, found_by, right, wrong
 from tinybert.doctor.fit import fit_by_map
 from tinybert.doctor.teacher import config_of
-from tinybert.student import Checkpoint, from_checkpoint
-from tinybert.systems import SystemFile
+from tinybert.student import from_checkpoint
+from tinybert.systems import Checkpoint, SystemFile
 from tinybert.tasks import TaskFile
 from tinybert.teacher_source import TeacherSource, locate_teacher
 from tinybert.terms import LAYER_TERMS

@@ -1,0 +1,15 @@
+"""The section `intermediate_distill` of a profile."""
+
+from pydantic import Field
+
+from tinybert.schedule import Schedule
+
+
+class IntermediateDistillSettings(Schedule):
+    """The profile's section `intermediate_distill`; a task's epochs_scale multiplies num_epochs."""
+
+    save_steps: int = Field(ge=1)  # steps between checkpoints
+    max_stored_gigabytes: float = Field(ge=0)  # of the teacher's states, where that saves time
+
+
+SETTINGS = IntermediateDistillSettings

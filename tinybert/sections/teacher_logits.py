@@ -1,0 +1,15 @@
+"""The section `teacher_logits` of a profile."""
+
+from pydantic import Field
+
+from tinybert.settings import Settings
+
+
+class TeacherLogitsSettings(Settings):
+    """The profile's section `teacher_logits`."""
+
+    max_rows: int | None = Field(ge=1)  # of the augmented set, drawn by the seed; null: all
+    also_original: bool  # add all rows as they were before augmentation
+
+
+SETTINGS = TeacherLogitsSettings
