@@ -29,6 +29,13 @@ CORPUS = Path("data/corpus")
 
 # Of all word pieces; English text has fewer by far (see `tinybert.corpus.MOST_UNKNOWN`).
 MUCH_UNKNOWN = 0.05
+# A word. English Wikipedia in BERT's vocabulary has 1.33, hard languages in a vocabulary for many
+# have about 2 (Rust et al. 2021); English pieces make 2.4 of a German word, 3.9 of a Finnish and
+# 6.5, single letters, of a Russian one (measured).
+MANY_PIECES = 3.0
+# In UTF-8, the space too: Russian has 15. Where no spaces are written, words are sentences.
+LONGEST_WORDS = 40
+LARGE_DOCUMENT = 100_000  # words on average, of a book; held in memory and taken as a whole
 
 
 def prepare_corpus(
@@ -94,20 +101,39 @@ def main() -> str:
     documents = find_documents(settings, Path(read_param("sources.corpus", str)))
     seed = read_param("seed", int)
     counts = prepare_corpus(documents, teacher, settings, seed, CORPUS)
-    for doubt in find_doubts(counts):
+    for doubt in find_doubts(counts, (CORPUS / "text.txt").stat().st_size):
         print(f"doubt: {doubt}", flush=True)
     return f"made {describe(counts, settings)} in {CORPUS}"
 
 
-def find_doubts(counts: dict[str, int]) -> list[str]:
-    """Say in one line if much of the text is unknown to the teacher, and what to do."""
-    if counts["num_unknown"] <= MUCH_UNKNOWN * counts["num_tokens"]:
-        return []
-    return [
-        f"much text is unknown to the teacher, got {counts['num_unknown']:,} of "
-        f"{counts['num_tokens']:,} word pieces; take a teacher whose vocabulary knows this text "
-        "(teacher.source), or remove what is in another language"
-    ]
+def find_doubts(counts: dict[str, int], num_bytes: int) -> list[str]:
+    """Say what looks wrong: text in another language than the teacher's, text without documents.
+
+    Args:
+        counts: Of `write_corpus`.
+        num_bytes: Of the text.
+    """
+    words, tokens, unknown = counts["num_words"], counts["num_tokens"], counts["num_unknown"]
+    cure = "take a teacher whose vocabulary knows this text (teacher.source), or remove what is in "
+    cure += "another language"
+    doubts = []
+    if unknown > MUCH_UNKNOWN * tokens:
+        doubts.append(
+            f"much text is unknown to the teacher, got {unknown:,} of {tokens:,} word pieces; "
+            f"{cure}"
+        )
+    elif tokens > MANY_PIECES * words and num_bytes < LONGEST_WORDS * words:
+        doubts.append(
+            f"the text is cut into pieces without meaning, got {tokens / words:.1f} word pieces a "
+            f"word where text in the teacher's language has 1 to 2; {cure}"
+        )
+    if words > LARGE_DOCUMENT * counts["num_documents"]:
+        doubts.append(
+            f"no blank lines part documents, got {words:,} words in {counts['num_documents']:,}; "
+            "each is held in memory, max_words cannot cut it, and text of different documents is "
+            "taken as one going on: put a blank line between documents"
+        )
+    return doubts
 
 
 def describe(counts: dict[str, int], settings: PrepareCorpusSettings) -> str:
@@ -116,6 +142,7 @@ def describe(counts: dict[str, int], settings: PrepareCorpusSettings) -> str:
     return (
         f"{counts['num_blocks']:,} blocks of {settings.block_length} tokens from "
         f"{counts['num_documents']:,} documents, {counts['num_words']:,} words "
+        f"of {counts['num_tokens'] / counts['num_words']:.2f} word pieces "
         f"({counts['num_tokens_left']} tokens filled no block"
         f"{', the rest is left out: prepare_corpus.max_words' if stopped else ''})"
     )

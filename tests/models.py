@@ -1,5 +1,6 @@
 """Tiny random models and a hand-made vocabulary for tests."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -31,9 +32,11 @@ def tiny_config(**changes) -> BertConfig:
     return BertConfig(**{**sizes, **changes})
 
 
-def tiny_tokenizer(folder: Path) -> BertTokenizerFast:
+def tiny_tokenizer(
+    folder: Path, vocabulary: Sequence[str] = tuple(VOCABULARY)
+) -> BertTokenizerFast:
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "vocab.txt").write_text("\n".join(VOCABULARY) + "\n", encoding="utf-8")
+    (folder / "vocab.txt").write_text("\n".join(vocabulary) + "\n", encoding="utf-8")
     return BertTokenizerFast(vocab=str(folder / "vocab.txt"), do_lower_case=True)
 
 

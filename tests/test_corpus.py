@@ -15,7 +15,7 @@ from stages.prepare_corpus import (
     find_doubts,
     prepare_corpus,
 )
-from tests.models import WORDS, tiny_tokenizer
+from tests.models import VOCABULARY, WORDS, tiny_tokenizer
 from tinybert.corpus import limit_words, read_hub, write_corpus
 from tinybert.corpus_files import read_text_files
 from tinybert.corpus_shards import make_shard
@@ -267,13 +267,48 @@ COUNTS = {
 
 def test_the_stage_says_what_it_left_out_and_what_is_unknown():
     settings = PrepareCorpusSettings(source="files", hub=None, max_words=None, block_length=16)
-    said = "2 blocks of 16 tokens from 3 documents, 30 words (4 tokens filled no block"
+    said = "2 blocks of 16 tokens from 3 documents, 30 words of 1.33 word pieces (4 tokens "
+    said += "filled no block"
     assert describe(COUNTS, settings) == said + ")"
     stopped = describe(COUNTS, settings.model_copy(update={"max_words": 30}))
     assert stopped == said + ", the rest is left out: prepare_corpus.max_words)"
-    assert not find_doubts(COUNTS)  # 2 of 40 is the bound, 5%
-    (line,) = find_doubts({**COUNTS, "num_unknown": 3})
+    assert not find_doubts(COUNTS, 180)  # 2 of 40 is the bound, 5%
+    (line,) = find_doubts({**COUNTS, "num_unknown": 3}, 180)
     assert "got 3 of 40 word pieces; take a teacher whose vocabulary" in line
+
+
+def test_text_in_single_letters_is_doubted_and_text_without_spaces_is_not():
+    letters = {**COUNTS, "num_tokens": 195}  # of Russian in English pieces: 6.5 a word
+    (line,) = find_doubts(letters, 30 * 15)
+    assert "got 6.5 word pieces a word" in line and "take a teacher" in line
+    assert not find_doubts(letters, 30 * 60)  # sentences of Chinese, which are words to a split
+    assert not find_doubts({**COUNTS, "num_tokens": 90}, 180)  # 3 a word is the bound
+
+
+def test_a_large_corpus_without_blank_lines_is_doubted():
+    large = {**COUNTS, "num_words": 300_001, "num_tokens": 400_000}
+    (line,) = find_doubts(large, 1_800_000)
+    assert line.startswith("no blank lines part documents, got 300,001 words in 3;")
+    assert not find_doubts({**large, "num_documents": 4}, 1_800_000)
+
+
+@pytest.mark.parametrize("end", ["\u3002", "\uff1f", "\u0964", "."])
+def test_segments_are_parted_at_the_full_stop_of_the_text(tmp_path, end):
+    tokenizer = tiny_tokenizer(tmp_path / "tokenizer", [*VOCABULARY, end])
+    stop = tokenizer.convert_tokens_to_ids(end)
+    write_corpus([[f"the cat sat {end} " * 40]], tokenizer, 16, 0, tmp_path, tmp_path / "shards")
+    blocks, firsts = blocks_of(tmp_path)
+    cut = firsts < 16
+    assert cut.any() and not cut.all()
+    assert (blocks[cut, firsts[cut] - 2] == stop).all()
+
+
+def test_a_vocabulary_without_a_full_stop_parts_nothing_at_unknown_words(tmp_path):
+    words = [word for word in VOCABULARY if word != "."]
+    tokenizer = tiny_tokenizer(tmp_path / "tokenizer", words)
+    write_corpus([["the cat sat . " * 40]], tokenizer, 16, 0, tmp_path, tmp_path / "shards")
+    assert tokenizer.unk_token_id in blocks_of(tmp_path)[0]
+    assert (blocks_of(tmp_path)[1] == 16).all()
 
 
 def test_a_hub_data_set_that_is_not_named_is_refused(tmp_path):

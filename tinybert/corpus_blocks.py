@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 NUM_SPECIAL = 3  # [CLS] first [SEP] second [SEP]
 BLOCKS_AT_ONCE = 2048
+# Of many scripts; beside Latin letters the full stop alone.
+SENTENCE_ENDS = ".\u3002\uff0e\uff61\uff01\uff1f\u0964\u06d4\u061f\u0589\u1362"
 
 Tokens = tuple[NDArray[Any], NDArray[np.int64]]  # ids in a row, how many each document has
 Bodies = tuple[NDArray[Any], NDArray[np.int64]]  # rows of tokens, where each is cut, or 0
@@ -30,14 +32,14 @@ def write_blocks(
     Args:
         parts: The corpus, whole documents at a time.
         num_blocks: How many blocks all parts fill.
-        tokenizer: Names the special tokens and the full stop.
+        tokenizer: Names the special tokens and full stops.
         block_length: Tokens per block, special ones included.
         seed: Of the choice between one and two segments.
         folder: Must exist.
     """
     rng = np.random.default_rng(seed)
     special = (tokenizer.cls_token_id, tokenizer.sep_token_id)
-    full_stop = tokenizer.convert_tokens_to_ids(".")
+    full_stops = sentence_ends(tokenizer)
     with (
         (folder / "blocks.npy").open("wb") as blocks,
         (folder / "first_lengths.npy").open("wb") as firsts,
@@ -53,7 +55,7 @@ def write_blocks(
             whole = np.flatnonzero(cuts == 0)
             follows = np.where(cuts == 0, 1, 0)  # a cut up to here is a document's end
             halved = whole[rng.random(len(whole)) < 0.5]
-            cuts[halved] = _middle_sentence_ends(rows[halved, :-1], full_stop)
+            cuts[halved] = _middle_sentence_ends(rows[halved, :-1], full_stops)
             blocks.write(_with_special_tokens(rows, cuts, *special).tobytes())
             lengths = np.where(cuts > 0, cuts + 2, block_length)
             firsts.write(lengths.astype(np.int32).tobytes())
@@ -88,11 +90,21 @@ def _rows(tokens: NDArray[Any], ends: NDArray[np.int64], body: int) -> Generator
     return count * body
 
 
-def _middle_sentence_ends(rows: NDArray[Any], full_stop: int) -> NDArray[np.int64]:
+def sentence_ends(tokenizer: Any) -> NDArray[np.int64]:
+    """Return the ids that end a sentence: a vocabulary without a full stop has none, not [UNK]."""
+    vocabulary, found = tokenizer.get_vocab(), set()
+    for end in SENTENCE_ENDS:
+        ids = tokenizer.backend_tokenizer.encode(end, add_special_tokens=False).ids
+        found |= set(ids) if len(ids) == 1 else set()  # as byte-level vocabularies spell it
+        found |= {vocabulary[end]} if end in vocabulary else set()
+    return np.array(sorted(found - {tokenizer.unk_token_id}), dtype=np.int64)
+
+
+def _middle_sentence_ends(rows: NDArray[Any], full_stops: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the place after the full stop nearest the middle, or 0 if there is none inside."""
     length = rows.shape[1]
     distances = np.abs(np.arange(1, length) - length // 2)
-    inside = rows[:, :-1] == full_stop
+    inside = np.isin(rows[:, :-1], full_stops)
     nearest = np.where(inside, distances, length).argmin(axis=1) + 1
     return np.where(inside.any(axis=1), nearest, 0)
 
