@@ -34,6 +34,7 @@ from tinybert.tracking.children import HISTORY_TAG, PARENT_TAG, adopt
 from tinybert.tracking.experiment import experiment_id
 from tinybert.tracking.histories import ARGUMENTS, History, frame_sha256
 from tinybert.tracking.live import CLOSING_SECONDS, Sender
+from tinybert.tracking.record import Record
 from tinybert.training import train
 
 
@@ -239,7 +240,7 @@ def track_child(uri: str, folder: Path, history, parent: str = "a pipeline") -> 
             experiment,
             parent_id,
             History("general_distill", {"system": "small"}, history, frame_sha256(history)),
-            "demo",
+            Record("", "", {}, {}, {"profile": "demo", "git_commit": "unknown"}),
             folder / "records",
         )
     return parent_id

@@ -283,7 +283,7 @@ def test_a_comparison_has_the_runs_that_differ_from_the_newest_in_the_key_alone(
 
 
 def test_runs_of_ablations_bear_their_names_and_figures_and_doing_it_again_changes_nothing(
-    tmp_path, store
+    tmp_path, store, capfd
 ):
     write_reports(tmp_path / "reports", 0.6)
     states = {}
@@ -303,6 +303,8 @@ def test_runs_of_ablations_bear_their_names_and_figures_and_doing_it_again_chang
         Marked("without_hidden", ("loss_terms",), "of no run", figures),
     ]
     page = mark_ablations(store, marked, [tmp_path / "table.md"])
+    said = capfd.readouterr().err
+    assert "no run of these ablations, got none of without_hidden; for each, `dvc exp apply" in said
     assert mark_ablations(store, marked, [tmp_path / "table.md"]) == page
     client = mlflow.MlflowClient(tracking_uri=store)
     full, other = (client.get_run(run_id) for _, run_id in states.values())
@@ -319,3 +321,6 @@ def test_runs_of_ablations_bear_their_names_and_figures_and_doing_it_again_chang
     ]
     with pytest.raises(InputError, match="no run of these ablations"):
         mark_ablations(store, marked[-1:], [])
+    client.delete_run(other.info.run_id)
+    mark_ablations(store, marked[:2], [])
+    assert client.get_run(other.info.run_id).info.lifecycle_stage == "active"

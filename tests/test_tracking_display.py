@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from stages.track import main, track
-from tests.test_tracking import git, write_lock, write_reports
+from tests.test_tracking import children, git, write_lock, write_reports
 from tinybert.results import read_results
 from tinybert.tracking.display import NOTE_TAG, VIEW_TAG, save_view, score_metrics
 from tinybert.tracking.experiment import KIND, KIND_TAG, experiment_id
@@ -52,6 +52,25 @@ def test_source_and_version_are_the_standard_tags(project, store):
     tags = log(project, store).data.tags
     assert tags["mlflow.source.name"] == "dvc.yaml" and tags["mlflow.source.type"] == "LOCAL"
     assert tags["mlflow.source.git.commit"] == tags["git_commit"] and tags["mlflow.user"]
+
+
+def test_a_training_has_its_stage_as_source_a_commit_and_its_tasks_rows(project, store):
+    git(project, "init", "-q")
+    git(project, "add", "dvc.lock")
+    git(project, "commit", "-qm", "start")
+    run = log(project, store, seed="child")
+    (project / "reports/training/finetune_teacher/rte.csv").write_text("step,loss\n1,77\n")
+    log(project, store, seed="child")
+    client = mlflow.MlflowClient(tracking_uri=store)
+    (child,) = [
+        each
+        for each in children(client, run.info.run_id)
+        if each.data.metrics.get("loss/total", each.data.metrics.get("loss")) == 77
+    ]
+    tags = child.data.tags
+    assert tags["mlflow.source.name"] == "stages/finetune_teacher.py"
+    assert tags["mlflow.source.git.commit"] == run.data.tags["git_commit"]
+    assert [each.dataset.name for each in child.inputs.dataset_inputs] == ["rte", "rte"]
 
 
 def test_the_description_is_the_table_of_scores_unless_a_person_wrote_one(project, store):

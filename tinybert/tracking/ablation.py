@@ -1,6 +1,7 @@
 """Mark the runs of ablations, so that MLflow shows the same table."""
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from tinybert.tracking.store import milliseconds, open_store
 TAG = "ablation/"  # and the group: the names of the ablations that a state is in that group
 FIGURES = {"average": "ablation/average", "difference": "ablation/difference"}
 PAPER = "published/"
+LOGGED = "for each, `dvc exp apply NAME` (names: `dvc exp list`) and `dvc repro -fs track` log it"
 
 
 @dataclass(frozen=True)
@@ -61,8 +63,12 @@ def mark_ablations(uri: str, marked: Sequence[Marked], files: Sequence[Path]) ->
             run: Any = runs.get(each.state) or find_run(client, experiment, each.state)
             if run is not None:
                 runs[each.state] = run
-        if not runs:
-            raise InputError(f"{uri}: no run of these ablations, got none; run `make ablation`")
+        without = ", ".join(each.name for each in marked if each.state not in runs)
+        if without:
+            line = f"{uri}: no run of these ablations, got none of {without}; {LOGGED}"
+            if not runs:
+                raise InputError(line)
+            print(f"MLflow: {line}", file=sys.stderr, flush=True)
         for state, run in runs.items():
             _mark(client, run, [each for each in marked if each.state == state])
         for run in (runs.get(each.state) for each in marked if each.name == FULL):

@@ -7,8 +7,10 @@ from typing import Any
 
 from tinybert.outputs import replace_file
 from tinybert.tracking.curves import Curves
+from tinybert.tracking.display import log_data, source_tags
 from tinybert.tracking.experiment import find_runs, is_there, restored
 from tinybert.tracking.histories import History, points
+from tinybert.tracking.record import Record
 
 PARENT_TAG = "mlflow.parentRunId"
 HISTORY_TAG = "history"
@@ -35,7 +37,12 @@ def find_training(client: Any, experiment: str, stage: str, training_id: str) ->
 
 
 def adopt(
-    client: Any, experiment: str, parent: str, history: History, profile: str, records: Path
+    client: Any,
+    experiment: str,
+    parent: str,
+    history: History,
+    record: Record,
+    records: Path,
 ) -> None:
     """See to it that a training is one complete child run of the first pipeline run that had it.
 
@@ -47,13 +54,13 @@ def adopt(
         experiment: Id of the experiment.
         parent: Id of the pipeline's run.
         history: The training.
-        profile: For a child run that must be made.
+        record: The pipeline's, which says what it trained on and where it comes from.
         records: Of `records_folder`.
     """
     run = _find(client, experiment, parent, history, records)
     tags = {"stage": history.stage, **history.names, HISTORY_TAG: history.sha256}
     if run is None:
-        tags |= {"profile": profile, PARENT_TAG: parent}
+        tags |= {"profile": record.tags["profile"], PARENT_TAG: parent}
         run = client.create_run(experiment, run_name=history.phase, tags=tags)
     Curves(client, run).add(points(history.frame))
     run_id = str(run.info.run_id)
@@ -62,9 +69,14 @@ def adopt(
         others = parent
     if others != parent:
         client.set_tag(parent, f"shared/{history.stage}/{history.item}", run_id)
-    for name, value in {**tags, PARENT_TAG: others}.items():
+    source = source_tags(record.tags["git_commit"], history.stage)
+    missing = {name: value for name, value in source.items() if name not in run.data.tags}
+    for name, value in {**missing, **tags, PARENT_TAG: others}.items():
         if run.data.tags.get(name) != value:
             client.set_tag(run_id, name, value)
+    log_data(
+        client, run_id, [each for each in record.data if each.task == history.names.get("task")]
+    )
     if run.info.status != FINISHED:
         client.set_terminated(run_id)
 

@@ -82,9 +82,10 @@ def log_data(client: Any, run_id: str, data: Sequence[TaskData]) -> None:
         client.log_inputs(run_id, inputs)
 
 
-def source_tags(git_commit: str) -> dict[str, str]:
-    """Return the tags that fill the columns Source, Version and User."""
-    tags = {"mlflow.source.name": "dvc.yaml", "mlflow.source.type": "LOCAL"}
+def source_tags(git_commit: str, stage: str = "") -> dict[str, str]:
+    """Return the tags of a pipeline, or a stage's, that fill the columns Source, Version, User."""
+    name = f"stages/{stage}.py" if stage else "dvc.yaml"
+    tags = {"mlflow.source.name": name, "mlflow.source.type": "LOCAL"}
     if git_commit != "unknown":
         tags["mlflow.source.git.commit"] = git_commit
     with suppress(KeyError, OSError):  # a container's user without a name

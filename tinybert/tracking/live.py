@@ -24,9 +24,11 @@ from tinybert.tracking.children import (
     write_record,
 )
 from tinybert.tracking.curves import Curves
+from tinybert.tracking.display import source_tags
 from tinybert.tracking.experiment import experiment_id
 from tinybert.tracking.failures import explain, reason_of
 from tinybert.tracking.histories import ARGUMENTS, Points, frame_sha256, metric_name, points
+from tinybert.tracking.record import git_commit
 from tinybert.tracking.store import open_store, require_server, store_uri
 
 PROBE_SECONDS = 1.0
@@ -130,6 +132,7 @@ class Sender:
         names = zip(ARGUMENTS[self.stage], event.phase.split()[1:], strict=True)
         tags = {"stage": self.stage, "profile": self.profile, **dict(names)}
         tags |= {TRAINING_TAG: event.training_id}
+        tags |= source_tags(git_commit(Path()), self.stage)
         return client.create_run(experiment, run_name=event.phase, tags=tags)
 
     def _log_rows(self, rows: list[Row]) -> None:

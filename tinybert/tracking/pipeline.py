@@ -44,7 +44,7 @@ def log_pipeline(record: Record, uri: str, records: Path) -> str:
             curves.add(points(history.frame, f"{history.stage}/{history.item}/"))
         with one_at_a_time(uri):  # or two pipelines would adopt one training
             for history in record.histories:
-                adopt(client, experiment, run_id, history, record.tags["profile"], records)
+                adopt(client, experiment, run_id, history, record, records)
         for path in record.artifacts:
             if path.is_dir():
                 client.log_artifacts(run_id, str(path), path.name)

@@ -156,11 +156,16 @@ def _committed(file: Path, folder: Path) -> dict[str, Any]:
 def origin(profile: str, folder: Path) -> dict[str, str]:
     """Say where a run comes from: profile, git commit, dvc.lock, and DVC's experiment if any."""
     lock = folder / "dvc.lock"
-    tags = {"profile": profile, "git_commit": _git(folder, "rev-parse", "HEAD") or "unknown"}
+    tags = {"profile": profile, "git_commit": git_commit(folder)}
     if lock.is_file():
         tags["dvc_revision"] = hashlib.md5(lock.read_bytes(), usedforsecurity=False).hexdigest()
     experiment = os.environ.get("DVC_EXP_NAME")
     return tags | ({"dvc_experiment": experiment} if experiment else {})
+
+
+def git_commit(folder: Path) -> str:
+    """Return the commit that is checked out, or `unknown`."""
+    return _git(folder, "rev-parse", "HEAD") or "unknown"
 
 
 def _git(folder: Path, *command: str) -> str:
