@@ -21,6 +21,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from flows.ablation import read_study
 from flows.graph import Graph, read_graph, with_upstream
 from flows.overrides import params_changed, put_back
+from flows.refusal import print_refusals_in_one_line, refusal_named, refused
 from flows.request import (
     Request,
     read_request,
@@ -35,6 +36,7 @@ from tinybert.repository import require_commit
 
 RESULTS = ("dvc.lock", "reports/metrics", "reports/latency", "reports/pretrained.json")
 SCORES = Path("reports/tables/results.csv")
+print_refusals_in_one_line()
 RETRIES = 2
 UNDONE = ("Failed", "NotReady")
 # Threads only wait: the room decides how many stages run.
@@ -149,8 +151,8 @@ def _run_name() -> str:
     given = runtime.flow_run.parameters
     try:
         title = given.get("experiment") or read_request(given).title()
-    except InputError:
-        title = "refused"  # the flow itself says why
+    except InputError as error:
+        return refused(error)
     return f"{title} {time.strftime('%m-%d %H:%M:%S')}"
 
 
@@ -185,18 +187,17 @@ def tinybert(
         push: Send outputs and run-cache to the DVC remote at the end.
         group: A file of params/groups, for what is not given of profile, tasks and systems.
     """
-    request = read_request(
-        {
-            "group": group,
-            "profile": profile,
-            "tasks": tasks,
-            "systems": systems,
-            "overrides": overrides,
-            "targets": targets,
-            "experiment": experiment,
-        }
-    )
-    run_pipeline(request, training_slots=training_slots, pull=pull, push=push)
+    given = {
+        "group": group,
+        "profile": profile,
+        "tasks": tasks,
+        "systems": systems,
+        "overrides": overrides,
+        "targets": targets,
+        "experiment": experiment,
+    }
+    with refusal_named():
+        run_pipeline(read_request(given), training_slots=training_slots, pull=pull, push=push)
 
 
 def _step_flow(step: str, stage: str) -> Flow[..., None]:
@@ -208,8 +209,9 @@ def _step_flow(step: str, stage: str) -> Flow[..., None]:
         training_slots: int = 1,
     ) -> None:
         given = {"profile": profile, "tasks": tasks, "systems": systems, "overrides": overrides}
-        request = read_request({**given, "targets": [stage]})
-        run_pipeline(request, training_slots=training_slots, pull=False, push=False)
+        with refusal_named():
+            request = read_request({**given, "targets": [stage]})
+            run_pipeline(request, training_slots=training_slots, pull=False, push=False)
 
     run_step.__name__ = step  # a deployment finds the flow by its function's name
     run_step.__doc__ = f"Bring {stage} up to date for every item, with all that it needs."
@@ -241,15 +243,16 @@ def sweep(
         overrides: What else is changed, for every value.
         training_slots: How many stages that use every core run at once.
     """
-    for value in values:
-        tinybert(
-            profile=profile,
-            tasks=tasks,
-            systems=systems,
-            overrides=[*(overrides or []), f"{key}={value}"],
-            experiment=experiment_name(key, value),
-            training_slots=training_slots,
-        )
+    with refusal_named():
+        for value in values:
+            tinybert(
+                profile=profile,
+                tasks=tasks,
+                systems=systems,
+                overrides=[*(overrides or []), f"{key}={value}"],
+                experiment=experiment_name(key, value),
+                training_slots=training_slots,
+            )
 
 
 @flow(name="tinybert-ablation", flow_run_name="{system} on {tasks}")
@@ -272,18 +275,19 @@ def ablation(
         training_slots: How many stages that use every core run at once.
     """
     root = Path.cwd()
-    study = read_study(
-        root,
-        groups=groups,
-        system=system,
-        tasks=tasks,
-        profile=profile,
-        overrides=overrides or [],
-    )
-    for each in study.asked(root):
-        tinybert(
-            overrides=list(each.overrides), experiment=each.name, training_slots=training_slots
+    with refusal_named():
+        study = read_study(
+            root,
+            groups=groups,
+            system=system,
+            tasks=tasks,
+            profile=profile,
+            overrides=overrides or [],
         )
+        for each in study.asked(root):
+            tinybert(
+                overrides=list(each.overrides), experiment=each.name, training_slots=training_slots
+            )
 
 
 def experiment_name(key: str, value: Any) -> str:

@@ -12,6 +12,7 @@ from prefect.deployments import run_deployment
 
 from flows.graph import Graph, read_graph
 from flows.overrides import params_changed
+from flows.refusal import print_refusals_in_one_line, refusal_named
 from flows.request import read_request, require_known_names, require_valid_params
 from flows.walk import only_run_in
 from tinybert.settings import PARAMS, read_yaml
@@ -19,6 +20,7 @@ from tinybert.settings import PARAMS, read_yaml
 WORKER = "tinybert/worker"  # the deployment of prefect.yaml
 POLL_SECONDS = 2.0
 LAST = 3
+print_refusals_in_one_line()
 
 
 def waves(graph: Graph, systems: Sequence[str], tasks: Sequence[str]) -> list[list[list[str]]]:
@@ -93,12 +95,13 @@ def split(
     """
     root, log = Path.cwd(), get_run_logger()
     given = {"profile": profile, "tasks": tasks, "systems": systems, "overrides": overrides}
-    request = read_request(given)
-    with only_run_in(root), params_changed(root, request.all_overrides()):
-        require_known_names(root)
-        require_valid_params(root)
-        params = read_yaml(root / PARAMS)
-        planned = waves(read_graph(root), params["systems"], params["tasks"])
+    with refusal_named():
+        request = read_request(given)
+        with only_run_in(root), params_changed(root, request.all_overrides()):
+            require_known_names(root)
+            require_valid_params(root)
+            params = read_yaml(root / PARAMS)
+            planned = waves(read_graph(root), params["systems"], params["tasks"])
     asked = {"overrides": request.all_overrides()}
     for number, groups in enumerate(planned, start=1):
         log.info("wave %d of %d: %s", number, len(planned), "; ".join(map(", ".join, groups)))

@@ -126,9 +126,14 @@ def test_a_named_experiment_is_one_of_dvcs(root):
         ({"overrides": ["loss.attn=1"]}, "unknown key in params.yaml, got 'loss.attn'"),
     ],
 )
-def test_an_unknown_name_is_refused_before_anything_runs(root, parameters, said):
+def test_an_unknown_name_is_refused_before_anything_runs(root, parameters, said, caplog):
     before = (root / "params.yaml").read_text()
     state, stages = run(**parameters)
+    assert [record.exc_info for record in caplog.records if record.exc_info] == []
+    assert sum(said in record.message for record in caplog.records) == 2  # itself, and its end
+    with get_client(sync_client=True) as client:
+        name = client.read_flow_run(state.state_details.flow_run_id).name
+    assert name == f"refused: {error(state)}"
     assert state.is_failed()
     assert isinstance(error(state), InputError)
     assert said in str(error(state))
