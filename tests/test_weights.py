@@ -307,6 +307,24 @@ def test_a_student_of_an_earlier_run_is_looked_at_as_well(folder, tmp_path):
     refused(load_classifier, student, "got 32 of 37 missing (bert.encoder.layer.0.")
 
 
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_weights_named_as_another_architecture_s_are_sent_to_their_configuration(folder, prefix):
+    reconfigure(folder, model_type="roberta", architectures=["RobertaModel"])
+    rewrite(folder, prefixed(prefix))
+    line = refused(load_encoder, folder, "named as those of bert", "has model_type roberta")
+    assert "off the names" not in line  # which would load them as what they are not
+
+
+@pytest.mark.parametrize("inner", ["0_Transformer", "snapshots/5c38ec7", "bert-base-uncased"])
+@pytest.mark.parametrize("config_above", [True, False])
+def test_a_checkpoint_that_lies_deeper_is_named(folder, tmp_path, inner, config_above):
+    outer = tmp_path / "outer"
+    shutil.copytree(folder, outer / inner)
+    if config_above:
+        shutil.copy(folder / "config.json", outer)
+    refused(require_checkpoint, outer, f"name {outer / inner}")
+
+
 FILES = ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"]
 
 

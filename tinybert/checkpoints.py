@@ -89,6 +89,7 @@ def require_checkpoint(folder: Path) -> Path:
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no checkpoint folder, got nothing there; name an existing one")
+    _require_here(folder)
     config = _read_config(folder)
     if config.get("model_type") not in ENCODERS:
         raise InputError(
@@ -113,6 +114,26 @@ def require_checkpoint(folder: Path) -> Path:
     if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.txt", "vocab.json")):
         raise InputError(f"{folder}: the tokenizer is missing; add tokenizer.json or vocab.txt")
     return folder
+
+
+def _require_here(folder: Path) -> None:
+    """Refuse a folder whose checkpoint lies deeper, as sentence-transformers and the hub leave it.
+
+    Raises:
+        InputError: The folder lacks its configuration or weights; one below it has both.
+    """
+    if (folder / "config.json").is_file() and any((folder / n).is_file() for n in (WEIGHTS, INDEX)):
+        return
+    inner = sorted(
+        file.parent.relative_to(folder).as_posix()
+        for file in folder.rglob("config.json")
+        if any((file.parent / name).is_file() for name in (WEIGHTS, INDEX))
+    )
+    if inner:
+        raise InputError(
+            f"{folder}: the checkpoint lies deeper, got {', '.join(inner[:3])} in it; name "
+            f"{folder / inner[0]}, or move that folder's files up"
+        )
 
 
 def require_sha256(file: Path, expected: str) -> None:

@@ -57,6 +57,20 @@ HEADS = frozenset(
         "vocab_transform",
     ]
 )
+# What architectures call their encoder, in the names of weights.
+ARCHITECTURES = frozenset(
+    [
+        "albert",
+        "bert",
+        "deberta",
+        "distilbert",
+        "electra",
+        "ernie",
+        "mobilebert",
+        "mpnet",
+        "roberta",
+    ]
+)
 SHOWN = 3
 
 
@@ -224,13 +238,22 @@ def _cure(missing: list[str], unused: list[str], model: PreTrainedModel) -> str:
         inside = name.removeprefix(f"{model.base_model_prefix}.")
         for other in unused:
             if other.endswith(f".{inside}"):
-                before = other.removesuffix(inside)
-                return f"take {before!r} off the names: save the model that it stands for"
+                return _cure_names(other.removesuffix(inside), model)
     depth = model.config.num_hidden_layers
     return (
         f"take config.json (model_type {model.config.model_type}, {depth} layers, "
         f"{model.config.hidden_size} wide) and weights from one checkpoint"
     )
+
+
+def _cure_names(before: str, model: PreTrainedModel) -> str:
+    parts, base = before.split("."), model.base_model_prefix
+    if base not in parts and (others := [part for part in parts if part in ARCHITECTURES]):
+        return (
+            f"the weights are named as those of {others[-1]}, and config.json has model_type "
+            f"{model.config.model_type}: take the config.json that was saved with them"
+        )
+    return f"take {before!r} off the names: save the model that it stands for"
 
 
 def _not_numbers(model: PreTrainedModel, files: list[Path]) -> str:
