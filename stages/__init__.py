@@ -66,8 +66,8 @@ def run(main: Callable[..., str]) -> None:
     if rank():
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115  (open to the end)
     try:
+        _check_params_once()  # first, since a name with a space arrives as two arguments
         _require_arguments(main)
-        _check_params_once()
         with _live_curves(name), disk_space_guard(Path.cwd()):
             made = main(*sys.argv[1:])
     except InputError as error:

@@ -271,3 +271,9 @@ def test_a_decoder_is_no_teacher(workspace, capsys, monkeypatch):
 def test_missing_arguments_are_named(workspace, capsys, monkeypatch):
     (line,) = refused(capsys, monkeypatch, "evaluate", "tinybert_mini")
     assert "arguments: got tinybert_mini; right are: SYSTEM TASK" in line
+
+
+def test_a_name_of_two_words_is_judged_as_a_name(workspace, capsys, monkeypatch):
+    edit_yaml(Path("params.yaml"), tasks=["tweet eval"])
+    (line,) = refused(capsys, monkeypatch, "prepare_task", "tweet", "eval")
+    assert "tasks: wrong name, got 'tweet eval'" in line
