@@ -6,6 +6,7 @@ from pathlib import Path
 from pydantic import Field
 
 from tinybert.errors import InputError
+from tinybert.names import require_group_name
 from tinybert.settings import Settings, parse, read_yaml
 
 GROUPS = Path("params/groups")
@@ -29,6 +30,7 @@ def read_group(root: Path, name: str) -> SystemGroup:
     known = sorted(file.stem for file in (root / GROUPS).glob("*.yaml"))
     if name not in known:
         raise InputError(f"group: unknown, got {json.dumps(name)}; known: {', '.join(known)}")
+    require_group_name("groups", name)
     file = GROUPS / f"{name}.yaml"
     group: SystemGroup = parse(SystemGroup, read_yaml(root / file), str(file))
     return group

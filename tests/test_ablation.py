@@ -96,3 +96,10 @@ def test_every_published_row_has_a_figure_for_each_column():
     published = read_published()
     assert all(len(row) == len(published.columns) for row in published.rows.values())
     assert read_yaml(ROOT / "tinybert/published.yaml")["ablation_dev"]["rows"] == published.rows
+
+
+@pytest.mark.parametrize("name", ["my.v2", "a@b", "two words", "2024"])
+def test_the_name_of_a_group_is_judged_before_anything_runs(root, name):
+    folder = root(name, {"one": ONE})
+    with pytest.raises(InputError, match=r"params/ablations: wrong name, got .*and write "):
+        read_groups(folder, group_names(folder))

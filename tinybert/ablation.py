@@ -9,6 +9,7 @@ from typing import Annotated
 from pydantic import Field
 
 from tinybert.errors import InputError
+from tinybert.names import require_group_name
 from tinybert.settings import Settings, parse, read_yaml
 
 FULL = "full"  # the system as it is: in every group, and written in none
@@ -76,6 +77,7 @@ def read_groups(root: Path, names: Sequence[str]) -> dict[str, AblationGroup]:
     groups: dict[str, AblationGroup] = {}
     for name in (name for name in names if name in known):
         try:
+            require_group_name("ablations", name)  # part of a tag of MLflow, set at the very end
             groups[name] = _read_group(root, FOLDER / f"{name}.yaml")
         except InputError as error:
             problems.extend(error.problems)

@@ -45,6 +45,18 @@ def require_names(chosen: Mapping[str, Any], place: str = "params.yaml") -> None
         raise InputError(*problems)
 
 
+def require_group_name(folder: str, name: str) -> None:
+    """Check the name of a chosen file of params/groups/ or params/ablations/.
+
+    Raises:
+        InputError: It cannot be a name.
+    """
+    if reason := _reason(folder, name):
+        raise InputError(
+            f"params/{folder}: wrong name, got {_shown(name)}; {reason}: {_cure(folder, name)}"
+        )
+
+
 def require_distinct(root: Path, systems: Sequence[str], tasks: Sequence[str]) -> None:
     """Check that no two names, or pairs of names, become one file or one registered model.
 

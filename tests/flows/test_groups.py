@@ -59,3 +59,10 @@ def test_a_groups_file_is_closed(root):
         read_group(root, "mine")
     assert all(line.startswith("params/groups/mine.yaml: ") for line in refused.value.problems)
     assert len(refused.value.problems) == 2
+
+
+@pytest.mark.parametrize("name", ["my.v2", "a@b", "two words", "2024"])
+def test_the_name_of_a_group_is_judged_as_other_names_are(root, name):
+    write_yaml(root / GROUPS / f"{name}.yaml", SMALL)
+    with pytest.raises(InputError, match=r"params/groups: wrong name, got .*and write "):
+        read_group(root, name)
