@@ -11,7 +11,7 @@ from tinybert.evaluation import evaluate_task, shown_scores, write_json
 from tinybert.outputs import replace_file, replace_folder
 from tinybert.positions import require_positions
 from tinybert.settings import read_task
-from tinybert.tasks import DEV, TaskFile, read_info
+from tinybert.tasks import DEV, TaskFile, read_named_info
 
 
 def main(system: str, task: str) -> str:
@@ -21,7 +21,7 @@ def main(system: str, task: str) -> str:
     model, tokenizer, info = (
         load_classifier(student),
         load_tokenizer(student),
-        read_info(task_folder),
+        read_named_info(task_folder, task),
     )
     length_of = f"params/tasks/{task}.yaml: max_length"
     require_positions(max_length, model.config, length_of, "student")

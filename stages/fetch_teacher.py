@@ -36,6 +36,10 @@ CORPUS, PRETRAINED = Path("data/corpus"), Path("models/pretrained")
 HISTORY, METRICS = Path("reports/training/fetch_teacher/mlm.csv"), Path("reports/pretrained.json")
 MASKED_LM = "masked_lm"
 HELD_OUT_BLOCKS = 128
+# The commonest piece is about a twentieth of English text, so whoever always guesses it finds as
+# many; BERT finds half of them or more.
+FEW_FOUND = 0.1
+FEWEST_BLOCKS = 8  # of which a share can be told
 
 
 def fetch_teacher(
@@ -76,18 +80,43 @@ def _masked_lm(
     masked_words = MaskedWords(model, tokenizer, settings.freeze_encoder)
     held_out = min(HELD_OUT_BLOCKS, len(Blocks(corpus)) // 10)
     history = empty_history()
+    accuracy = 0.0
+    if not lacks_head:
+        accuracy = _found_share(masked_words, corpus, held_out, tokenizer, how)
+        if held_out >= FEWEST_BLOCKS and (doubt := head_doubt(accuracy)):
+            print(f"doubt: {source}: {doubt}", flush=True)
     if lacks_head or settings.train_always:
         rows = Blocks(corpus, start=held_out)
         history, _ = train(masked_words, rows, tokenizer.pad_token_id, settings, how)
-    accuracy = masked_accuracy(
-        masked_words, Blocks(corpus, stop=held_out), tokenizer.pad_token_id, how.dtype, how.seed
-    )
+        accuracy = _found_share(masked_words, corpus, held_out, tokenizer, how)
     measures = {
         "head_trained_here": lacks_head or settings.train_always,
         "masked_token_accuracy": accuracy,
         "held_out_blocks": held_out,
     }
     return model, history, measures
+
+
+def _found_share(
+    masked_words: MaskedWords, corpus: Path, held_out: int, tokenizer: Any, how: Run
+) -> float:
+    held = Blocks(corpus, stop=held_out)
+    return masked_accuracy(masked_words, held, tokenizer.pad_token_id, how.dtype, how.seed)
+
+
+def head_doubt(accuracy: float) -> str:
+    """Say that a checkpoint's own masked-word head finds what chance would; nothing if it does not.
+
+    Args:
+        accuracy: Share of held-out masked pieces that it finds, before any training.
+    """
+    if accuracy >= FEW_FOUND:
+        return ""
+    return (
+        f"its masked-word head finds almost nothing, got {accuracy:.1%} of hidden words where "
+        f"{FEW_FOUND:.0%} is chance and BERT finds half; the tokenizer beside it may be another "
+        "model's (cased beside uncased), or the text in another language"
+    )
 
 
 def main() -> str:

@@ -30,7 +30,7 @@ from tinybert.schedule import Run
 from tinybert.sections.finetune_teacher import FinetuneTeacherSettings
 from tinybert.settings import read_param, read_section, read_task
 from tinybert.systems import Grid
-from tinybert.tasks import DEV, TRAIN, TaskFile, TaskInfo, read_info, read_split
+from tinybert.tasks import DEV, TRAIN, TaskFile, TaskInfo, read_info, read_named_info, read_split
 from tinybert.training import empty_history
 
 PRETRAINED = Path("models/pretrained")
@@ -83,7 +83,7 @@ def main(task: str) -> str:
     task_file, task_folder = read_task(task, TaskFile), Path("data/tasks") / task
     seed, precision = read_param("seed", int), read_param("precision", Precision)
     compiled = read_param("torch_compile", bool)
-    info, length_of = read_info(task_folder), f"params/tasks/{task}.yaml: max_length"
+    info, length_of = read_named_info(task_folder, task), f"params/tasks/{task}.yaml: max_length"
     if task_file.teacher is not None:
         folder = Path(task_file.teacher)
         folder = folder if folder.is_dir() else from_hub(task_file.teacher)

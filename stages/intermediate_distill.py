@@ -31,7 +31,7 @@ from tinybert.schedule import Run, Schedule
 from tinybert.sections.intermediate_distill import IntermediateDistillSettings
 from tinybert.settings import read_param, read_section, read_system, read_task
 from tinybert.systems import LayerPhase
-from tinybert.tasks import TRAIN, TaskFile, read_split
+from tinybert.tasks import TaskFile, read_augmented, read_named_info
 from tinybert.teacher import Teacher, TeacherSignals
 from tinybert.teacher_states import use_stored_states
 from tinybert.terms import ATTENTION_TERMS
@@ -152,7 +152,8 @@ def main(system: str, task: str) -> str:
         compile=compiled,
         save_steps=settings.save_steps,
     )
-    rows = encode_split(read_split(augmented, TRAIN), tokenizer, task_file.max_length)
+    frame = read_augmented(augmented, read_named_info(Path("data/tasks") / task, task))
+    rows = encode_split(frame, tokenizer, task_file.max_length)
     history = intermediate_distill(
         student,
         teacher,

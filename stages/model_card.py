@@ -18,7 +18,7 @@ from tinybert.settings import (
     read_task,
     read_yaml,
 )
-from tinybert.tasks import TaskFile, read_info
+from tinybert.tasks import TaskFile, read_named_info
 
 REPORTS = Path("reports")
 
@@ -44,7 +44,7 @@ def read_facts(system: str, task: str) -> Facts:
         profile=read_param("profile", str),
         profile_file=read_yaml(profile_file()),
         params=params,
-        info=read_info(Path("data/tasks") / task),
+        info=read_named_info(Path("data/tasks") / task, task),
         task_file=read_task(task, TaskFile),
         augmentation=read_json(augmentation, Augmented, "dvc repro augment"),
         corpus=read_json(Path("data/corpus/corpus.json"), Corpus, "dvc repro prepare_corpus"),

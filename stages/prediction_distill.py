@@ -44,7 +44,7 @@ from tinybert.schedule import Run
 from tinybert.sections.prediction_distill import PredictionDistillSettings
 from tinybert.settings import read_param, read_section, read_system, read_task
 from tinybert.systems import Choice, Grid, OutputPhase
-from tinybert.tasks import TRAIN, TaskFile, read_info, read_split
+from tinybert.tasks import TRAIN, TaskFile, read_augmented, read_info, read_named_info, read_split
 from tinybert.teacher import Teacher
 from tinybert.teacher_logits import first_rows, read_logits
 from tinybert.terms import TEACHER_OUTPUT_TERMS
@@ -119,13 +119,16 @@ class Output(NamedTuple):
 def training_rows(phase: OutputPhase, of: Output, tokenizer: Any) -> EncodedRows:
     """Return the rows of a phase, with `teacher_logits` where its terms read them."""
     original = (phase.data or of.by_default) == "original"
-    targets = {}
+    info, targets = read_info(of.task_folder), {}
     if TEACHER_OUTPUT_TERMS & set(phase.terms) and "patient" not in phase.terms:
-        logits = read_logits(of.scored)
-        frame = rows_with_logits(read_split(of.augmented, TRAIN), logits, original)
+        augmented = read_augmented(of.augmented, info)
+        logits = read_logits(of.scored, len(augmented), info.num_outputs)
+        frame = rows_with_logits(augmented, logits, original)
         targets["teacher_logits"] = logits.loc[frame["row"]].to_numpy(np.float32)
     else:
-        frame = read_split(of.task_folder if original else of.augmented, TRAIN)
+        frame = (
+            read_split(of.task_folder, TRAIN) if original else read_augmented(of.augmented, info)
+        )
     return encode_split(frame, tokenizer, of.max_length).with_targets(**targets)
 
 
@@ -243,7 +246,7 @@ def main(system: str, task: str) -> str:
     )
     length_of = f"params/tasks/{task}.yaml: max_length"
     require_positions(of.max_length, load_config(encoder), length_of, "student")
-    info = read_info(of.task_folder)
+    info = read_named_info(of.task_folder, of.task)
     start = partial(new_classifier, encoder, info, seed)
     if phase.classifier == "teacher":
         start = partial(finetuned_classifier, of.teacher, info)

@@ -30,7 +30,7 @@ from tinybert.results import (
 )
 from tinybert.settings import read_param
 from tinybert.submission import PACKED, wnli_source, write_submission
-from tinybert.tasks import TaskInfo, read_info
+from tinybert.tasks import TaskInfo, read_named_info
 
 REPORTS = Path("reports")
 DATA = Path("data")
@@ -104,7 +104,7 @@ def report(
 
 def read_infos(tasks: Sequence[str], data: Path) -> list[TaskInfo]:
     """Read what the prepared tasks are."""
-    return [read_info(data / "tasks" / task) for task in tasks]
+    return [read_named_info(data / "tasks" / task, task) for task in tasks]
 
 
 def glue_tasks(infos: Sequence[TaskInfo]) -> dict[str, str]:

@@ -19,7 +19,7 @@ from tinybert.precision import Precision, autocast_dtype, computing_device
 from tinybert.schedule import Run
 from tinybert.sections.teacher_logits import TeacherLogitsSettings
 from tinybert.settings import read_param, read_section, read_task
-from tinybert.tasks import TRAIN, TaskFile, read_info, read_split
+from tinybert.tasks import TaskFile, read_augmented, read_named_info
 from tinybert.teacher import Teacher
 from tinybert.teacher_logits import INFO, LOGITS, ROWS, choose_rows, score_rows
 
@@ -35,8 +35,9 @@ def main(task: str) -> str:
     doctor().teacher(f"teacher_logits {task}", teacher_folder, task_folder, task_file, dtype)
     length_of = f"params/tasks/{task}.yaml: max_length"
     require_positions(task_file.max_length, load_config(teacher_folder), length_of)
-    model = task_classifier(teacher_folder, read_info(task_folder))
-    frame = read_split(augmented, TRAIN)
+    info = read_named_info(task_folder, task)
+    model = task_classifier(teacher_folder, info)
+    frame = read_augmented(augmented, info)
     also = settings.also_original or task_file.prediction_data == "original"
     numbers = choose_rows(frame["row"].to_numpy(), settings.max_rows, also, seed)
     read = {"settings": settings.model_dump(), "task": task_file.model_dump(), "seed": seed}

@@ -43,6 +43,9 @@ ENCODERS = frozenset(
         "xlm-roberta",
     ]
 )
+# Embeddings without a piece. Published encoders have up to 99 (DeBERTa-v3), or are padded to a
+# multiple of 64 to 1,024; BERT's cased tokenizer leaves 1,526 of the uncased weights without one.
+MOST_UNUSED, MOST_PADDING, PADDED_TO = 128, 1023, 64
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt", "*.h5", "*.msgpack")
 HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model"]
 
@@ -199,7 +202,7 @@ def require_mask(tokenizer: Any, place: Path) -> None:
 
 
 def require_vocabulary(tokenizer: Any, config: Any, place: Path | str) -> None:
-    """Check that a model has an embedding for each piece of a tokenizer.
+    """Check that a model has an embedding for each piece of a tokenizer, and hardly any other.
 
     Raises:
         InputError: It has not, so that the tokenizer is another model's.
@@ -209,6 +212,14 @@ def require_vocabulary(tokenizer: Any, config: Any, place: Path | str) -> None:
         raise InputError(
             f"{place}: the tokenizer is not this model's, got pieces up to number {largest} for "
             f"{config.vocab_size} embeddings; put the tokenizer beside it that it was trained with"
+        )
+    unused = config.vocab_size - largest - 1
+    if unused > (MOST_PADDING if config.vocab_size % PADDED_TO == 0 else MOST_UNUSED):
+        raise InputError(
+            f"{place}: the tokenizer is not this model's, got pieces up to number {largest} for "
+            f"{config.vocab_size} embeddings, of which {unused} have none; put the tokenizer "
+            "beside it that it was trained with, or cut the model to this one "
+            "(resize_token_embeddings) if it is"
         )
 
 

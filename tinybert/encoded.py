@@ -10,7 +10,29 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from tinybert.errors import InputError
+
 Row = dict[str, Any]
+
+
+def read_array(file: Path, command: str, mapped: bool = False) -> NDArray[Any]:
+    """Read an array that a stage wrote.
+
+    Args:
+        file: Where it is.
+        command: What writes it anew.
+        mapped: Whether it stays on disk.
+
+    Raises:
+        InputError: It is missing or damaged.
+    """
+    try:
+        found: NDArray[Any] = np.load(file, "r" if mapped else None, allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise InputError(
+            f"{file}: cannot be read, got {' '.join(str(error).split())}; run `{command}`"
+        ) from error
+    return found
 
 
 @dataclass(frozen=True)
@@ -104,6 +126,9 @@ def _first_length(encoded: Any, number: int, length: int) -> int:
     return length - int(sum(encoded["token_type_ids"][number]))
 
 
+CORPUS_COMMAND = "dvc repro --force prepare_corpus"
+
+
 class Blocks(Dataset[Row]):
     """The corpus as fixed-length blocks, memory-mapped.
 
@@ -120,13 +145,12 @@ class Blocks(Dataset[Row]):
     def __init__(
         self, folder: Path, start: int = 0, stop: int | None = None, seconds: bool = False
     ) -> None:
-        blocks = np.load(folder / "blocks.npy", mmap_mode="r", allow_pickle=False)
-        firsts = np.load(folder / "first_lengths.npy", mmap_mode="r", allow_pickle=False)
+        blocks = read_array(folder / "blocks.npy", CORPUS_COMMAND, mapped=True)
+        firsts = _of_blocks(folder / "first_lengths.npy", blocks)
         self.blocks, self.first_lengths = blocks[start:stop], firsts[start:stop]
         self.seconds: NDArray[np.int8] | None = None
         if seconds:
-            found = np.load(folder / "seconds.npy", mmap_mode="r", allow_pickle=False)
-            self.seconds = found[start:stop]
+            self.seconds = _of_blocks(folder / "seconds.npy", blocks)[start:stop]
 
     @property
     def lengths(self) -> NDArray[np.int64]:
@@ -139,6 +163,16 @@ class Blocks(Dataset[Row]):
     def __getitem__(self, index: int) -> Row:
         row: Row = {"ids": self.blocks[index], "first_length": self.first_lengths[index]}
         return row if self.seconds is None else {**row, "second": self.seconds[index]}
+
+
+def _of_blocks(file: Path, blocks: NDArray[Any]) -> NDArray[Any]:
+    found = read_array(file, CORPUS_COMMAND, mapped=True)
+    if len(found) != len(blocks):
+        raise InputError(
+            f"{file}: must have a value for each of {len(blocks):,} blocks, got {len(found):,}; "
+            f"run `{CORPUS_COMMAND}`"
+        )
+    return found
 
 
 Rows = EncodedRows | Blocks

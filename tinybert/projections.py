@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import cast
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -55,7 +56,13 @@ class Projections(nn.Module):
 
     def load(self, file: Path) -> bool:
         """Go on from an earlier phase's matrices, if they are there and fit; say whether."""
-        state = load_file(file) if file.is_file() else {}
+        try:
+            state = load_file(file) if file.is_file() else {}
+        except (SafetensorError, OSError) as error:
+            raise InputError(
+                f"{file}: cannot be read, got {' '.join(str(error).split())}; run "
+                "`dvc repro --force general_distill`"
+            ) from error
         ours = self.state_dict()
         fits = {k: v.shape for k, v in state.items()} == {k: v.shape for k, v in ours.items()}
         if fits and state:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from tinybert.errors import InputError
 from tinybert.metrics import score
 from tinybert.results import Results, TaskScores
-from tinybert.tasks import TaskInfo, read_info, read_split
+from tinybert.tasks import TaskInfo, read_named_info, read_split
 
 TOLERANCE = 1e-6
 
@@ -29,7 +29,7 @@ def require_same_scores(results: Results, tasks: Path, reports: Path) -> int:
     problems: list[str] = []
     num_scores = 0
     for (system, task), scores in results.scores.items():
-        info = read_info(tasks / task)
+        info = read_named_info(tasks / task, task)
         for split in scores.metrics:
             file = reports / "predictions" / system / task / f"{split}.tsv"
             if file.is_file():

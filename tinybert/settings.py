@@ -21,6 +21,7 @@ T = TypeVar("T")
 
 PARAMS = Path("params.yaml")
 MOST_SHOWN = 200  # characters of a wrong value
+LONGEST_LINE = 1500  # characters; lists of known names are long
 
 
 class Settings(BaseModel):
@@ -152,7 +153,13 @@ def parse(kind: Any, values: Any, place: str) -> Any:
         return TypeAdapter(kind).validate_python(values)
     except ValidationError as error:
         known = _fields(kind)
-        raise InputError(*(_line(place, dict(item), known) for item in error.errors())) from error
+        lines = (_line(place, dict(item), known) for item in error.errors())
+        raise InputError(*map(_cut, lines)) from error
+
+
+def _cut(line: str) -> str:
+    """Take the middle out of a line with a value of thousands of characters; the cure stays."""
+    return line if len(line) <= LONGEST_LINE else f"{line[:500]} ... {line[-300:]}"
 
 
 def _fields(kind: Any) -> dict[str, Any]:

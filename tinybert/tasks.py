@@ -246,17 +246,90 @@ def read_info(folder: Path) -> TaskInfo:
     return cast(TaskInfo, read_json(file, TaskInfo, "dvc repro prepare_task"))
 
 
+def read_named_info(folder: Path, task: str) -> TaskInfo:
+    """Read `task.json` of a task.
+
+    Raises:
+        InputError: There is none, or it is another task's.
+    """
+    info = read_info(folder)
+    if info.name != task:
+        raise InputError(
+            f"{folder / 'task.json'}: must be of task {task}, got {info.name}; it is a copy: run "
+            f"`dvc repro --force prepare_task@{task}`"
+        )
+    return info
+
+
 def read_split(folder: Path, split: str) -> pd.DataFrame:
     """Read one split of a prepared folder; columns as in this module's docstring."""
     file = folder / f"{split}.parquet"
     if not file.is_file():
         raise InputError(f"{file}: missing, got no such split; run `dvc repro prepare_task`")
+    frame = _read_parquet(file, "dvc repro prepare_task")
+    if not (folder / "task.json").is_file():
+        return frame
+    info = read_info(folder)
+    found, wanted = len(frame), info.num_rows.get(split)
+    problem = _misfit(frame, info, labelled=split == TRAIN)
+    if not problem and found != wanted:
+        problem = f"must have {wanted} rows, got {found}"
+    if problem:
+        raise InputError(
+            f"{file}: {problem}, as task.json beside it says; one of them is another task's or "
+            f"run's: run `dvc repro --force prepare_task@{folder.name}`"
+        )
+    return frame
+
+
+def read_augmented(folder: Path, info: TaskInfo) -> pd.DataFrame:
+    """Read a task's augmented rows, which have a column `row`, the number of train's row.
+
+    Raises:
+        InputError: There are none, or they are not of this task.
+    """
+    file = folder / f"{TRAIN}.parquet"
+    command = f"dvc repro --force augment@{info.name}"
+    if not file.is_file():
+        raise InputError(f"{file}: missing, got no augmented rows; run `{command}`")
+    frame = _read_parquet(file, command)
+    problem = _misfit(frame, info, labelled=True)
+    if not problem and "row" not in frame:
+        problem = f"must have the column row, got {', '.join(map(str, frame))}"
+    if not problem and set(frame["row"]) != set(range(info.num_rows[TRAIN])):
+        problem = (
+            f"must be made of {info.num_rows[TRAIN]} rows, got {frame['row'].nunique()} of them"
+        )
+    if problem:
+        raise InputError(f"{file}: {problem}, as task {info.name} has; run `{command}`")
+    return frame
+
+
+def _misfit(frame: pd.DataFrame, info: TaskInfo, labelled: bool) -> str:
+    """Say how a table differs from what a task's rows look like; nothing if it does not."""
+    wanted = ["sentence1", *(["sentence2"] if info.pair else [])]
+    found = [name for name in frame if str(name).startswith("sentence")]
+    if found != wanted:
+        return f"must have the columns {', '.join(wanted)}, got {', '.join(map(str, found))}"
+    if "label" not in frame:
+        return "must have the column label, got none" if labelled else ""
+    labels = frame["label"]
+    if info.kind == "regression":
+        return "" if labels.dtype.kind == "f" else f"must have values, got {labels.dtype} labels"
+    if labels.dtype.kind != "i" or not labels.between(0, len(info.labels) - 1).all():
+        return (
+            f"must have labels from 0 to {len(info.labels) - 1}, got {labels.min()} to "
+            f"{labels.max()}"
+        )
+    return ""
+
+
+def _read_parquet(file: Path, command: str) -> pd.DataFrame:
     try:
         return pd.read_parquet(file)
     except (ValueError, OSError) as error:  # of which pyarrow's are kinds
         raise InputError(
-            f"{file}: no Parquet, got {' '.join(str(error).split())}; delete it and run "
-            "`dvc repro prepare_task`"
+            f"{file}: no Parquet, got {' '.join(str(error).split())}; delete it and run `{command}`"
         ) from error
 
 

@@ -12,13 +12,23 @@ import torch
 from numpy.typing import NDArray
 from rich.progress import track
 
-from tinybert.encoded import EncodedRows
+from tinybert.encoded import EncodedRows, read_array
+from tinybert.errors import InputError
 from tinybert.outputs import replace_file
 from tinybert.prediction import predict_logits
+from tinybert.settings import Settings, read_json
 from tinybert.teacher import Teacher
 
 ROWS, LOGITS, INFO = "rows.npy", "logits.npy", "teacher_logits.json"
 ROWS_AT_ONCE = 20_000  # scored and kept, so that a kill costs no more
+
+
+class About(Settings):
+    """What `teacher_logits.json` says."""
+
+    labels: list[str]
+    num_rows: int  # scored
+    of: int  # rows of the augmented set
 
 
 def choose_rows(
@@ -71,7 +81,28 @@ def score_rows(
     return np.concatenate(parts)
 
 
-def read_logits(folder: Path) -> pd.DataFrame:
-    """Read the logits as columns 0, 1, ...; the index is the rows' numbers."""
-    logits = np.load(folder / LOGITS, allow_pickle=False)
-    return pd.DataFrame(logits, index=np.load(folder / ROWS, allow_pickle=False))
+def read_logits(folder: Path, num_rows: int, num_outputs: int) -> pd.DataFrame:
+    """Read the logits as columns 0, 1, ...; the index is the rows' numbers.
+
+    Args:
+        folder: What `teacher_logits` wrote.
+        num_rows: Of the augmented set.
+        num_outputs: Of the task.
+
+    Raises:
+        InputError: A file is damaged, or they are not of these rows or this task.
+    """
+    command = f"dvc repro --force teacher_logits@{folder.name}"
+    about = read_json(folder / INFO, About, command)
+    logits, rows = (read_array(folder / name, command) for name in (LOGITS, ROWS))
+    problem = ""
+    if about.of != num_rows or (len(rows) and not 0 <= rows.min() <= rows.max() < num_rows):
+        problem = f"must be of {num_rows:,} augmented rows, got logits for {about.of:,}"
+    elif rows.shape != (about.num_rows,) or logits.shape != (about.num_rows, num_outputs):
+        problem = (
+            f"must be {about.num_rows:,} rows of {num_outputs} outputs, got logits of shape "
+            f"{logits.shape} for {len(rows):,} rows"
+        )
+    if problem:
+        raise InputError(f"{folder}: {problem}; they are another run's: run `{command}`")
+    return pd.DataFrame(logits, index=rows)

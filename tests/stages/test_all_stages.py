@@ -214,7 +214,7 @@ def test_the_teachers_logits_are_those_of_the_augmented_rows(workspace):
     model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
     tokenizer = AutoTokenizer.from_pretrained(folder)
     augmented = read_split(workspace / "data/augmented/reviews", "train")
-    logits = read_logits(workspace / "data/teacher_logits/reviews")
+    logits = read_logits(workspace / "data/teacher_logits/reviews", len(augmented), 2)
     assert logits.index.tolist() == list(range(len(augmented)))
     for number in (0, 1, len(augmented) - 1):
         text = augmented["sentence1"].iloc[number]

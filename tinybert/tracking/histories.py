@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from tinybert.errors import InputError
+
 # What a training stage is run for.
 ARGUMENTS: dict[str, tuple[str, ...]] = {
     "fetch_teacher": (),
@@ -52,10 +54,23 @@ def read_histories(systems: Sequence[str], tasks: Sequence[str], reports: Path) 
     for stage, names in _trainings(systems, tasks):
         file = reports / "training" / stage / f"{_item(names)}.csv"
         if file.is_file():
-            frame = pd.read_csv(file)
+            frame = _read_history(file)
             if len(frame):
                 found.append(History(stage, names, frame, content_sha256(file.read_bytes())))
     return found
+
+
+def _read_history(file: Path) -> pd.DataFrame:
+    try:
+        frame = pd.read_csv(file)
+        if "step" not in frame:
+            raise ValueError(f"columns {', '.join(map(str, frame.columns))} without step")
+        return frame.astype(float) if len(frame) else frame
+    except (ValueError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{file}: no training log, got {' '.join(str(error).split())}; delete it and run "
+            "`dvc repro`"
+        ) from error
 
 
 def _item(names: Mapping[str, str]) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tinybert.model_card import CARD
 from tinybert.results import TEACHER, Results
-from tinybert.tasks import DEV, read_info
+from tinybert.tasks import DEV, read_named_info
 
 LONGEST = 5000  # characters of a description, in MLflow's databases
 CUT = "\n..."
@@ -64,7 +64,7 @@ def find_models(results: Results, folder: Path) -> list[Model]:
         teacher = system == TEACHER
         place = folder / "models" / (f"teacher/{task}" if teacher else f"student/{system}/{task}")
         if scores.main_metric in scores.metrics.get(DEV, {}) and place.is_dir():
-            info = read_info(folder / "data/tasks" / task)
+            info = read_named_info(folder / "data/tasks" / task, task)
             score = scores.metrics[DEV][scores.main_metric]
             tags = {"system": system, "task": task, "metric": scores.main_metric}
             found.append(Model(f"{system}-{task}", place, info.pair, score, tags))
