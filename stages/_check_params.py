@@ -18,8 +18,10 @@ from pydantic import Field
 from stages import NAMES
 from tinybert import sections
 from tinybert.choices import Loss
+from tinybert.comparison import TABLES
 from tinybert.errors import InputError
 from tinybert.names import require_distinct, require_names, strange_files
+from tinybert.page import PUBLISHED
 from tinybert.precision import Precision
 from tinybert.settings import PARAMS, Settings, named_file, parse, read_yaml
 from tinybert.systems import SystemFile
@@ -74,7 +76,7 @@ def check_params() -> None:
     problems: list[str] = []
     checks: list[Callable[[], None]] = [partial(_check_profile, params.profile)]
     checks += [partial(_check_file, "tasks", name, TaskFile) for name in params.tasks]
-    checks += [partial(_check_file, "systems", name, SystemFile) for name in params.systems]
+    checks += [partial(_check_system, name) for name in params.systems]
     for key, names in (("tasks", params.tasks), ("systems", params.systems)):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
@@ -122,6 +124,20 @@ def _stage_schemas() -> dict[str, type[Settings]]:
 def _check_file(folder: str, name: str, schema: type[Settings]) -> None:
     file: Path = named_file(folder, name)
     parse(schema, read_yaml(file), str(file))
+
+
+def _check_system(name: str) -> None:
+    """Check a system's file, and that the row it stands for is one: the report would lack it."""
+    _check_file("systems", name, SystemFile)
+    file = named_file("systems", name)
+    row = read_yaml(file).get("published")
+    tables = read_yaml(PUBLISHED)
+    rows = dict.fromkeys(each for table in TABLES.values() for each in tables[table]["rows"])
+    if row is not None and row not in rows:
+        raise InputError(
+            f"{file}: published: is no row of the paper's table, got {row!r}; known: "
+            f"{', '.join(rows)}; leave the key out where it stands for none"
+        )
 
 
 def check_folders(folders: Sequence[str]) -> None:

@@ -109,6 +109,13 @@ def test_wrong_names_and_values_are_refused(workspace, capsys, monkeypatch, key,
     assert expected in line
 
 
+def test_a_published_row_that_the_paper_lacks_is_refused(workspace, capsys, monkeypatch):
+    edit_yaml(Path("params/systems/tinybert_mini.yaml"), published="tinybert5")
+    (line,) = refused(capsys, monkeypatch, "prepare_corpus")
+    assert "params/systems/tinybert_mini.yaml: published: is no row of the paper's table" in line
+    assert "got 'tinybert5'; known: bert_base, " in line and "tinybert4" in line
+
+
 def test_a_params_file_that_is_no_yaml_is_refused(workspace, capsys, monkeypatch):
     Path("params.yaml").write_text("profile: [demo\n")
     (line,) = refused(capsys, monkeypatch, "prepare_corpus")

@@ -24,8 +24,10 @@ LABELS = [
     "\N{GRINNING FACE} \N{HEBREW LETTER ALEF} \u65e5\u672c",
     "long " * 40 + "end",
     "$\\frac{$",
+    "```",
+    "````yaml",
 ]
-BROKEN = ["two\nlines\r\n\n# more", "nul \x00 \x1b[31m", "half \ud83d a pair"]
+BROKEN = ["two\nlines\r\n\n# more", "nul \x00 \x1b[31m", "half \ud83d a pair", "\u202eturned round"]
 
 
 @pytest.mark.parametrize("text", LABELS)
@@ -56,13 +58,16 @@ def test_a_card_with_strange_labels_is_read_by_the_hub():
     names = [*LABELS, *BROKEN]
     info = facts().info.model_copy(update={"labels": names, "name": "yes"})
     file = facts().task_file.model_copy(update={"description": "a <b>\n---\nx: |y|"})
-    text = render(facts(info=info, task_file=file))
+    system = {**facts().system_file, "description": "a\n```\n# heading\n````\nb " + "c " * 90}
+    text = render(facts(info=info, task_file=file, system_file=system))
     card = ModelCard(text.encode("utf-8", "backslashreplace").decode())
     assert card.data.model_name == "tinybert4-yes"
     assert {each.dataset_name for each in card.data.eval_results} == {"yes"}
     assert yaml.safe_load(text.split("---\n")[1])["model-index"]
-    fences = [line for line in text.splitlines() if line.startswith("```")]
-    assert len(fences) == 6  # three blocks, which no label ends
+    blocks = [token.info for token in MarkdownIt("commonmark").parse(text) if token.type == "fence"]
+    assert blocks == ["yaml", "yaml", "python"]  # which no text ends
+    headings = [line for line in text.splitlines() if line.startswith("#")]
+    assert "# heading" not in headings
     assert all(code(name) in text for name in names)
 
 
@@ -92,6 +97,8 @@ def test_a_page_with_strange_labels_and_samples_is_written(tmp_path):
     file.write_text(json.dumps({"samples": samples}), encoding="utf-8")
     report(["tinybert4"], ["rte"], "demo", data, reports)
     text = (reports / "index.html").read_text(encoding="utf-8")
+    assert all(line.isprintable() for line in text.splitlines())
+    assert "\\u0000" in text and "\\u001b[31m" in text and "\\u202e" in text
     assert "<script" not in text and "&lt;script&gt;alert(1)" in text and "\\ud83d" in text
 
 

@@ -17,15 +17,30 @@ TEX_WORDS = {
     "|": r"\textbar{}",
     "[": "{[}",  # after a row's end it would begin a length
 }
+# Marks that turn the direction of what follows them are among what cannot be printed.
 # An underscore inside a word is a character like any other.
 MARKDOWN = re.compile(r"[\\`*|<>\[\]~]|(?<![^\W_])_|_(?![^\W_])")
-CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def one_line(text: object) -> str:
     """Return a text on one line: white space as one space, what cannot be printed as its escape."""
-    joined = " ".join(str(text).split())
-    return CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", joined)
+    return _escaped(" ".join(str(text).split()))
+
+
+def printable(text: str) -> str:
+    """Return a text of several lines with what cannot be printed as its escape."""
+    return "\n".join(map(_escaped, text.split("\n")))
+
+
+def _escaped(text: str) -> str:
+    return CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def fenced(text: str, language: str) -> str:
+    """Return a text as a block of code of Markdown, whose fence no line of the text ends."""
+    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
+    return f"{fence}{language}\n{text}\n{fence}"
 
 
 def tex(text: object) -> str:

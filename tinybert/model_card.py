@@ -17,7 +17,7 @@ from pydantic import BaseModel
 
 from tinybert.errors import InputError
 from tinybert.layer_map import teacher_layers
-from tinybert.markup import code, markdown, one_line
+from tinybert.markup import code, fenced, markdown, one_line
 from tinybert.outputs import replace_folder
 from tinybert.results import MISSING, Latency, TaskScores
 from tinybert.tasks import DEV, TaskFile, TaskInfo
@@ -145,7 +145,12 @@ def render(facts: Facts) -> str:
         autoescape=False,  # Markdown
     )
     environment.filters |= {"yaml": _yaml, "cell": _cell, "figure": _figure}
-    environment.filters |= {"markdown": markdown, "code": code, "one_line": one_line}
+    environment.filters |= {
+        "markdown": markdown,
+        "code": code,
+        "one_line": one_line,
+        "fenced": fenced,
+    }
     return environment.get_template("card.md.j2").render(
         **vars(facts),
         most=MOST_LABELS,

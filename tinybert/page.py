@@ -13,11 +13,12 @@ import pandas as pd
 from pydantic import BaseModel
 
 from tinybert.comparison import OURS
-from tinybert.markup import markdown, tex
+from tinybert.markup import markdown, printable, tex
 from tinybert.results import MISSING, Latency, Results, as_text, captions
 from tinybert.settings import read_json, read_yaml
 
 HERE = Path(__file__).parent
+PUBLISHED = HERE / "published.yaml"
 LATENCY_HEADS = ["batch size", "tokens", "threads", "student ms", "teacher ms", "speed-up"]
 PUBLISHED_WORDS = {"params_m": "parameters, M", "gflops": "GFLOPs", "speedup": "speed-up"}
 
@@ -71,7 +72,7 @@ def write_tables(name: str, text: pd.DataFrame, notes: Sequence[str], folder: Pa
 
 def read_published() -> dict[str, Any]:
     """Read the figures that the paper printed."""
-    return read_yaml(HERE / "published.yaml")
+    return read_yaml(PUBLISHED)
 
 
 def write_page(report: Report, plots: Path, file: Path) -> None:
@@ -96,7 +97,7 @@ def write_page(report: Report, plots: Path, file: Path) -> None:
         latency_rows=_latency_rows,
         confusion_rows=_confusion_rows,
     )
-    file.write_text(text, encoding="utf-8", errors="backslashreplace")
+    file.write_text(printable(text), encoding="utf-8")
 
 
 def read_samples(file: Path) -> list[dict[str, Any]]:
