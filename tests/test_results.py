@@ -97,6 +97,15 @@ def test_nothing_measured_at_all_gives_an_empty_table(tmp_path: Path):
     assert (text == MISSING).all().all()
 
 
+def test_a_model_that_cannot_be_counted_has_a_dash_for_its_operations(reports: Path):
+    file = reports / "latency/small.json"
+    values = json.loads(file.read_text(encoding="utf-8"))
+    values["student"]["gflops"] = None
+    file.write_text(json.dumps(values), encoding="utf-8")
+    text = as_text(build_table(read_results(["small"], ["mnli"], reports)))
+    assert text["GFLOPs"]["small"] == MISSING and text["GFLOPs"]["teacher"] == "22.35"
+
+
 def test_figures_are_rounded_for_reading_alone(reports: Path):
     table = build_table(read_results(["small"], ["mnli"], reports))
     text = as_text(table)

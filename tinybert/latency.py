@@ -52,7 +52,8 @@ def describe(model: PreTrainedModel, folder: Path) -> dict[str, float | None]:
     GFLOPs are the encoder's for one row of 128 tokens, by the formula and as the paper prints them,
     None for an architecture that cannot be counted.
     """
-    flops, printed = (count(model.config) for count in (model_flops, printed_flops))
+    flops = model_flops(model.config)
+    printed = printed_flops(model.config, flops)
     return {
         "parameters": num_parameters(model.base_model),
         "gflops": None if flops is None else flops / 1e9,
