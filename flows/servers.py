@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -105,7 +105,7 @@ def run_servers(servers: Sequence[Server]) -> None:
     running: list[subprocess.Popen[bytes]] = []
     try:
         for server in servers:
-            running.append(_start(server))
+            running.append(_start(server, stopped))
         _wait_for_all(servers, running, stopped)
         while not stopped.wait(NEXT_LOOK_SECONDS):
             _require_alive(servers, running)
@@ -113,14 +113,29 @@ def run_servers(servers: Sequence[Server]) -> None:
         _end(running)
 
 
-def _start(server: Server) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
+def _start(server: Server, stopped: threading.Event) -> subprocess.Popen[bytes]:
+    process = subprocess.Popen(
         server.command,
-        env=os.environ | server.environment,
+        env=os.environ | server.environment | {"PYTHONUNBUFFERED": "1"},
         stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         start_new_session=True,
         preexec_fn=partial(die_with_parent, os.getpid()),  # also where this one is killed
     )
+    assert process.stdout is not None
+    threading.Thread(target=relay, args=(process.stdout, stopped), daemon=True).start()
+    return process
+
+
+def relay(lines: Iterable[bytes], stopped: threading.Event) -> None:
+    """Print what a server says until it is to end.
+
+    A busy Prefect that ends prints the tracebacks of what it broke off.
+    """
+    for line in lines:
+        if not stopped.is_set():
+            os.write(sys.stderr.fileno(), line)
 
 
 def _wait_for_all(
@@ -171,6 +186,8 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--prefect-port", type=int, default=4200)
     parser.add_argument("--mlflow-port", type=int, default=5000)
     given = parser.parse_args(arguments)
+    if "MAKELEVEL" in os.environ:  # a make that is killed tells nobody
+        die_with_parent(os.getppid())
     servers = [mlflow_server(given.mlflow_port)]
     if given.only is None:
         servers.insert(0, prefect_server(given.prefect_port))

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from flows.server import require_server, wait_for_server
-from flows.servers import mlflow_server, prefect_server, require_free_port
+from flows.servers import mlflow_server, prefect_server, relay, require_free_port
 from tests.mlflow_server import free_port
 from tinybert.errors import InputError
 
@@ -94,6 +94,18 @@ def test_a_taken_port_names_our_own_server_or_another_program(program):
         require_free_port(prefect_server(program))
     with pytest.raises(InputError, match=rf"port {program}: MLflow cannot listen there.*another"):
         require_free_port(mlflow_server(program))
+
+
+def test_what_a_server_says_once_it_is_to_end_is_not_printed(capfd):
+    stopped = threading.Event()
+
+    def lines():
+        yield b"serving\n"
+        stopped.set()
+        yield b"Traceback (most recent call last):\n"
+
+    relay(lines(), stopped)
+    assert capfd.readouterr().err == "serving\n"
 
 
 @pytest.mark.slow
