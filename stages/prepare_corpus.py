@@ -29,9 +29,8 @@ CORPUS = Path("data/corpus")
 
 # Of all word pieces; English text has fewer by far (see `tinybert.corpus.MOST_UNKNOWN`).
 MUCH_UNKNOWN = 0.05
-# A word. English Wikipedia in BERT's vocabulary has 1.33, hard languages in a vocabulary for many
-# have about 2 (Rust et al. 2021); English pieces make 2.4 of a German word, 3.9 of a Finnish and
-# 6.5, single letters, of a Russian one (measured).
+# A word. English Wikipedia in BERT's vocabulary has 1.33; English pieces make 2.4 of a German word,
+# 3.9 of a Finnish and 6.5, single letters, of a Russian one (measured, on a sentence each).
 MANY_PIECES = 3.0
 # In UTF-8, the space too: Russian has 15. Where no spaces are written, words are sentences.
 LONGEST_WORDS = 40
