@@ -2,7 +2,6 @@
 
 import importlib
 import os
-import shutil
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ from tests.models import save_pretrained
 from tests.workspace import REVIEWS, make_workspace, write_yaml
 from tinybert.doctor.findings import MODE
 from tinybert.errors import InputError
+from tinybert.tasks import read_split
 
 STAGES = (
     ("finetune_teacher", "reviews"),
@@ -32,7 +32,10 @@ def workspace(tmp_path_factory) -> Path:
         for place in ("a_teacher", "models/teacher/reviews", "models/general/tinybert_mini"):
             save_pretrained(folder / place)
         save_pretrained(folder / "models/intermediate/tinybert_mini/reviews")
-        shutil.copytree("data/tasks/reviews", "data/augmented/reviews")
+        train = read_split(Path("data/tasks/reviews"), "train")
+        importlib.import_module("stages.augment").write_without_copies(
+            train, Path("data/augmented/reviews")
+        )
         yield folder
     finally:
         os.chdir(before)
