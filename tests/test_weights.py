@@ -232,6 +232,23 @@ def test_weights_that_are_no_numbers_are_refused(folder, value):
     refused(load_encoder, folder, "in 1 of them (encoder.layer.1.output.dense.bias)")
 
 
+def without(*parts: str):
+    """Set to zero each weight whose name has one of the parts."""
+    return lambda weights: {
+        name: weight * 0 if any(part in name for part in parts) else weight
+        for name, weight in weights.items()
+    }
+
+
+def test_matrices_of_zeros_are_refused_but_unused_embeddings_are_not(folder):
+    rewrite(folder, without("token_type_embeddings", "query.bias"))
+    load_encoder(folder)
+    rewrite(folder, without("layer.1.attention.self.query.weight"))
+    refused(load_encoder, folder, "zeros in 1 matrices (encoder.layer.1.attention.self.query.")
+    rewrite(folder, without(""))
+    refused(load_encoder, folder, "nothing but zeros in 12 matrices")  # 2 layers of 6
+
+
 def test_whole_numbers_are_refused(folder):
     rewrite(folder, lambda weights: {name: w.to(torch.int8) for name, w in weights.items()})
     refused(load_encoder, folder, "no floating-point numbers, got I8 in 42 of 42")

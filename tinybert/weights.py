@@ -265,12 +265,23 @@ def _not_numbers(model: PreTrainedModel, files: list[Path]) -> str:
             f"{len(types)} ({_some(whole)}); save the model before it is quantised"
         )
     wrong = [n for n, value in model.named_parameters() if not bool(value.isfinite().all())]
-    if not wrong:
-        return ""
-    return (
-        f"the weights are not finite, got NaN or infinity in {len(wrong)} of them ({_some(wrong)}"
-        "); take a checkpoint from before the training broke down"
-    )
+    if wrong:
+        return (
+            f"the weights are not finite, got NaN or infinity in {len(wrong)} of them "
+            f"({_some(wrong)}); take a checkpoint from before the training broke down"
+        )
+    empty = [n for n, value in model.base_model.named_parameters() if _is_empty_matrix(n, value)]
+    if empty:
+        return (
+            f"the weights are not trained ones, got nothing but zeros in {len(empty)} matrices "
+            f"({_some(empty)}); save or copy the checkpoint again"
+        )
+    return ""
+
+
+def _is_empty_matrix(name: str, weight: Tensor) -> bool:
+    """Return whether a layer's matrix is all zeros; embeddings that nothing uses may be."""
+    return weight.ndim > 1 and "embedding" not in name and not bool(weight.any())
 
 
 def unknown_unused(loaded: Loaded, model: PreTrainedModel) -> list[str]:
