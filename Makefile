@@ -35,7 +35,7 @@ $(VENV)/.installed: requirements.lock
 # DVC's own words for it do not say what to do; and the packages need minutes.
 committed:
 	@command -v git >/dev/null || { echo "make: git not found; install it"; exit 1; }
-	@git rev-parse --quiet --verify HEAD >/dev/null || { echo "make: DVC needs a git repository with a commit, got none; \`git init && git add -A && git commit -m start\`"; exit 1; }
+	@git rev-parse --quiet --verify HEAD >/dev/null 2>&1 || { echo "make: DVC needs a git repository with a commit, got none; \`git init && git add -A && git commit -m start\`"; exit 1; }
 
 install: $(VENV)/.installed ## Make .venv with every package of requirements.lock
 
