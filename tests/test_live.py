@@ -321,7 +321,7 @@ def test_a_server_killed_in_mid_training_costs_no_training_and_track_heals(
     uri, process = server
     plain = fine_tuning()
     how = replace(run_of(tmp_path), seed=14)  # a history like no other test's
-    train(plain, rows_of(), 0, SCHEDULE, how)
+    train(plain, rows_of(), 0, SCHEDULE, replace(how, checkpoints=tmp_path / "plain"))
 
     def kill_it():
         deadline = time.monotonic() + 30
