@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 from rich import box
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from flows.experiments import (
     Asked,
@@ -131,9 +131,12 @@ def _dev_scores(experiment: Experiment) -> dict[str, float]:
 
 def print_experiments(frame: pd.DataFrame) -> None:
     """Print the sweep, turned on its side: it has a column for every score."""
-    table = Table("DVC experiment", *map(str, frame.index), box=box.SIMPLE_HEAD)
+    heads = [Column(str(head), overflow="fold") for head in ("DVC experiment", *frame.index)]
+    table = Table(*heads, box=box.SIMPLE_HEAD)
+    swept = frame.columns[0]
     for name, values in frame.items():
-        table.add_row(str(name), *map(_shown, values))
+        # A swept value is shown as it is: rounded like a score, 5e-05 would be 0.000.
+        table.add_row(str(name), *map(str if name == swept else _shown, values))
     Console(highlight=False, markup=False, emoji=False).print(table)
     print("all columns: `dvc exp show`; take one over: `dvc exp apply NAME`")
 

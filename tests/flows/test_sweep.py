@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from flows.experiments import Experiment
 from flows.overrides import params_changed
 from flows.pipeline import experiment_name
-from flows.sweep import main, split_values, sweep_table
+from flows.sweep import main, print_experiments, split_values, sweep_table
 from flows.walk import only_run_in
 from tinybert.errors import InputError
 
@@ -46,6 +47,16 @@ def test_the_table_has_the_swept_experiments_in_their_order_with_key_and_dev_sco
 def test_a_swept_key_of_another_params_file_is_read_from_there():
     frame = sweep_table(FOUND, "params/x.yaml:a.b", ["w-1"])
     assert frame["a.b"].tolist() == [3]
+
+
+def test_small_swept_values_and_long_names_are_printed_whole(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    names = ["learning_rate-5e-05", "learning_rate-0.0001"]
+    frame = pd.DataFrame({"learning_rate": [5e-05, 0.0001], "s/t/f1": [0.5, 0.25]}, index=names)
+    print_experiments(frame)
+    printed = capsys.readouterr().out
+    assert "5e-05" in printed and "0.0001" in printed and "0.250" in printed
+    assert "…" not in printed
 
 
 def test_an_experiments_name_is_one_that_git_takes():
