@@ -112,6 +112,13 @@ def test_known_wrappers_are_taken_off_at_any_depth_and_said(folder, tmp_path, ca
     assert load_masked_lm(folder).get_output_embeddings() is not None  # its head is found as well
 
 
+def test_what_was_taken_off_is_said_once_however_often_it_is_loaded(folder, capsys):
+    rewrite(folder, prefixed("module."))
+    for load in (load_encoder, load_masked_lm):
+        load(folder)
+    assert capsys.readouterr().out.count("took off the names of weights") == 1
+
+
 def test_wrappers_inside_of_names_are_taken_off(folder, tmp_path, capsys):
     right = load_encoder(save_pretrained(tmp_path / "right"))
     rewrite(folder, renamed("bert.encoder.layer.0.", "bert.encoder.layer.0._orig_mod."))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -358,13 +359,19 @@ def _load(auto_class: Any, folder: Path, **config: Any) -> tuple[PreTrainedModel
         options: dict[str, Any] = {"config": model.config, "state_dict": state}
         unwrapped, loaded = _from_pretrained(type(model), folder, None, **options)
         if not (left := encoder_problem(loaded, unwrapped, files)):
-            print(f"{folder}: took off the names of weights: {', '.join(taken)}", flush=True)
+            _say_once(f"{folder}: took off the names of weights: {', '.join(taken)}")
         model, problem = unwrapped, left and problem
     if problem:
         raise InputError(f"{folder}: {problem}")
     if unused := unknown_unused(loaded, model):
-        print(f"{folder}: {len(unused)} weights are not used, as {unused[0]}", flush=True)
+        _say_once(f"{folder}: {len(unused)} weights are not used, as {unused[0]}")
     return model, loaded
+
+
+@cache
+def _say_once(line: str) -> None:
+    """Print a line; a stage loads one checkpoint as several kinds of model."""
+    print(line, flush=True)
 
 
 def _from_pretrained(
