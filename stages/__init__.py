@@ -24,6 +24,7 @@ from tinybert.errors import InputError
 from tinybert.outputs import disk_space_guard
 from tinybert.processes import die_with_parent, rank
 
+STARTED = time.monotonic()  # before the imports of a stage, which take seconds
 PARENT = os.getppid()  # read before what takes seconds to import, while a parent may be killed
 NAMES = (
     "fetch_teacher",
@@ -49,6 +50,7 @@ TRAINING = (
     "intermediate_distill",
     "prediction_distill",
 )
+UNTIMED = ("report", "track")  # what shows the times of the others
 FIRST_SPEAKS_SECONDS = 10.0
 
 
@@ -77,7 +79,15 @@ def run(main: Callable[..., str]) -> None:
         for problem in error.problems:
             print(f"{name}: {problem}", file=sys.stderr)
         sys.exit(1)
+    _write_seconds(name)
     print(f"{name}: {made}, {time.monotonic() - started:.0f} s", flush=True)
+
+
+def _write_seconds(name: str) -> None:
+    """Write down how long the stage took; imported by name, since it changes no output."""
+    if name in NAMES and name not in UNTIMED and not rank():
+        times = importlib.import_module("tinybert.times")
+        times.write_seconds(name, sys.argv[1:], time.monotonic() - STARTED)
 
 
 def doctor() -> ModuleType:

@@ -26,11 +26,15 @@ from tinybert.results import (
     read_results,
     read_table,
     require_prepared,
+    without_unknown,
     write_table,
 )
 from tinybert.settings import read_param
+from tinybert.shown_rows import read_examples
+from tinybert.starts import read_starts, with_starts
 from tinybert.submission import PACKED, wnli_source, write_submission
 from tinybert.tasks import TaskInfo, read_named_info
+from tinybert.times import read_seconds
 
 REPORTS = Path("reports")
 DATA = Path("data")
@@ -65,12 +69,14 @@ def report(
     infos = read_infos(tasks, data)
     require_prepared(results, infos)
     table, shown = build_table(results), beside.read_shown(systems, system_files)
+    starts = read_starts(reports / "start", systems, tasks)
+    table_shown = with_starts(table, starts)
     compared = beside.compare(results, infos, shown, read_published())
     compared_text = beside.as_text(compared)
     notes = beside.captions(compared, shown, read_published())
     with replace_folder(reports / "tables") as folder:
         write_table(table, folder / "results.csv")
-        write_tables("results", as_text(table), captions(table), folder)
+        write_tables("results", as_text(table_shown), captions(table), folder)
         beside.to_csv(compared, None, folder / "comparison.csv")
         write_tables("comparison", compared_text, notes, folder)
     with replace_folder(reports / "plots") as folder:
@@ -86,16 +92,25 @@ def report(
         for task in tasks
         if (found := read_samples(data / "augmented" / task / "augmentation.json"))
     }
+    predictions = reports / "predictions"
+    examples = {
+        info.name: rows
+        for info in infos
+        if (rows := read_examples(info, data / "tasks" / info.name, predictions, systems))
+    }
     page = Report(
         profile=profile,
         results=results,
-        table=table,
-        comparison=compared_text,
+        table=table_shown,
+        comparison=compared_text if any(info.glue for info in infos) else pd.DataFrame(),
         notes=notes,
         figures=figures,
         submissions=submissions,
         wnli=wnli_source(glue),
         samples=samples,
+        examples=examples,
+        seconds=read_seconds(reports / "times", [*systems, *tasks]),
+        starts=starts,
     )
     with replace_file(reports / "index.html") as file:
         write_page(page, reports / "plots", file)
@@ -184,7 +199,7 @@ def pack_submission(
 
 def print_summary(table: pd.DataFrame) -> None:
     """Print the result table and what its figures are."""
-    print_text(as_text(table), captions(table), list(COLUMN_WORDS.values()))
+    print_text(without_unknown(as_text(table)), captions(table), list(COLUMN_WORDS.values()))
 
 
 def print_text(text: pd.DataFrame, notes: Sequence[str], first: Sequence[str]) -> None:
@@ -216,7 +231,8 @@ def _pieces(text: pd.DataFrame, width: int, first: Sequence[str]) -> Iterator[li
     """Group columns, `first` before the others, so that each group fits beside the rows' names."""
     gap = 2
     room = width - max(map(len, ["system", *map(str, text.index)]))
-    for kind in (first, [column for column in text.columns if column not in first]):
+    known = [column for column in first if column in text]
+    for kind in (known, [column for column in text.columns if column not in first]):
         piece: list[str] = []
         taken = 0
         for column in kind:

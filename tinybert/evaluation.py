@@ -73,7 +73,7 @@ def evaluate_task(
         frame = read_split(task_folder, split)
         rows = encode_split(frame, tokenizer, max_length)
         logits = predict_logits(model, rows, None, title=f"{system} {info.name} {split}")
-        _write_predictions(from_logits(logits, info), info, predictions_folder / f"{split}.tsv")
+        _write_predictions(logits, info, predictions_folder / f"{split}.tsv")
         result["num_rows"][split] = len(frame)
         if "label" in frame:
             gold = frame["label"].to_numpy()
@@ -118,7 +118,13 @@ def write_json(values: dict[str, Any], file: Path) -> None:
     file.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
 
 
-def _write_predictions(predictions: NDArray[Any], info: TaskInfo, file: Path) -> None:
-    named = predictions if info.kind == "regression" else [info.labels[int(p)] for p in predictions]
-    frame = pd.DataFrame({"index": np.arange(len(predictions)), "prediction": named})
+def _write_predictions(logits: NDArray[np.float32], info: TaskInfo, file: Path) -> None:
+    frame = pd.DataFrame({"index": np.arange(len(logits))})
+    predictions = from_logits(logits, info)
+    if info.kind == "regression":
+        frame["prediction"] = predictions
+    else:
+        frame["prediction"] = [info.labels[int(number)] for number in predictions]
+        exponents = np.exp(logits - logits.max(axis=1, keepdims=True))
+        frame["probability"] = (1 / exponents.sum(axis=1)).round(4)  # the label's own is e^0
     frame.to_csv(file, sep="\t", index=False)

@@ -12,13 +12,25 @@ from typing import Any
 import pandas as pd
 from pydantic import BaseModel
 
-from tinybert.comparison import OURS
+from tinybert.comparison import COSTS, OURS, heading
 from tinybert.markup import markdown, printable, tex
-from tinybert.results import MISSING, Latency, Results, as_text, captions
+from tinybert.overview import kept, stage_bars, summaries
+from tinybert.results import (
+    COLUMN_WORDS,
+    MISSING,
+    Latency,
+    Results,
+    as_text,
+    captions,
+    without_unknown,
+)
 from tinybert.settings import read_json, read_yaml
+from tinybert.shown_rows import Example
+from tinybert.starts import Start
 
 HERE = Path(__file__).parent
 PUBLISHED = HERE / "published.yaml"
+COST_WORDS = [COLUMN_WORDS[name] for name in ("parameters", "gflops", "size_mb", "speedup")]
 LATENCY_HEADS = ["batch size", "tokens", "threads", "student ms", "teacher ms", "speed-up"]
 PUBLISHED_WORDS = {"params_m": "parameters, M", "gflops": "GFLOPs", "speedup": "speed-up"}
 
@@ -43,13 +55,16 @@ class Report:
     Args:
         profile: Name of the profile that ran.
         results: What was measured.
-        table: `build_table` of it.
-        comparison: Our rows and published ones, as they are read.
+        table: `build_table` of it, with rows for closed-form starts.
+        comparison: Our rows and published ones, as they are read; empty if no task is of GLUE.
         notes: The captions of the comparison.
         figures: Name of each figure -> its title.
         submissions: System -> what its GLUE submission lacks; empty if it was packed.
         wnli: Where the submission's WNLI predictions come from.
         samples: Task -> augmented rows, each with `original` and `copies`.
+        examples: Task -> rows of dev with each model's answer.
+        seconds: Stage -> its wall-clock seconds, as far as they were written down.
+        starts: System and task -> its closed-form start.
     """
 
     profile: str
@@ -61,6 +76,9 @@ class Report:
     submissions: Mapping[str, Sequence[str]]
     wnli: str
     samples: Mapping[str, Sequence[Mapping[str, Any]]]
+    examples: Mapping[str, Sequence[Example]]
+    seconds: Mapping[str, float]
+    starts: Mapping[tuple[str, str], Start]
 
 
 def write_tables(name: str, text: pd.DataFrame, notes: Sequence[str], folder: Path) -> None:
@@ -86,7 +104,12 @@ def write_page(report: Report, plots: Path, file: Path) -> None:
         **vars(report),
         systems=report.results.systems,
         tasks=report.results.tasks,
-        text=as_text(report.table),
+        summaries=summaries(report.results, report.table),
+        kept=kept(report.table),
+        stages=stage_bars(report.seconds),
+        total=sum(report.seconds.values()),
+        tables=_halves(as_text(report.table), COST_WORDS),
+        comparisons=_halves(report.comparison, list(map(heading, COSTS))),
         captions=captions(report.table),
         ours=[label for label in report.comparison.index if label.endswith(f"({OURS})")],
         images=images,
@@ -123,6 +146,20 @@ def _render(template: str, **values: Any) -> str:
     )
     environment.filters |= {"tex": tex, "markdown": markdown, "sentence": _sentence}
     return environment.get_template(template).render(**values)
+
+
+def _halves(
+    text: pd.DataFrame, costs: Sequence[str]
+) -> list[tuple[list[object], list[list[object]]]]:
+    """Cut a table in two, scores and costs; return heads and rows of each that has figures."""
+    known = without_unknown(text)
+    first = [name for name in known if name not in costs]
+    halves = [known[first], known.drop(columns=first)]
+    return [
+        (["system", *half], half.replace(MISSING, "").reset_index().values.tolist())
+        for half in (half[(half != MISSING).any(axis=1)] for half in halves)
+        if len(half.columns)
+    ]
 
 
 def _sentence(value: object) -> str:

@@ -67,6 +67,16 @@ def recomputed(file: Path, folder: Path, split: str, info: TaskInfo) -> dict[str
     frame = read_split(folder, split)
     if "label" not in frame:
         raise InputError(f"{folder}: {split} has no labels, got a score of it; run `dvc repro`")
+    text = read_predictions(file, len(frame), split)
+    return score(info.metrics, _numbers(text["prediction"], info, file), frame["label"].to_numpy())
+
+
+def read_predictions(file: Path, num_rows: int, split: str) -> pd.DataFrame:
+    """Read a split's predictions as texts, in the rows' order.
+
+    Raises:
+        InputError: They are damaged, or are not of so many rows.
+    """
     try:
         text = pd.read_csv(file, sep="\t", dtype=str, keep_default_na=False)
         if missing := {"index", "prediction"} - set(text.columns):
@@ -76,12 +86,12 @@ def recomputed(file: Path, folder: Path, split: str, info: TaskInfo) -> dict[str
         raise InputError(
             f"{file}: no predictions, got {reason}; delete it and run `dvc repro evaluate`"
         ) from error
-    if text["index"].tolist() != [str(number) for number in range(len(frame))]:
+    if text["index"].tolist() != [str(number) for number in range(num_rows)]:
         raise InputError(
-            f"{file}: must have the {len(frame)} rows of {split} in their order, got {len(text)}; "
+            f"{file}: must have the {num_rows} rows of {split} in their order, got {len(text)}; "
             "run `dvc repro evaluate`"
         )
-    return score(info.metrics, _numbers(text["prediction"], info, file), frame["label"].to_numpy())
+    return text
 
 
 def _numbers(text: "pd.Series[str]", info: TaskInfo, file: Path) -> NDArray[np.generic]:

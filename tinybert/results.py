@@ -193,11 +193,17 @@ def build_table(results: Results) -> pd.DataFrame:
     table = table.reindex(columns=[*costs, "speedup_protocol", *scores])
     numbers = [*costs, *scores]
     table[numbers] = table[numbers].astype(float)
-    dev = [column for column in scores if column.split("/")[1].startswith("dev")]
+    dev = dev_columns(table)
     table["average"] = table[dev].mean(axis=1, skipna=False) if dev else math.nan
     best = float(table["average"].iloc[0])
     table["share_of_teacher"] = table["average"] / best if best > 0 else math.nan
     return table.rename_axis("system")
+
+
+def dev_columns(table: pd.DataFrame) -> list[str]:
+    """Return the columns of scores on dev splits."""
+    names = [str(column) for column in table if "/" in str(column)]
+    return [name for name in names if name.split("/")[1].startswith("dev")]
 
 
 def score_columns(results: Results) -> list[str]:
@@ -302,6 +308,11 @@ def as_text(table: pd.DataFrame) -> pd.DataFrame:
         if column not in hidden
     }
     return pd.DataFrame(shown, index=table.index)
+
+
+def without_unknown(text: pd.DataFrame) -> pd.DataFrame:
+    """Leave out the columns of a table as it is read that no row has a figure in."""
+    return text.loc[:, (text != MISSING).any()]
 
 
 def column_words(column: str) -> str:
