@@ -3,7 +3,8 @@
 A prepared folder `data/tasks/<task>` holds one Parquet file per split (`train`, `dev`, `test`, and
 for MNLI `dev_mm`, `test_mm` and the diagnostic `ax`) with the columns `sentence1`, `sentence2`
 (pair tasks only) and `label` (absent in unlabelled test splits; int64 index into `labels`, or
-float64 for regression), and `task.json`, a `TaskInfo`.
+float64 for regression), `unlabelled.parquet`, the sentences alone, where the task has rows without
+labels to train on, and `task.json`, a `TaskInfo`.
 """
 
 import json
@@ -24,6 +25,7 @@ MetricName = Literal["accuracy", "f1", "f1_macro", "matthews", "pearson", "spear
 SplitName = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]  # it becomes a file's name
 TRAIN = "train"
 DEV = "dev"
+UNLABELLED = "unlabelled"  # no split: nothing is predicted for it
 REGRESSION_METRICS = {"pearson", "spearman"}
 
 
@@ -224,6 +226,7 @@ class TaskInfo(Settings):
     metrics: list[MetricName] = Field(min_length=1)
     pair: bool
     num_rows: dict[str, int]  # by split
+    num_unlabelled: int = 0  # rows without labels to train on
     dropped_rows: int = 0
     glue: str | None = None
 
@@ -279,6 +282,25 @@ def read_split(folder: Path, split: str) -> pd.DataFrame:
             f"{file}: {problem}, as task.json beside it says; one of them is another task's or "
             f"run's: run `dvc repro --force prepare_task@{folder.name}`"
         )
+    return frame
+
+
+def read_unlabelled(folder: Path, info: TaskInfo) -> pd.DataFrame:
+    """Read the rows without labels of a prepared folder, of a task that has some.
+
+    Raises:
+        InputError: They are missing, or another task's or run's.
+    """
+    file = folder / f"{UNLABELLED}.parquet"
+    command = f"dvc repro --force prepare_task@{info.name}"
+    if not file.is_file():
+        raise InputError(f"{file}: missing, got no unlabelled rows; run `{command}`")
+    frame = _read_parquet(file, command)
+    problem = _misfit(frame, info, labelled=False)
+    if not problem and len(frame) != info.num_unlabelled:
+        problem = f"must have {info.num_unlabelled} rows, got {len(frame)}"
+    if problem:
+        raise InputError(f"{file}: {problem}, as task {info.name} has; run `{command}`")
     return frame
 
 
