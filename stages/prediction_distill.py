@@ -37,7 +37,7 @@ from tinybert.evaluation import encode_split
 from tinybert.fingerprint import checkpoints_folder
 from tinybert.layer_map import LayerMap, teacher_layers
 from tinybert.outputs import replace_file, replace_folder
-from tinybert.phase_rows import chosen_data, read_rows, rows_with_logits
+from tinybert.phase_rows import default_data, read_rows, require_unlabelled, rows_with_logits
 from tinybert.positions import require_positions
 from tinybert.precision import Precision, autocast_dtype
 from tinybert.schedule import Run
@@ -96,7 +96,9 @@ class Output(NamedTuple):
 def training_rows(phase: OutputPhase, of: Output, tokenizer: Any) -> EncodedRows:
     """Return the rows of a phase, with `teacher_logits` where its terms read them."""
     info, targets = read_info(of.task_folder), {}
-    data = chosen_data(phase.data, info, of.by_default, "label" in phase.terms)
+    further = info.num_unlabelled > 0
+    require_unlabelled(phase.data, further, info.name)
+    data = phase.data or default_data(further, of.by_default, "label" in phase.terms)
     if TEACHER_OUTPUT_TERMS & set(phase.terms) and "patient" not in phase.terms:
         everything = read_rows(None, of.task_folder, of.augmented, info)
         logits = read_logits(of.scored, len(everything), info.num_outputs)

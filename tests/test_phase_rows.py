@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from tinybert.errors import InputError
-from tinybert.phase_rows import chosen_data, original_rows, read_rows, rows_with_logits
+from tinybert.phase_rows import default_data, original_rows, read_rows, rows_with_logits
 from tinybert.tasks import TaskInfo, write_task
 
 # Two rows, the first with one copy, the second with two; and three without labels.
@@ -72,12 +72,11 @@ def test_original_and_unlabelled_rows_are_read_without_the_augmented_ones(folder
 
 
 def test_the_default_adds_unlabelled_rows_unless_gold_labels_are_needed():
-    assert chosen_data(None, info(3)) == "all"
-    assert chosen_data(None, info(3), "original") == "unlabelled"
-    assert chosen_data(None, info(3), "original", gold_labels=True) == "original"
-    assert chosen_data(None, info(3), gold_labels=True) == "augmented"
-    assert chosen_data(None, info(0), "original") == "original"
-    assert chosen_data("augmented", info(3), "original") == "augmented"
+    assert default_data(True) == "all"
+    assert default_data(True, "original") == "unlabelled"
+    assert default_data(True, "original", gold_labels=True) == "original"
+    assert default_data(True, gold_labels=True) == "augmented"
+    assert default_data(False, "original") == "original"
 
 
 @pytest.mark.parametrize("data", ["unlabelled", "all"])

@@ -20,9 +20,8 @@ WITH_UNLABELLED: tuple[PhaseData, ...] = ("unlabelled", "all")
 NO_ROW = -1  # in the column `row`: made from no row of train
 
 
-def chosen_data(
-    data: PhaseData | None,
-    info: TaskInfo,
+def default_data(
+    has_unlabelled: bool,
     by_default: Literal["augmented", "original"] = "augmented",
     gold_labels: bool = False,
 ) -> PhaseData:
@@ -32,25 +31,23 @@ def chosen_data(
     task that has some adds them; a term that compares with gold labels cannot use them.
 
     Args:
-        data: What the system's file says; None: nothing.
-        info: The task's description.
+        has_unlabelled: Whether the task has unlabelled rows.
         by_default: The labelled rows that the phase trains on if nothing says otherwise.
         gold_labels: Whether the phase has the label term.
-
-    Raises:
-        InputError: The system's file names unlabelled rows, and the task has none.
     """
-    if data is None:
-        if gold_labels or not info.num_unlabelled:
-            return by_default
-        return "all" if by_default == "augmented" else "unlabelled"
-    if data in WITH_UNLABELLED and not info.num_unlabelled:
+    if gold_labels or not has_unlabelled:
+        return by_default
+    return "all" if by_default == "augmented" else "unlabelled"
+
+
+def require_unlabelled(data: PhaseData | None, has_unlabelled: bool, task: str) -> None:
+    """Refuse unlabelled rows that a system's file names, and a task has not."""
+    if data in WITH_UNLABELLED and not has_unlabelled:
         raise InputError(
-            f"data: the task {info.name} has no unlabelled rows, got {data}; name some under "
-            f"`unlabelled` in params/tasks/{info.name}.yaml, or leave `data` out of the system's "
-            "file: then each task gives what it has"
+            f"data: the task {task} has no unlabelled rows, got {data}; name some under "
+            f"`unlabelled` in params/tasks/{task}.yaml, or leave `data` out of the system's file: "
+            "then each task gives what it has"
         )
-    return data
 
 
 def read_rows(
@@ -64,11 +61,15 @@ def read_rows(
         augmented_folder: The augmented task; not read for original and unlabelled rows.
         info: The task's description.
 
+    Raises:
+        InputError: The task has no such rows, or they are another task's or run's.
+
     Returns:
         `sentence1`, `sentence2` (pair tasks), `label` (where every row has one), and `row`, the
         number of train's row that a row was made from; -1 for unlabelled rows.
     """
-    data = chosen_data(data, info)
+    require_unlabelled(data, info.num_unlabelled > 0, info.name)
+    data = data or default_data(info.num_unlabelled > 0)
     if data in WITH_COPIES:
         rows = read_augmented(augmented_folder, info)
     else:
@@ -86,7 +87,7 @@ def rows_with_logits(
     """Return the rows of a phase that the teacher has scored; their index is their number.
 
     Args:
-        data: What the phase trains on, of `chosen_data`.
+        data: What the phase trains on.
         everything: Of `read_rows` without a choice.
         logits: Of `read_logits`, by the numbers of these rows.
 

@@ -229,6 +229,11 @@ class TaskFile(Settings):
     prediction_data: Literal["augmented", "original"] = "augmented"
     teacher: str | None = None  # hub id or folder of one already fine-tuned on this task
 
+    @property
+    def has_unlabelled(self) -> bool:
+        """Whether the task has rows without labels to train on."""
+        return self.unlabelled is not None or bool(self.rows and self.rows.unlabelled)
+
     @model_validator(mode="after")
     def _one_source(self) -> "TaskFile":
         given = [key for key in ("glue", "hub", "files", "embedded") if getattr(self, key)]
