@@ -72,6 +72,12 @@ def test_every_kind_of_file_gives_its_texts(raw, name, content):
     assert texts(raw, {"files": name}) == {"u", "v"}
 
 
+@pytest.mark.parametrize("of", ["more.txt", ["more.txt"], {"files": ["more.txt"]}])
+def test_a_name_or_a_list_of_names_stands_for_files(raw, of):
+    (raw / "more.txt").write_text("u\n")
+    assert texts(raw, of) == {"u"}
+
+
 def test_several_files_with_columns_and_a_separator_of_their_own(raw):
     (raw / "one.csv").write_text("body;date\nu;1\n")
     (raw / "two.txt").write_text("v\n")
@@ -175,7 +181,7 @@ def test_bad_rows_are_refused_or_dropped_as_the_task_says(raw, capsys):
 
 WRONG = {
     "an empty file": ("more.txt", "", "more.txt: is empty, got 0 bytes; write one text a line"),
-    "blank lines": ("more.txt", "\n\n", "more.txt: is empty, got 2 bytes; write"),
+    "blank lines": ("more.txt", "\n\n", "more.txt: is empty, got 2 bytes; write one"),
     "a header alone": ("more.csv", "text\n", "more.csv: is empty, got no rows; write some"),
     "no column": (
         "more.csv",

@@ -76,8 +76,8 @@ def _read_files(named: Unlabelled, columns: Columns, folder: Path) -> list[Table
 
 def read_texts(file: Path) -> Table:
     """Read a file of one text a line; blank lines are left out, and counted in a note."""
-    if file.stat().st_size == 0:
-        raise InputError(f"{file}: is empty, got 0 bytes; write one text a line")
+    if not (data := file.read_bytes()).strip():
+        raise InputError(f"{file}: is empty, got {len(data)} bytes; write one text a line")
     lines = list(read_lines(file))
     texts = [(number, line) for number, line in lines if line.strip()]
     table = Table(

@@ -167,7 +167,10 @@ class HubRows(Settings):
 
 
 class Unlabelled(Settings):
-    """Text of the task's kind that nobody has labelled, for the teacher to score."""
+    """Text of the task's kind that nobody has labelled, for the teacher to score.
+
+    A file's name, or a list of them, stands for `files` alone.
+    """
 
     # CSV, TSV, JSONL, Parquet, or .txt with a text a line, relative to sources.tasks.
     files: list[str] = Field(default=[])
@@ -175,6 +178,11 @@ class Unlabelled(Settings):
     separator: str | None = None  # of CSV and TSV; None: a comma, a tab
     columns: UnlabelledColumns | None = None  # None: those of the task
     max_rows: int | None = Field(default=None, ge=1)  # drawn by the seed; None: all
+
+    @model_validator(mode="before")
+    @classmethod
+    def _files_alone(cls, given: Any) -> Any:
+        return {"files": given} if isinstance(given, str | list) else given
 
     @field_validator("files", mode="before")
     @classmethod
