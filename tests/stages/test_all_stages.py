@@ -44,8 +44,7 @@ def workspace(tmp_path_factory) -> Path:
             for stage in ("intermediate_distill", "prediction_distill", "evaluate"):
                 for task in TASKS:
                     said = main_of(stage)(system, task)
-                    if (stage, task) == ("prediction_distill", "scores"):
-                        (folder / f"said_{system}").write_text(said)
+                    (folder / f"said_{stage}_{system}_{task}").write_text(said)
             main_of("benchmark_latency")(system)
             for task in TASKS:
                 main_of("model_card")(system, task)
@@ -221,8 +220,14 @@ def test_unlabelled_rows_are_scored_and_trained_on_but_not_for_gold_labels(works
     logits = read_logits(workspace / "data/teacher_logits/scores", num_rows, 1)
     assert logits.index.tolist() == list(range(num_rows))
     # 60 rows, a tenth of which is dev; prediction_data is original, and scratch reads gold labels.
-    assert (workspace / "said_tinybert_mini").read_text().count("from 94 rows") == 1
-    assert (workspace / "said_scratch_mini").read_text().count("from 54 rows") == 1
+    said = {
+        (stage, system): (workspace / f"said_{stage}_distill_{system}_scores").read_text()
+        for stage in ("intermediate", "prediction")
+        for system in SYSTEMS
+    }
+    assert f"from {num_rows} rows" in said["intermediate", "tinybert_mini"]
+    assert "from 94 rows" in said["prediction", "tinybert_mini"]
+    assert "from 54 rows" in said["prediction", "scratch_mini"]
     card = (workspace / "models/student/tinybert_mini/scores/README.md").read_text()
     assert "Rows without labels: 40, none" in card
     assert "Read by intermediate_distill and prediction_distill.\n- General" in card
