@@ -31,6 +31,8 @@ def workspace(tmp_path_factory) -> Path:
     lines = ["one\ttwo", *(f"{one}\t{two}" for one, two in further)]
     (folder / "data/raw/tasks/further.tsv").write_text("\n".join(lines) + "\n")
     edit_yaml(folder / "params/tasks/scores.yaml", unlabelled={"files": "further.tsv"})
+    scratch = folder / "params/systems/scratch_mini.yaml"  # takes what the tasks' files say
+    edit_yaml(scratch, prediction_distill={"terms": ["label"]})
     before = Path.cwd()
     os.chdir(folder)
     try:
