@@ -11,6 +11,7 @@ import pkgutil
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 from pydantic import Field
@@ -22,9 +23,10 @@ from tinybert.comparison import TABLES
 from tinybert.errors import InputError
 from tinybert.names import require_distinct, require_names, strange_files
 from tinybert.page import PUBLISHED
+from tinybert.phase_rows import require_unlabelled
 from tinybert.precision import Precision
 from tinybert.settings import PARAMS, Settings, named_file, parse, read_yaml
-from tinybert.systems import SystemFile
+from tinybert.systems import OutputPhase, SystemFile
 from tinybert.tasks import TaskFile
 from tinybert.teacher_source import TeacherSource
 
@@ -77,6 +79,7 @@ def check_params() -> None:
     checks: list[Callable[[], None]] = [partial(_check_profile, params.profile)]
     checks += [partial(_check_file, "tasks", name, TaskFile) for name in params.tasks]
     checks += [partial(_check_system, name) for name in params.systems]
+    checks.append(partial(_check_unlabelled, params.systems, params.tasks))
     for key, names in (("tasks", params.tasks), ("systems", params.systems)):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
@@ -138,6 +141,31 @@ def _check_system(name: str) -> None:
             f"{file}: published: is no row of the paper's table, got {row!r}; known: "
             f"{', '.join(rows)}; leave the key out where it stands for none"
         )
+
+
+def _check_unlabelled(systems: Sequence[str], tasks: Sequence[str]) -> None:
+    """Refuse a system that names unlabelled rows beside a task that has none."""
+    has = {
+        name: parse(TaskFile, read_yaml(named_file("tasks", name)), name).has_unlabelled
+        for name in tasks
+    }
+    problems: list[str] = []
+    for name in systems:
+        file = named_file("systems", name)
+        system = parse(SystemFile, read_yaml(file), str(file))
+        phases = {"intermediate_distill": system.intermediate_distill.data}
+        phase: OutputPhase | None = system.prediction_distill
+        key = "prediction_distill"
+        while phase is not None:
+            phases[key] = phase.data
+            phase, key = phase.then, f"{key}.then"
+        for (key, data), task in product(phases.items(), tasks):
+            try:
+                require_unlabelled(data, has[task], task)
+            except InputError as error:
+                problems.extend(f"{file}: {key}.{line}" for line in error.problems)
+    if problems:
+        raise InputError(*problems)
 
 
 def check_folders(folders: Sequence[str]) -> None:

@@ -27,12 +27,14 @@ from tinybert.doctor.forecast import (
     corpus_sample,
     forecast,
     layer_model,
+    of_phase,
     output_model,
     task_sample,
 )
 from tinybert.doctor.pace import shown_time
 from tinybert.errors import InputError
 from tinybert.latency import processor_name
+from tinybert.phase_rows import default_data
 from tinybert.precision import Precision, autocast_dtype, computing_device
 from tinybert.repository import require_commit
 from tinybert.schedule import Run
@@ -149,20 +151,24 @@ def forecasts(setup: Setup, pretrained: Path) -> Iterator[Forecast]:
             yield forecast(general, corpus, [sections["general_distill"]], own, False)
         final = output_model(system, config, setup.run.dtype)
         grid = system.prediction_distill.grid(sections["prediction_distill"])
+        last, scored = system.prediction_distill, sections["teacher_logits"]
         for task, sample in samples.items():
+            about = setup.tasks[task]
             if inter:
-                scale = setup.tasks[task].epochs_scale
+                scale = about.epochs_scale
+                data = system.intermediate_distill.data or default_data(about.has_unlabelled)
                 schedule = sections["intermediate_distill"]
                 schedule = schedule.model_copy(update={"num_epochs": schedule.num_epochs * scale})
                 own = run_of(run, f"intermediate_distill {name} {task}")
-                yield forecast(inter, sample, [schedule], own, False)
-            limit = sections["teacher_logits"].max_rows
-            if sample.num_rows is not None and limit is not None:
-                sample = sample._replace(num_rows=min(sample.num_rows, limit))
+                yield forecast(inter, of_phase(sample, data), [schedule], own, False)
             if final:
+                gold = "label" in last.terms
+                data = last.data or default_data(about.has_unlabelled, about.prediction_data, gold)
+                limits = (scored.max_rows, scored.max_unlabelled_rows)
+                rows = of_phase(sample, data, *limits)
                 own = run_of(run, f"prediction_distill {name} {task}")
-                points = grid.schedules() * len(system.prediction_distill.choices())
-                yield forecast(final, sample, points, own, True)
+                points = grid.schedules() * len(last.choices())
+                yield forecast(final, rows, points, own, True)
 
 
 def run_of(run: Run, phase: str) -> Run:

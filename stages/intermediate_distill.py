@@ -24,6 +24,7 @@ from tinybert.evaluation import encode_split
 from tinybert.fingerprint import checkpoints_folder
 from tinybert.layer_map import LayerMap, teacher_layers
 from tinybert.outputs import replace_file, replace_folder
+from tinybert.phase_rows import read_rows
 from tinybert.positions import require_positions
 from tinybert.precision import Precision, autocast_dtype, computing_device
 from tinybert.processes import num_processes
@@ -31,7 +32,7 @@ from tinybert.schedule import Run, Schedule
 from tinybert.sections.intermediate_distill import IntermediateDistillSettings
 from tinybert.settings import read_param, read_section, read_system, read_task
 from tinybert.systems import LayerPhase
-from tinybert.tasks import TaskFile, read_augmented, read_named_info
+from tinybert.tasks import TaskFile, read_named_info
 from tinybert.teacher import Teacher, TeacherSignals
 from tinybert.teacher_states import use_stored_states
 from tinybert.terms import ATTENTION_TERMS
@@ -58,7 +59,7 @@ def intermediate_distill(
     Args:
         student: The general student, an encoder.
         teacher: The fine-tuned teacher.
-        rows: The augmented training set.
+        rows: What the phase trains on.
         weights: The phase's terms.
         layers: [g(1), ..., g(M)].
         projection: Kind of W_h.
@@ -111,6 +112,7 @@ def main(system: str, task: str) -> str:
     seed, precision = read_param("seed", int), read_param("precision", Precision)
     compiled = read_param("torch_compile", bool)
     task_file = read_task(task, TaskFile)
+    task_folder = Path("data/tasks") / task
     general, teacher_folder = Path("models/general") / system, Path("models/teacher") / task
     augmented, folder = Path("data/augmented") / task, Path("models/intermediate") / system / task
     history_file = Path(f"reports/training/intermediate_distill/{system}-{task}.csv")
@@ -132,27 +134,29 @@ def main(system: str, task: str) -> str:
         layer_map, student.config.num_hidden_layers, teacher.config.num_hidden_layers
     )
     place, dtype = f"intermediate_distill {system} {task}", autocast_dtype(precision)
-    doctor().teacher(place, teacher_folder, Path("data/tasks") / task, task_file, dtype)
+    doctor().teacher(place, teacher_folder, task_folder, task_file, dtype)
     average = phase.heads == "mean"
     doctor().fit(place, student.config, teacher.config, weights, layers, projection, average)
     schedule = settings.model_copy(
         update={"num_epochs": settings.num_epochs * task_file.epochs_scale}
     )
     read = {"schedule": schedule.model_dump(), "layers": layers, "projection": projection}
-    read |= {"weights": weights, "heads": phase.heads, "seed": seed, "task": task_file.model_dump()}
+    read |= {"weights": weights, "heads": phase.heads, "data": phase.data, "seed": seed}
+    read |= {"task": task_file.model_dump()}
     how = Run(
         phase=place,
         checkpoints=checkpoints_folder(
             "intermediate_distill",
             {**read, "precision": precision, "compile": compiled},
-            [general, teacher_folder, augmented],
+            [general, teacher_folder, augmented, task_folder],
         ),
         seed=seed,
         dtype=dtype,
         compile=compiled,
         save_steps=settings.save_steps,
     )
-    frame = read_augmented(augmented, read_named_info(Path("data/tasks") / task, task))
+    info = read_named_info(task_folder, task)
+    frame = read_rows(phase.data, task_folder, augmented, info)
     rows = encode_split(frame, tokenizer, task_file.max_length)
     history = intermediate_distill(
         student,

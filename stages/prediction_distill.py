@@ -33,45 +33,22 @@ from tinybert.classifier import (
 )
 from tinybert.distillation import Distillation, phase_weights
 from tinybert.encoded import EncodedRows
-from tinybert.errors import InputError
 from tinybert.evaluation import encode_split
 from tinybert.fingerprint import checkpoints_folder
 from tinybert.layer_map import LayerMap, teacher_layers
 from tinybert.outputs import replace_file, replace_folder
+from tinybert.phase_rows import default_data, read_rows, require_unlabelled, rows_with_logits
 from tinybert.positions import require_positions
 from tinybert.precision import Precision, autocast_dtype
 from tinybert.schedule import Run
 from tinybert.sections.prediction_distill import PredictionDistillSettings
 from tinybert.settings import read_param, read_section, read_system, read_task
 from tinybert.systems import Choice, Grid, OutputPhase
-from tinybert.tasks import TRAIN, TaskFile, read_augmented, read_info, read_named_info, read_split
+from tinybert.tasks import TaskFile, read_info, read_named_info
 from tinybert.teacher import Teacher
-from tinybert.teacher_logits import first_rows, read_logits
+from tinybert.teacher_logits import read_logits
 from tinybert.terms import TEACHER_OUTPUT_TERMS
 from tinybert.training import empty_history
-
-
-def rows_with_logits(frame: pd.DataFrame, logits: pd.DataFrame, original: bool) -> pd.DataFrame:
-    """Return the rows that the teacher has scored, with the column `row` of their number.
-
-    Args:
-        frame: The augmented set.
-        logits: Of `read_logits`.
-        original: Whether to take the rows as they were before augmentation alone.
-
-    Raises:
-        InputError: Original rows are asked for that the teacher has not scored.
-    """
-    numbers = logits.index.to_numpy()
-    if original:
-        wanted = first_rows(frame["row"].to_numpy())
-        if missing := len(np.setdiff1d(wanted, numbers)):
-            raise InputError(
-                f"teacher_logits: the original rows are needed, got all but {missing:,} of "
-                f"{len(wanted):,}; set teacher_logits.also_original to true"
-            )
-        numbers = wanted
-    return frame.iloc[numbers].assign(row=numbers)
 
 
 class Output(NamedTuple):
@@ -84,7 +61,7 @@ class Output(NamedTuple):
         loss: The weights and the temperature of params.yaml.
         layers: [g(1), ..., g(M)], for the patient term.
         max_length: Tokens per row.
-        by_default: The rows that a phase trains on if it does not say.
+        by_default: The labelled rows that a phase trains on if it does not say.
     """
 
     task: str
@@ -118,17 +95,17 @@ class Output(NamedTuple):
 
 def training_rows(phase: OutputPhase, of: Output, tokenizer: Any) -> EncodedRows:
     """Return the rows of a phase, with `teacher_logits` where its terms read them."""
-    original = (phase.data or of.by_default) == "original"
     info, targets = read_info(of.task_folder), {}
+    further = info.num_unlabelled > 0
+    require_unlabelled(phase.data, further, info.name)
+    data = phase.data or default_data(further, of.by_default, "label" in phase.terms)
     if TEACHER_OUTPUT_TERMS & set(phase.terms) and "patient" not in phase.terms:
-        augmented = read_augmented(of.augmented, info)
-        logits = read_logits(of.scored, len(augmented), info.num_outputs)
-        frame = rows_with_logits(augmented, logits, original)
-        targets["teacher_logits"] = logits.loc[frame["row"]].to_numpy(np.float32)
+        everything = read_rows(None, of.task_folder, of.augmented, info)
+        logits = read_logits(of.scored, len(everything), info.num_outputs)
+        frame = rows_with_logits(data, everything, logits)
+        targets["teacher_logits"] = logits.loc[frame.index].to_numpy(np.float32)
     else:
-        frame = (
-            read_split(of.task_folder, TRAIN) if original else read_augmented(of.augmented, info)
-        )
+        frame = read_rows(data, of.task_folder, of.augmented, info)
     return encode_split(frame, tokenizer, of.max_length).with_targets(**targets)
 
 

@@ -13,7 +13,8 @@ from tinybert.sections.prepare_task import PrepareTaskSettings
 from tinybert.settings import read_param, read_section, read_task
 from tinybert.task_rows import prepare
 from tinybert.task_sources import Sources, read_splits
-from tinybert.tasks import TaskFile, TaskInfo, write_task
+from tinybert.task_unlabelled import prepare_unlabelled, read_unlabelled_tables
+from tinybert.tasks import UNLABELLED, TaskFile, TaskInfo, write_task
 
 
 def prepare_task(
@@ -38,14 +39,21 @@ def prepare_task(
     """
     places = Sources(folder=sources, glue=settings.glue, glue_hub=settings.glue_hub)
     tables = read_splits(task, places, seed)
+    further = [tables.pop(UNLABELLED)] if UNLABELLED in tables else []
+    further += read_unlabelled_tables(task, places, tables)
     prepared = prepare(name, task, tables, seed, settings.max_train_rows)
+    info, frames, notes = prepared.info, dict(prepared.splits), list(prepared.notes)
+    if further:
+        frames[UNLABELLED], more = prepare_unlabelled(task, further, prepared.splits, seed)
+        info = info.model_copy(update={"num_unlabelled": len(frames[UNLABELLED])})
+        notes += more
     with replace_folder(folder) as partial:
-        write_task(partial, prepared.info, prepared.splits)
-    for note in prepared.notes:
+        write_task(partial, info, frames)
+    for note in notes:
         print(f"{name} {note}")
     for split, frame in prepared.splits.items():
-        print(f"{name} {split}: {describe(frame, prepared.info.labels)}")
-    return prepared.info
+        print(f"{name} {split}: {describe(frame, info.labels)}")
+    return info
 
 
 def describe(frame: pd.DataFrame, labels: list[str]) -> str:

@@ -1,4 +1,4 @@
-"""Score a task's augmented rows with its fine-tuned teacher, once for all students.
+"""Score a task's augmented and unlabelled rows with its fine-tuned teacher, once for all students.
 
 python -m stages.teacher_logits TASK
 """
@@ -14,12 +14,13 @@ from tinybert.classifier import label_names, task_classifier
 from tinybert.evaluation import encode_split
 from tinybert.fingerprint import checkpoints_folder
 from tinybert.outputs import replace_folder
+from tinybert.phase_rows import read_rows
 from tinybert.positions import require_positions
 from tinybert.precision import Precision, autocast_dtype, computing_device
 from tinybert.schedule import Run
 from tinybert.sections.teacher_logits import TeacherLogitsSettings
 from tinybert.settings import read_param, read_section, read_task
-from tinybert.tasks import TaskFile, read_augmented, read_named_info
+from tinybert.tasks import TaskFile, read_named_info
 from tinybert.teacher import Teacher
 from tinybert.teacher_logits import INFO, LOGITS, ROWS, choose_rows, score_rows
 
@@ -37,14 +38,17 @@ def main(task: str) -> str:
     require_positions(task_file.max_length, load_config(teacher_folder), length_of)
     info = read_named_info(task_folder, task)
     model = task_classifier(teacher_folder, info)
-    frame = read_augmented(augmented, info)
+    frame = read_rows(None, task_folder, augmented, info)
     also = settings.also_original or task_file.prediction_data == "original"
-    numbers = choose_rows(frame["row"].to_numpy(), settings.max_rows, also, seed)
+    row, further = frame["row"].to_numpy(), settings.max_unlabelled_rows
+    numbers = choose_rows(row, settings.max_rows, also, seed, further)
     read = {"settings": settings.model_dump(), "task": task_file.model_dump(), "seed": seed}
     how = Run(
         phase=f"teacher_logits {task}",
         checkpoints=checkpoints_folder(
-            "teacher_logits", {**read, "precision": precision}, [teacher_folder, augmented]
+            "teacher_logits",
+            {**read, "precision": precision},
+            [teacher_folder, augmented, task_folder],
         ),
         seed=seed,
         dtype=dtype,

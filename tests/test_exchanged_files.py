@@ -91,7 +91,7 @@ def test_logits_of_other_rows_or_another_task_are_refused(tmp_path):
     folder = tmp_path / "mine"
     write_logits(folder, 4, 2, of=6)
     assert read_logits(folder, 6, 2).shape == (4, 2)
-    assert "must be of 7 augmented rows, got logits for 6" in line_of(read_logits, folder, 7, 2)
+    assert "must be of 7 rows, got logits for 6" in line_of(read_logits, folder, 7, 2)
     assert "4 rows of 1 outputs" in line_of(read_logits, folder, 6, 1)
     np.save(folder / "rows.npy", np.array([0, 1, 2, 6]))
     line_of(read_logits, folder, 6, 2)

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from stages._check_params import ParamsFile, _check_profile
-from tests.workspace import ROOT, read_yaml
+from stages._check_params import ParamsFile, _check_profile, check_params
+from tests.workspace import ROOT, edit_yaml, make_workspace, read_yaml
 from tinybert.errors import InputError
 from tinybert.settings import Settings, parse, read_param, read_section
 from tinybert.systems import Grid, OutputPhase, SystemFile
@@ -160,3 +160,26 @@ def test_a_long_wrong_value_is_shown_in_part(tmp_path):
     with pytest.raises(InputError) as caught:
         parse(_Values, {"count": "x" * 100_000}, "p")
     assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize("data", ["unlabelled", "all"])
+def test_gold_labels_and_rows_without_are_refused_together(data):
+    with pytest.raises(InputError, match=f"the term label needs rows with labels, got {data}"):
+        parse(OutputPhase, {"terms": ["kl", "label"], "data": data}, "phase")
+    assert parse(OutputPhase, {"terms": ["kl"], "data": data}, "phase").data == data
+
+
+def test_a_system_that_names_unlabelled_rows_needs_tasks_that_have_some(tmp_path, monkeypatch):
+    make_workspace(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    file = Path("params/systems/tinybert_mini.yaml")
+    edit_yaml(file, intermediate_distill={"terms": ["hidden"], "data": "unlabelled"})
+    edit_yaml(Path("params/tasks/scores.yaml"), unlabelled={"files": "further.tsv"})
+    with pytest.raises(InputError) as caught:
+        check_params()
+    (line,) = caught.value.problems
+    assert line.startswith(
+        f"{file}: intermediate_distill.data: the task reviews has no unlabelled rows"
+    )
+    edit_yaml(Path("params/tasks/reviews.yaml"), unlabelled={"files": "further.txt"})
+    check_params()

@@ -1,17 +1,13 @@
 """Which rows the teacher scores, and that a killed pass goes on."""
 
 import numpy as np
-import pandas as pd
-import pytest
 
-from stages.prediction_distill import rows_with_logits
 from tests.models import tiny_classifier
 from tests.test_training import rows_of
 from tinybert import teacher_logits
-from tinybert.errors import InputError
 from tinybert.prediction import predict_logits
 from tinybert.teacher import Teacher
-from tinybert.teacher_logits import choose_rows, first_rows, score_rows
+from tinybert.teacher_logits import choose_rows, score_rows
 
 # Rows 0 to 9 of a task: the original, then two copies each.
 ORIGINAL = np.repeat(np.arange(10), 3)
@@ -29,27 +25,15 @@ def test_so_many_rows_are_drawn_and_more_keep_those_of_fewer():
     assert few != set(choose_rows(ORIGINAL, 8, False, seed=2).tolist())
 
 
-def test_original_rows_are_the_first_of_their_copies_and_can_be_added():
-    assert first_rows(ORIGINAL).tolist() == list(range(0, 30, 3))
+def test_original_rows_can_be_added():
     assert set(range(0, 30, 3)) <= set(choose_rows(ORIGINAL, 5, True, seed=1).tolist())
 
 
-FRAME = pd.DataFrame({"sentence1": [f"row {i}" for i in range(30)], "row": ORIGINAL})
-
-
-def test_training_sees_the_rows_with_logits_beside_their_numbers():
-    logits = pd.DataFrame(np.zeros((2, 2)), index=[4, 17])
-    rows = rows_with_logits(FRAME, logits, original=False)
-    assert rows["sentence1"].tolist() == ["row 4", "row 17"]
-    assert rows["row"].tolist() == [4, 17]
-
-
-def test_original_rows_without_logits_are_refused_with_the_cure():
-    with pytest.raises(InputError, match="got all but 9 of 10; set teacher_logits"):
-        rows_with_logits(FRAME, pd.DataFrame(np.zeros((2, 2)), index=[3, 4]), original=True)
-    every = pd.DataFrame(np.zeros((30, 2)))
-    rows = rows_with_logits(FRAME, every, original=True)
-    assert rows["sentence1"].tolist() == [f"row {i}" for i in range(0, 30, 3)]
+def test_unlabelled_rows_are_scored_beside_the_same_augmented_ones():
+    with_more = np.concatenate([ORIGINAL, np.full(6, -1)])
+    alone = choose_rows(ORIGINAL, 8, True, seed=1).tolist()
+    assert choose_rows(with_more, 8, True, seed=1).tolist() == [*alone, *range(30, 36)]
+    assert choose_rows(with_more, 8, True, 1, max_unlabelled_rows=2).tolist() == [*alone, 30, 31]
 
 
 def test_logits_of_parts_are_those_of_the_whole_and_done_parts_are_not_scored_again(

@@ -14,6 +14,9 @@ WordTerm = Literal["mlm", "mlm_kl", "next_sentence"]
 WORD_TERMS: tuple[WordTerm, ...] = ("mlm", "mlm_kl", "next_sentence")
 Places = Literal["masked", "all"]  # of a text's words
 Projection = Literal["per_layer", "shared", "identity"]
+# Of task distillation. augmented: original rows and their copies | unlabelled: original rows and
+# those without labels | all: both.
+PhaseData = Literal["original", "augmented", "unlabelled", "all"]
 
 
 class Loss(Settings):

@@ -7,7 +7,7 @@ is needed for it.
 import math
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,12 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
+from tinybert.choices import PhaseData
 from tinybert.errors import InputError
 from tinybert.layer_map import teacher_layers
 from tinybert.markup import code, fenced, markdown, one_line
 from tinybert.outputs import replace_folder
+from tinybert.phase_rows import WITH_COPIES, WITH_UNLABELLED, default_data
 from tinybert.results import MISSING, Latency, TaskScores
 from tinybert.tasks import DEV, TaskFile, TaskInfo
 
@@ -161,7 +163,8 @@ def render(facts: Facts) -> str:
         layers=_layers(facts),
         task_source=_task_source(facts),
         corpus_source=_corpus_source(facts),
-        augmented=_phases_on_augmented_rows(facts),
+        augmented=_phases_on(facts, WITH_COPIES),
+        unlabelled=_phases_on(facts, WITH_UNLABELLED),
         num_schedules=_num_schedules(facts),
         english=_is_english(facts),
         made=_made(facts),
@@ -276,13 +279,19 @@ def _corpus_source(facts: Facts) -> str:
     return "text files"
 
 
-def _phases_on_augmented_rows(facts: Facts) -> list[str]:
+def _phases_on(facts: Facts, kinds: Collection[PhaseData]) -> list[str]:
+    """Return the phases of task distillation that train on rows of these kinds."""
+    further = facts.info.num_unlabelled > 0
     intermediate, prediction = (facts.system_file.get(name) or {} for name in PHASES[1:])
-    found = ["intermediate_distill"] if intermediate.get("terms") else []
-    data = prediction.get("data") or facts.task_file.prediction_data
-    if prediction.get("terms") and data == "augmented":
-        found.append("prediction_distill")
-    return found
+    gold = "label" in (prediction.get("terms") or [])
+    defaults = (default_data(further), default_data(further, facts.task_file.prediction_data, gold))
+    return [
+        name
+        for name, phase, default in zip(
+            PHASES[1:], (intermediate, prediction), defaults, strict=True
+        )
+        if phase.get("terms") and (phase.get("data") or default) in kinds
+    ]
 
 
 def _num_schedules(facts: Facts) -> int:

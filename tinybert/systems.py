@@ -5,7 +5,7 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field, model_validator
 
-from tinybert.choices import WORD_TERMS, BatchKind, Places, Projection, WordTerm
+from tinybert.choices import WORD_TERMS, BatchKind, PhaseData, Places, Projection, WordTerm
 from tinybert.layer_map import LayerMap
 from tinybert.schedule import Schedule
 from tinybert.settings import Settings
@@ -51,6 +51,7 @@ class LayerPhase(Settings):
     terms: list[LayerTerm]
     weights: dict[LayerTerm, Weight] = Field(default_factory=dict)  # times those of params.yaml
     heads: Literal["each", "mean"] = "each"  # attention_probs: mean where heads differ in number
+    data: PhaseData | None = None  # None: augmented, and the task's unlabelled rows if it has any
 
 
 class GeneralPhase(Settings):
@@ -98,7 +99,7 @@ class OutputPhase(Settings):
     temperatures: list[Temperature] | None = Field(default=None, min_length=1)
     patient_weights: list[Weight] | None = Field(default=None, min_length=1)
     classifier: Literal["new", "teacher"] = "new"  # teacher: the fine-tuned teacher itself
-    data: Literal["augmented", "original"] | None = None  # None: as the task's file says
+    data: PhaseData | None = None  # None: as the task's file says
     num_epochs: float | None = Field(default=None, gt=0)
     max_steps: int | None = Field(default=None, ge=1)
     batch_sizes: list[int] | None = None
@@ -152,6 +153,11 @@ class OutputPhase(Settings):
             raise ValueError(
                 f"classifier teacher is trained already, got terms {', '.join(self.terms)}; write "
                 "terms: []"
+            )
+        if "label" in self.terms and self.data in ("unlabelled", "all"):
+            raise ValueError(
+                f"data: the term label needs rows with labels, got {self.data}; write original or "
+                "augmented, or take the term out"
             )
         if self.soft_shares is not None and not {"kl", "label"} <= set(self.terms):
             raise ValueError(

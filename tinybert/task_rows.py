@@ -49,7 +49,7 @@ def prepare(
     """
     tables = {split: _without_withheld(split, table) for split, table in tables.items()}
     for table in tables.values():
-        _refuse_empty(table)
+        refuse_empty(table)
     refuse_alike(task, tables.values())
     refuse_values(task, tables[TRAIN])
     labels = label_names(task, tables[TRAIN])
@@ -109,7 +109,8 @@ class CheckedSplit:
     note: str  # about bad rows; empty if there were none
 
 
-def _refuse_empty(table: Table) -> None:
+def refuse_empty(table: Table) -> None:
+    """Refuse a table without rows."""
     if table.numbers:
         return
     if table.malformed:
@@ -141,25 +142,53 @@ def check_split(table: Table, encode: Encoder, drop: bool) -> CheckedSplit:
     Raises:
         InputError: Bad rows, the first ten listed; or no row at all.
     """
-    problems = dict(table.malformed)
-    pairs = [table.sentence1] if table.sentence2 is None else [table.sentence1, table.sentence2]
-    columns: dict[str, object] = {}
-    for position, values in enumerate(pairs, start=1):
-        columns[f"sentence{position}"] = _check_sentences(table, values, position, problems)
+    columns, problems = _checked_sentences(table)
     if table.label is not None:
         columns["label"] = _check_labels(table, encode, problems)
     keeps_all = drop and table.label is None
-    if problems and (not drop or (keeps_all and table.malformed)):
-        raise _bad_rows(table, table.malformed if keeps_all else problems)
-    frame = pd.DataFrame(columns)
     if keeps_all:
+        if table.malformed:
+            raise _bad_rows(table, table.malformed)
         note = f"kept {len(problems)} rows with an empty sentence in {table.place}"
-        return CheckedSplit(frame, 0, note if problems else "")
+        return CheckedSplit(pd.DataFrame(columns), 0, note if problems else "")
+    return _good_rows(table, columns, problems, drop)
+
+
+def check_rows_to_train_on(table: Table, drop: bool) -> CheckedSplit:
+    """Check every unlabelled row that is trained on: no prediction is counted against these.
+
+    Args:
+        table: The rows as read.
+        drop: Drop bad rows instead of refusing the file.
+
+    Raises:
+        InputError: Bad rows, the first ten listed; or more of them than of others.
+    """
+    columns, problems = _checked_sentences(table)
+    return _good_rows(table, columns, problems, drop)
+
+
+def _checked_sentences(table: Table) -> tuple[dict[str, object], dict[int, str]]:
+    """Return the columns of sentences, and what is wrong by the rows' numbers."""
+    problems = dict(table.malformed)
+    pairs = [table.sentence1] if table.sentence2 is None else [table.sentence1, table.sentence2]
+    columns: dict[str, object] = {
+        f"sentence{position}": _check_sentences(table, values, position, problems)
+        for position, values in enumerate(pairs, start=1)
+    }
+    return columns, problems
+
+
+def _good_rows(
+    table: Table, columns: dict[str, object], problems: dict[int, str], drop: bool
+) -> CheckedSplit:
     good = [number not in problems for number in table.numbers]
-    if not any(good):
+    if (problems and not drop) or not any(good):
         raise _bad_rows(table, problems)
     return CheckedSplit(
-        frame[good].reset_index(drop=True), len(problems), _dropped(table, problems, sum(good))
+        pd.DataFrame(columns)[good].reset_index(drop=True),
+        len(problems),
+        _dropped(table, problems, sum(good)),
     )
 
 

@@ -13,7 +13,7 @@ from tinybert.glue_files import AX, MNLI, hub_glue, is_labelled, listing, read_g
 from tinybert.task_files import read_table
 from tinybert.task_records import arrow_table
 from tinybert.task_tables import Row, Table, collect
-from tinybert.tasks import Columns, Files, Hub, TaskFile
+from tinybert.tasks import UNLABELLED, Columns, Files, Hub, TaskFile
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,6 +36,9 @@ def read_splits(task: TaskFile, sources: Sources, seed: int) -> dict[str, Table]
         sources: Where to look.
         seed: Of the embedded tasks, which are drawn from text.
 
+    Returns:
+        The splits; of an embedded task also `unlabelled` where its file asks for it.
+
     Raises:
         InputError: A source is missing or cannot be read.
     """
@@ -52,7 +55,7 @@ def read_splits(task: TaskFile, sources: Sources, seed: int) -> dict[str, Table]
 
 def _read_files(files: Files, columns: Columns, folder: Path) -> dict[str, Table]:
     paths = {split: watched(folder, name) for split, name in files.named().items()}
-    missing = [_no_file(folder, path) for path in paths.values() if not path.is_file()]
+    missing = [no_file(folder, path) for path in paths.values() if not path.is_file()]
     if missing:
         raise InputError(*missing)
     _refuse_same_file(paths)
@@ -62,7 +65,7 @@ def _read_files(files: Files, columns: Columns, folder: Path) -> dict[str, Table
     }
 
 
-def _no_file(folder: Path, path: Path) -> str:
+def no_file(folder: Path, path: Path) -> str:
     """Say what is at a path instead of a file."""
     correct = "correct `files` of the task's file"
     if path.is_dir():
@@ -205,13 +208,17 @@ def _make_embedded(task: TaskFile, seed: int) -> dict[str, Table]:
 
     assert task.embedded is not None and task.rows is not None  # TaskFile makes sure
     rows = task.rows
-    frames = embedded.make_task(task.embedded, rows.train, rows.dev, rows.test, seed)
+    frames = embedded.make_task(
+        task.embedded, rows.train, rows.dev, rows.test, seed, rows.unlabelled
+    )
     return {
-        split: _frame_table(f"embedded {task.embedded} {split}", frame, task.columns)
+        split: _frame_table(
+            f"embedded {task.embedded} {split}", frame, task.columns, split != UNLABELLED
+        )
         for split, frame in frames.items()
     }
 
 
-def _frame_table(place: str, frame: "pd.DataFrame", columns: Columns) -> Table:
+def _frame_table(place: str, frame: "pd.DataFrame", columns: Columns, labelled: bool) -> Table:
     rows: list[Row] = list(enumerate(frame.itertuples(index=False, name=None), start=1))
-    return collect(place, "row", list(frame.columns), rows, columns, labelled=True)
+    return collect(place, "row", list(frame.columns), rows, columns, labelled)

@@ -114,7 +114,7 @@ def missing_columns(
     for name in missing:
         near = alike.get(_bare(name)) or next(iter(get_close_matches(name, header, n=1)), None)
         cure = f"did you mean {near!r}? " if near else ""
-        cure += "name the right one under `columns` of the task's file"
+        cure += f"name the right one under `{columns.KEY}` of the task's file"
         if headless and not near:
             cure += ", or write a first line of names if the file has none"
         problems.append(f"{place}: column {name!r} is missing, got {found}; {cure}")

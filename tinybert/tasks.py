@@ -3,15 +3,17 @@
 A prepared folder `data/tasks/<task>` holds one Parquet file per split (`train`, `dev`, `test`, and
 for MNLI `dev_mm`, `test_mm` and the diagnostic `ax`) with the columns `sentence1`, `sentence2`
 (pair tasks only) and `label` (absent in unlabelled test splits; int64 index into `labels`, or
-float64 for regression), and `task.json`, a `TaskInfo`.
+float64 for regression), `unlabelled.parquet`, the sentences alone, where the task has rows without
+labels to train on, and `task.json`, a `TaskInfo`.
 """
 
 import json
 import math
 import re
+from collections.abc import Collection
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, ClassVar, Literal, cast
 
 import pandas as pd
 from pydantic import BeforeValidator, Field, field_validator, model_validator
@@ -24,6 +26,7 @@ MetricName = Literal["accuracy", "f1", "f1_macro", "matthews", "pearson", "spear
 SplitName = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]  # it becomes a file's name
 TRAIN = "train"
 DEV = "dev"
+UNLABELLED = "unlabelled"  # no split: nothing is predicted for it
 REGRESSION_METRICS = {"pearson", "spearman"}
 
 
@@ -83,18 +86,22 @@ class Files(Settings):
 
     @model_validator(mode="after")
     def _separates(self) -> "Files":
-        given = self.separator
-        if given is None:
-            return self
-        printed = given == "\t" or given.isprintable()
-        if len(given) != 1 or given.isalnum() or given == '"' or not printed:
-            raise ValueError(
-                f"separator must be one character, got {given!r}; write it in double quotes, such "
-                f'as ";" or "\\t"'
-            )
-        if not any(name.lower().endswith((".csv", ".tsv")) for name in self.named().values()):
-            raise ValueError("separator is of CSV and TSV, got none of them; remove it")
+        _require_separator(self.separator, self.named().values())
         return self
+
+
+def _require_separator(given: str | None, names: Collection[str]) -> None:
+    """Refuse a separator that is no single character, or of files that have none."""
+    if given is None:
+        return
+    printed = given == "\t" or given.isprintable()
+    if len(given) != 1 or given.isalnum() or given == '"' or not printed:
+        raise ValueError(
+            f"separator must be one character, got {given!r}; write it in double quotes, such "
+            f'as ";" or "\\t"'
+        )
+    if not any(name.lower().endswith((".csv", ".tsv")) for name in names):
+        raise ValueError("separator is of CSV and TSV, got none of them; remove it")
 
 
 class Hub(Settings):
@@ -109,6 +116,11 @@ class Hub(Settings):
     def _has_train(self) -> "Hub":
         if TRAIN not in self.splits:
             raise ValueError(f"splits must name train, got {list(self.splits)}; add `train: train`")
+        if UNLABELLED in self.splits:
+            raise ValueError(
+                f"splits must be labelled, or predicted, got {UNLABELLED}; write `unlabelled: "
+                f"{{hub: {{path: {self.path}, split: {self.splits[UNLABELLED]}}}}}` beside `hub`"
+            )
         return self
 
 
@@ -118,10 +130,13 @@ class Rows(Settings):
     train: int = Field(ge=2)
     dev: int = Field(ge=1)
     test: int = Field(ge=1)
+    unlabelled: int = Field(default=0, ge=0)  # further ones of train's text, without labels
 
 
 class Columns(Settings):
     """Which column holds what. A single-sentence task has no `sentence2`."""
+
+    KEY: ClassVar[str] = "columns"  # of the task's file, for messages
 
     sentence1: Text
     sentence2: Text | None = None
@@ -135,6 +150,72 @@ class Columns(Settings):
         return self
 
 
+class UnlabelledColumns(Columns):
+    """Which column holds what where there are no labels; one that is there is not read."""
+
+    KEY: ClassVar[str] = "unlabelled: columns"
+
+    label: Text = ""
+
+
+class HubRows(Settings):
+    """One split of a data set of the hub, or of a folder of `sources.tasks` in its layout."""
+
+    path: str
+    name: str | None = None
+    split: str = "train"
+
+
+class Unlabelled(Settings):
+    """Text of the task's kind that nobody has labelled, for the teacher to score.
+
+    A file's name, or a list of them, stands for `files` alone.
+    """
+
+    # CSV, TSV, JSONL, Parquet, or .txt with a text a line, relative to sources.tasks.
+    files: list[str] = Field(default=[])
+    hub: HubRows | None = None
+    separator: str | None = None  # of CSV and TSV; None: a comma, a tab
+    columns: UnlabelledColumns | None = None  # None: those of the task
+    max_rows: int | None = Field(default=None, ge=1)  # drawn by the seed; None: all
+
+    @model_validator(mode="before")
+    @classmethod
+    def _files_alone(cls, given: Any) -> Any:
+        return {"files": given} if isinstance(given, str | list) else given
+
+    @field_validator("files", mode="before")
+    @classmethod
+    def _one_file(cls, files: Any) -> Any:
+        return [files] if isinstance(files, str) else files
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "Unlabelled":
+        if bool(self.files) == bool(self.hub):
+            found = "both" if self.hub else "none"
+            raise ValueError(f"exactly one of files, hub must be given, got {found}; keep one")
+        if "" in self.files or len(set(self.files)) < len(self.files):
+            raise ValueError(f"files must be different, got {self.files}; name each once")
+        _require_separator(self.separator, self.files)
+        return self
+
+    def require_fit(self, pair: bool) -> None:
+        """Refuse pairs for a task of single sentences, and the other way round."""
+        if self.columns is not None and (self.columns.sentence2 is not None) != pair:
+            found = "without" if pair else "with"
+            cure = "name it as the task's `columns` do" if pair else "take it out"
+            raise ValueError(
+                f"unlabelled: columns must be like the task's, got columns {found} sentence2; "
+                f"{cure}"
+            )
+        texts = [name for name in self.files if name.lower().endswith(".txt")]
+        if pair and texts:
+            raise ValueError(
+                f"unlabelled: files of a task of pairs have two columns, got {texts[0]}, which has "
+                "a text a line; write it as .tsv with a header"
+            )
+
+
 class TaskFile(Settings):
     """A file of params/tasks/. Exactly one of glue, hub, files, embedded says where the data is."""
 
@@ -144,6 +225,7 @@ class TaskFile(Settings):
     files: Files | None = None
     embedded: Literal["topic", "acceptability", "pair", "similarity"] | None = None
     rows: Rows | None = None  # of an embedded task
+    unlabelled: Unlabelled | None = None  # rows that the teacher labels for its students
     columns: Columns
     kind: Kind = "classification"
     labels: list[Text] | None = None  # None: the sorted values of the training set
@@ -154,6 +236,11 @@ class TaskFile(Settings):
     epochs_scale: float = Field(default=1.0, gt=0)  # times intermediate_distill's num_epochs
     prediction_data: Literal["augmented", "original"] = "augmented"
     teacher: str | None = None  # hub id or folder of one already fine-tuned on this task
+
+    @property
+    def has_unlabelled(self) -> bool:
+        """Whether the task has rows without labels to train on."""
+        return self.unlabelled is not None or bool(self.rows and self.rows.unlabelled)
 
     @model_validator(mode="after")
     def _one_source(self) -> "TaskFile":
@@ -169,6 +256,12 @@ class TaskFile(Settings):
                 f"`rows` belongs to an embedded task, and each has it, got {found} beside "
                 f"{given[0]}; write `rows: {{train: 450, dev: 1000, test: 2000}}` or remove it"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _unlabelled_fits(self) -> "TaskFile":
+        if self.unlabelled is not None:
+            self.unlabelled.require_fit(pair=self.columns.sentence2 is not None)
         return self
 
     @field_validator("label_words", mode="before")
@@ -224,6 +317,7 @@ class TaskInfo(Settings):
     metrics: list[MetricName] = Field(min_length=1)
     pair: bool
     num_rows: dict[str, int]  # by split
+    num_unlabelled: int = 0  # rows without labels to train on
     dropped_rows: int = 0
     glue: str | None = None
 
@@ -279,6 +373,25 @@ def read_split(folder: Path, split: str) -> pd.DataFrame:
             f"{file}: {problem}, as task.json beside it says; one of them is another task's or "
             f"run's: run `dvc repro --force prepare_task@{folder.name}`"
         )
+    return frame
+
+
+def read_unlabelled(folder: Path, info: TaskInfo) -> pd.DataFrame:
+    """Read the rows without labels of a prepared folder, of a task that has some.
+
+    Raises:
+        InputError: They are missing, or another task's or run's.
+    """
+    file = folder / f"{UNLABELLED}.parquet"
+    command = f"dvc repro --force prepare_task@{info.name}"
+    if not file.is_file():
+        raise InputError(f"{file}: missing, got no unlabelled rows; run `{command}`")
+    frame = _read_parquet(file, command)
+    problem = _misfit(frame, info, labelled=False)
+    if not problem and len(frame) != info.num_unlabelled:
+        problem = f"must have {info.num_unlabelled} rows, got {len(frame)}"
+    if problem:
+        raise InputError(f"{file}: {problem}, as task {info.name} has; run `{command}`")
     return frame
 
 

@@ -1,6 +1,7 @@
 """The fine-tuned teacher's logits of a task's rows: one pass that every student reads.
 
-Files of a folder: `rows.npy`, numbers of the scored rows of the augmented set, ascending (int64);
+Files of a folder: `rows.npy`, numbers of the scored rows, ascending (int64), as
+`phase_rows` numbers a task's augmented and unlabelled rows;
 `logits.npy`, shape (rows, outputs), float32; `teacher_logits.json`, label names and counts.
 """
 
@@ -15,6 +16,7 @@ from rich.progress import track
 from tinybert.encoded import EncodedRows, read_array
 from tinybert.errors import InputError
 from tinybert.outputs import replace_file
+from tinybert.phase_rows import NO_ROW, original_rows
 from tinybert.prediction import predict_logits
 from tinybert.settings import Settings, read_json
 from tinybert.teacher import Teacher
@@ -28,32 +30,35 @@ class About(Settings):
 
     labels: list[str]
     num_rows: int  # scored
-    of: int  # rows of the augmented set
+    of: int  # rows that the task has, augmented and unlabelled
 
 
 def choose_rows(
-    original: NDArray[np.int64], max_rows: int | None, also_original: bool, seed: int
+    row: NDArray[np.int64],
+    max_rows: int | None,
+    also_original: bool,
+    seed: int,
+    max_unlabelled_rows: int | None = None,
 ) -> NDArray[np.int64]:
     """Choose the rows to score.
 
     Args:
-        original: Of each augmented row, the number of the row it was made from.
-        max_rows: How many, drawn at random; a larger number keeps those of a smaller one.
+        row: Of all rows, as `phase_rows.read_rows` lays them out: of each augmented row the number
+            of the row it was made from, and -1 of each unlabelled one.
+        max_rows: How many augmented ones, drawn at random; a larger number keeps those of a
+            smaller one.
         also_original: Whether to add the rows as they were before augmentation.
         seed: Of the drawing.
+        max_unlabelled_rows: How many unlabelled ones, the first of them: their order is random.
 
     Returns:
         Numbers of rows, ascending.
     """
-    drawn = np.random.default_rng(seed).permutation(len(original))[:max_rows]
-    if also_original:
-        drawn = np.concatenate([drawn, first_rows(original)])
-    return np.unique(drawn)
-
-
-def first_rows(original: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the number of each original row in the augmented set, where its copies follow it."""
-    return np.unique(original, return_index=True)[1].astype(np.int64)
+    num_augmented = int((row != NO_ROW).sum())
+    drawn = np.random.default_rng(seed).permutation(num_augmented)[:max_rows]
+    unlabelled = np.arange(num_augmented, len(row))[:max_unlabelled_rows]
+    original = original_rows(row) if also_original else drawn[:0]
+    return np.unique(np.concatenate([drawn, original, unlabelled]))
 
 
 def score_rows(
@@ -86,7 +91,7 @@ def read_logits(folder: Path, num_rows: int, num_outputs: int) -> pd.DataFrame:
 
     Args:
         folder: What `teacher_logits` wrote.
-        num_rows: Of the augmented set.
+        num_rows: That the task has, augmented and unlabelled.
         num_outputs: Of the task.
 
     Raises:
@@ -97,7 +102,7 @@ def read_logits(folder: Path, num_rows: int, num_outputs: int) -> pd.DataFrame:
     logits, rows = (read_array(folder / name, command) for name in (LOGITS, ROWS))
     problem = ""
     if about.of != num_rows or (len(rows) and not 0 <= rows.min() <= rows.max() < num_rows):
-        problem = f"must be of {num_rows:,} augmented rows, got logits for {about.of:,}"
+        problem = f"must be of {num_rows:,} rows, got logits for {about.of:,}"
     elif rows.shape != (about.num_rows,) or logits.shape != (about.num_rows, num_outputs):
         problem = (
             f"must be {about.num_rows:,} rows of {num_outputs} outputs, got logits of shape "

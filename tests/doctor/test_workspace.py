@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from stages import _doctor
 from tests.models import VOCABULARY, save_pretrained
 from tests.workspace import ROOT, SHAPE, edit_yaml, make_workspace
-from tinybert.doctor.forecast import augmented
+from tinybert.doctor.forecast import Sample, augmented, of_phase, random_rows
 from tinybert.errors import InputError
 
 
@@ -94,6 +94,19 @@ def test_sources_that_are_not_there_are_wrong(workspace, capsys):
     shutil.rmtree(workspace / "data/raw/word_vectors")
     assert not _doctor.main(None, None)
     assert "params.yaml: sources.word_vectors: no such file or folder" in capsys.readouterr().err
+
+
+def test_a_phases_rows_are_counted_as_it_reads_them():
+    rows = random_rows(8, 100)
+    sample = Sample(rows, num_rows=1000, num_original=50, num_unlabelled=400)
+    counts = {
+        data: of_phase(sample, data, 300, 200).num_rows
+        for data in ("original", "augmented", "unlabelled", "all")
+    }
+    assert counts == {"original": 50, "augmented": 300, "unlabelled": 250, "all": 500}
+    unknown = sample._replace(num_unlabelled=None)
+    assert of_phase(unknown, "all").num_rows is None
+    assert of_phase(unknown, "augmented").num_rows == 1000
 
 
 def test_augmented_rows_are_counted_as_algorithm_1_makes_them():

@@ -13,7 +13,7 @@ from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from tests.workspace import make_workspace
+from tests.workspace import edit_yaml, make_workspace, sentences
 from tinybert.tasks import read_info, read_split
 
 TASKS, SYSTEMS = ("reviews", "scores"), ("tinybert_mini", "scratch_mini")
@@ -27,6 +27,12 @@ def main_of(stage: str):
 def workspace(tmp_path_factory) -> Path:
     """Run the pipeline's stages in their order, once; tests look at what they left."""
     folder = make_workspace(tmp_path_factory.mktemp("workspace"))
+    further = zip(sentences(40, 5), sentences(40, 6), strict=True)
+    lines = ["one\ttwo", *(f"{one}\t{two}" for one, two in further)]
+    (folder / "data/raw/tasks/further.tsv").write_text("\n".join(lines) + "\n")
+    edit_yaml(folder / "params/tasks/scores.yaml", unlabelled={"files": "further.tsv"})
+    scratch = folder / "params/systems/scratch_mini.yaml"  # takes what the tasks' files say
+    edit_yaml(scratch, prediction_distill={"terms": ["label"]})
     before = Path.cwd()
     os.chdir(folder)
     try:
@@ -39,7 +45,8 @@ def workspace(tmp_path_factory) -> Path:
             main_of("general_distill")(system)
             for stage in ("intermediate_distill", "prediction_distill", "evaluate"):
                 for task in TASKS:
-                    main_of(stage)(system, task)
+                    said = main_of(stage)(system, task)
+                    (folder / f"said_{stage}_{system}_{task}").write_text(said)
             main_of("benchmark_latency")(system)
             for task in TASKS:
                 main_of("model_card")(system, task)
@@ -205,6 +212,29 @@ def test_a_teacher_with_other_labels_is_refused(workspace, tmp_path):
     info = info.model_copy(update={"labels": ["bad", "worse"]})
     with pytest.raises(InputError, match="got bad, good; expected bad, worse"):
         finetuned_classifier(workspace / "models/teacher/reviews", info)
+
+
+def test_unlabelled_rows_are_scored_and_trained_on_but_not_for_gold_labels(workspace):
+    from tinybert.teacher_logits import read_logits
+
+    augmented = read_split(workspace / "data/augmented/scores", "train")
+    num_rows = len(augmented) + 40
+    logits = read_logits(workspace / "data/teacher_logits/scores", num_rows, 1)
+    assert logits.index.tolist() == list(range(num_rows))
+    # 60 rows, a tenth of which is dev; prediction_data is original, and scratch reads gold labels.
+    said = {
+        (stage, system): (workspace / f"said_{stage}_distill_{system}_scores").read_text()
+        for stage in ("intermediate", "prediction")
+        for system in SYSTEMS
+    }
+    assert f"from {num_rows} rows" in said["intermediate", "tinybert_mini"]
+    assert "from 94 rows" in said["prediction", "tinybert_mini"]
+    assert "from 54 rows" in said["prediction", "scratch_mini"]
+    card = (workspace / "models/student/tinybert_mini/scores/README.md").read_text()
+    assert "Rows without labels: 40, none" in card
+    assert "Read by intermediate_distill and prediction_distill.\n- General" in card
+    other = (workspace / "models/student/scratch_mini/scores/README.md").read_text()
+    assert "Rows without labels: 40, none of which stands in dev or test. No phase" in other
 
 
 def test_the_teachers_logits_are_those_of_the_augmented_rows(workspace):

@@ -18,17 +18,19 @@ from transformers import (
 
 from tinybert.batching import epoch_batches
 from tinybert.checkpoints import load_tokenizer
+from tinybert.choices import PhaseData
 from tinybert.distillation import Distillation, Weights
 from tinybert.doctor import pace, room
 from tinybert.encoded import Blocks, EncodedRows, Rows
 from tinybert.evaluation import encode_split
 from tinybert.layer_map import teacher_layers
+from tinybert.phase_rows import WITH_COPIES, WITH_UNLABELLED
 from tinybert.precision import computing_device
 from tinybert.pretraining import Pretraining
 from tinybert.schedule import Run, Schedule
 from tinybert.student import make_student, student_config
 from tinybert.systems import GeneralPhase, LayerPhase, SystemFile
-from tinybert.tasks import TRAIN, TaskFile, read_split
+from tinybert.tasks import TRAIN, TaskFile, read_info, read_split
 from tinybert.teacher import Teacher
 from tinybert.terms import reads_teacher
 
@@ -41,11 +43,16 @@ class Sample(NamedTuple):
 
     Attributes:
         rows: Some.
-        num_rows: How many there will be; None where that is not known yet.
+        num_rows: How many there will be; None where that is not known yet. Of a task, how many
+            its augmented set has.
+        num_original: Of a task, its rows before augmentation.
+        num_unlabelled: Of a task, its rows without labels.
     """
 
     rows: Rows
     num_rows: int | None
+    num_original: int | None = None
+    num_unlabelled: int | None = 0
 
 
 class Forecast(NamedTuple):
@@ -89,14 +96,55 @@ def task_sample(
         copies: The profile's augment.num_copies and augment.max_rows.
         size: Of the vocabulary, for made-up rows.
     """
-    for folder, made in ((Path("data/augmented") / name, True), (Path("data/tasks") / name, False)):
+    prepared = Path("data/tasks") / name
+    counts = _counts(task, prepared)
+    for folder in (Path("data/augmented") / name, prepared):
         if folder.is_dir():
             frame = read_split(folder, TRAIN)
             few = frame.sample(min(SAMPLE_ROWS, len(frame)), random_state=0)
             rows = encode_split(few, load_tokenizer(tokenizer_folder), task.max_length)
-            return Sample(rows, len(frame) if made else augmented(len(frame), *copies))
+            made = folder != prepared
+            return Sample(rows, len(frame) if made else augmented(len(frame), *copies), *counts)
     count = None if task.rows is None else augmented(task.rows.train, *copies)
-    return Sample(random_rows(task.max_length, size), count)
+    return Sample(random_rows(task.max_length, size), count, *counts)
+
+
+def _counts(task: TaskFile, prepared: Path) -> tuple[int | None, int | None]:
+    """Return the numbers of original and of unlabelled rows; None where not known yet."""
+    if (prepared / "task.json").is_file():
+        info = read_info(prepared)
+        return info.num_rows[TRAIN], info.num_unlabelled
+    if task.rows is not None and task.unlabelled is None:
+        return task.rows.train, task.rows.unlabelled
+    return None, None if task.has_unlabelled else 0
+
+
+def of_phase(
+    sample: Sample,
+    data: PhaseData,
+    max_rows: int | None = None,
+    max_unlabelled_rows: int | None = None,
+) -> Sample:
+    """Return a task's sample with as many rows as a phase trains on.
+
+    Args:
+        sample: Of `task_sample`.
+        data: What the phase trains on.
+        max_rows: Of the augmented set; None: all.
+        max_unlabelled_rows: Of the unlabelled rows; None: all.
+    """
+    labelled = sample.num_original
+    if data in WITH_COPIES:
+        labelled = _at_most(sample.num_rows, max_rows)
+    further = _at_most(sample.num_unlabelled, max_unlabelled_rows)
+    if data not in WITH_UNLABELLED:
+        further = 0
+    known = labelled is not None and further is not None
+    return sample._replace(num_rows=(labelled or 0) + (further or 0) if known else None)
+
+
+def _at_most(count: int | None, limit: int | None) -> int | None:
+    return count if count is None or limit is None else min(count, limit)
 
 
 def augmented(num_rows: int, num_copies: int, max_rows: int | None) -> int:

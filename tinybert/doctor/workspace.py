@@ -21,7 +21,7 @@ from tinybert.doctor.fit import fit_by_map
 from tinybert.doctor.teacher import config_of
 from tinybert.student import from_checkpoint
 from tinybert.systems import Checkpoint, SystemFile
-from tinybert.tasks import TaskFile
+from tinybert.tasks import TaskFile, read_info
 from tinybert.teacher_source import TeacherSource, locate_teacher
 from tinybert.terms import LAYER_TERMS
 
@@ -118,6 +118,8 @@ def look_at_task(
             found += look_at_teacher(folder, TASKS / name, task, dtype, **loads)
         else:
             found += found_by(_loads(folder, load_classifier))
+    if (TASKS / name / "task.json").is_file() and task.has_unlabelled:
+        found.append(right(f"{read_info(TASKS / name).num_unlabelled:,} unlabelled rows"))
     if not (TASKS / name).is_dir():
         found.append(right(f"task not prepared yet: `dvc repro prepare_task@{name}`"))
     return found

@@ -49,7 +49,7 @@ Row = dict[str, str | float]
 
 
 def make_task(
-    kind: str, num_train: int, num_dev: int, num_test: int, seed: int
+    kind: str, num_train: int, num_dev: int, num_test: int, seed: int, num_unlabelled: int = 0
 ) -> dict[str, pd.DataFrame]:
     """Build a task's splits.
 
@@ -59,11 +59,12 @@ def make_task(
         num_dev: Rows of the dev split.
         num_test: Rows of the test split.
         seed: Decides which files go to which split, and every random choice of the task.
+        num_unlabelled: Further rows of the training split's files, without labels.
 
     Returns:
         `train`, `dev` and `test` with the columns `sentence1`, `sentence2` (pair and similarity)
         and `label`: a name of `LABELS[kind]`, or a float from 0 to 5 for similarity. Classes
-        are balanced.
+        are balanced. With `num_unlabelled`, `unlabelled` with the sentences alone.
 
     Raises:
         InputError: The documentation has too little text for the rows asked for, or there is no
@@ -72,7 +73,7 @@ def make_task(
     if kind not in BUILDERS:
         known = ", ".join(LABELS)
         raise InputError(f"embedded task: unknown kind, got {kind!r}; known: {known}")
-    wanted = {"train": num_train, "dev": num_dev, "test": num_test}
+    wanted = {"train": num_train + num_unlabelled, "dev": num_dev, "test": num_test}
     shares = split_documents(list(documents()), seed)
     rows = {
         split: BUILDERS[kind](shares[split], random.Random(f"{kind} {split} {seed}"))
@@ -86,7 +87,11 @@ def make_task(
     ]
     if problems:
         raise InputError(*problems)
-    return {split: pd.DataFrame(rows[split][:number]) for split, number in wanted.items()}
+    splits = {split: pd.DataFrame(rows[split][:number]) for split, number in wanted.items()}
+    if num_unlabelled:
+        further = splits["train"][num_train:].drop(columns="label").reset_index(drop=True)
+        splits |= {"train": splits["train"][:num_train], "unlabelled": further}
+    return splits
 
 
 def _topic(found: list[Document], rng: random.Random) -> list[Row]:

@@ -10,6 +10,7 @@ class TeacherLogitsSettings(Settings):
 
     max_rows: int | None = Field(ge=1)  # of the augmented set, drawn by the seed; null: all
     also_original: bool  # add all rows as they were before augmentation
+    max_unlabelled_rows: int | None = Field(default=None, ge=1)  # of the unlabelled ones; null: all
 
 
 SETTINGS = TeacherLogitsSettings
