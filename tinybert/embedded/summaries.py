@@ -14,6 +14,11 @@ MIN_DESCRIPTION, MAX_DESCRIPTION = 12, 32
 Row = dict[str, str | float]
 
 
+def described(found: Iterable[Document]) -> list[Document]:
+    """Return the documents that have a summary and a description."""
+    return [document for document in found if summary_and_description(document)]
+
+
 def summary_rows(found: Iterable[Document], rng: random.Random) -> list[Row]:
     """Say whether a description is that of a summary.
 

@@ -8,7 +8,7 @@ the same sentences as unlabelled text, as is usual where a task's text is public
 
 import random
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise, zip_longest
 
 import pandas as pd
@@ -20,7 +20,7 @@ from tinybert.embedded.prose import split_sentences
 from tinybert.embedded.splits import all_sentences, split_documents
 from tinybert.embedded.subjects import SUBJECTS, by_subject, subject_rows
 from tinybert.embedded.summaries import LABELS as SUMMARY_LABELS
-from tinybert.embedded.summaries import summary_rows
+from tinybert.embedded.summaries import described, summary_rows
 from tinybert.errors import InputError
 
 TOPIC_LIBRARIES = (
@@ -78,8 +78,7 @@ def make_task(
         known = ", ".join(LABELS)
         raise InputError(f"embedded task: unknown kind, got {kind!r}; known: {known}")
     wanted = {"train": num_train, "dev": num_dev, "test": num_test}
-    found = by_subject(documents()) if kind == "subject" else list(documents())
-    shares = split_documents(found, seed)
+    shares = split_documents(SELECTED.get(kind, list)(documents()), seed)
     rows = {
         split: BUILDERS[kind](shares[split], random.Random(f"{kind} {split} {seed}"))
         for split in wanted
@@ -226,4 +225,10 @@ BUILDERS: dict[str, Callable[[list[Document], random.Random], list[Row]]] = {
     "similarity": _similarity,
     "subject": subject_rows,
     "summary": summary_rows,
+}
+
+# Of which documents, where not of all: less to search for near copies, and shares of what is used.
+SELECTED: dict[str, Callable[[Iterable[Document]], list[Document]]] = {
+    "subject": by_subject,
+    "summary": described,
 }
