@@ -33,7 +33,7 @@ LIBRARIES = (
     *("torch/utils", "matplotlib", "sympy", "networkx", "transformers/generation"),
     *("transformers/pipelines", "transformers/utils", "sentence_transformers", "sqlalchemy"),
     *("alembic", "werkzeug", "flask", "websockets", "aiohttp", "urllib3", "starlette"),
-    *("fastapi", "requests", "httpx", "h2"),
+    *("fastapi", "requests", "httpx", "h2", "gensim", "huggingface_hub"),
 )
 # Folders that document nothing, or another package.
 SKIPPED_FOLDERS = frozenset(
