@@ -8,10 +8,21 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tinybert.embedded import LABELS, Document, docstrings, documents, make_task, splits, tasks
+from tinybert.embedded import (
+    LABELS,
+    Document,
+    docstrings,
+    documents,
+    make_task,
+    splits,
+    subjects,
+    summaries,
+    tasks,
+)
 from tinybert.embedded.copies import CopyFilter, NearCopies, normalised_words
 from tinybert.embedded.corruption import corrupt
 from tinybert.embedded.grading import _replace_words, derive, grade
+from tinybert.embedded.plain import is_plain
 from tinybert.embedded.prose import is_prose, plain_text, sentence_runs, split_sentences
 from tinybert.errors import InputError
 
@@ -171,10 +182,20 @@ def test_docstrings_are_read_without_running_the_file(tmp_path):
     ]
 
 
-def test_a_missing_package_is_named(monkeypatch):
-    monkeypatch.setattr(docstrings, "LIBRARIES", ("click", "no_such_package"))
-    with pytest.raises(InputError, match=r"'no_such_package' is missing.*requirements\.lock"):
+@pytest.mark.parametrize("missing", ["no_such_package", "click/no_such_folder"])
+def test_a_missing_package_is_named(monkeypatch, missing):
+    monkeypatch.setattr(docstrings, "LIBRARIES", ("click", missing))
+    with pytest.raises(InputError, match=rf"'{missing}' is missing.*requirements\.lock"):
         docstrings.source_files()
+
+
+def test_of_a_package_its_named_folder_alone_is_read(monkeypatch):
+    monkeypatch.setattr(docstrings, "LIBRARIES", ("rich/_unicode_data",))
+    files = docstrings.source_files()
+    assert files
+    for library, parent, file in files:
+        assert library == "rich"
+        assert file.relative_to(parent).parts[:2] == ("rich", "_unicode_data")
 
 
 def test_the_text_is_the_same_whatever_the_hash_seed():
@@ -182,7 +203,7 @@ def test_the_text_is_the_same_whatever_the_hash_seed():
         "import hashlib; from tinybert.embedded import docstrings, tasks\n"
         f"docstrings.LIBRARIES = {SMALL!r}\n"
         "text = repr(docstrings.documents()) + repr([frame.to_csv() for kind in "
-        "('acceptability', 'pair', 'similarity') "
+        "('acceptability', 'pair', 'similarity', 'summary') "
         "for frame in tasks.make_task(kind, 50, 10, 10, 1).values()])\n"
         "print(hashlib.sha256(text.encode()).hexdigest(), len(text))"
     )
@@ -255,7 +276,7 @@ def test_the_shares_are_kept_within_a_tenth(small):
         assert abs(sizes[split] / sum(sizes.values()) - share) < 0.1
 
 
-@pytest.mark.parametrize("kind", ["acceptability", "pair", "similarity"])
+@pytest.mark.parametrize("kind", ["acceptability", "pair", "similarity", "summary"])
 def test_a_task_has_its_rows_columns_and_labels(small, kind):
     made = make_task(kind, 60, 20, 20, seed=1)
     assert {split: len(frame) for split, frame in made.items()} == {
@@ -263,7 +284,7 @@ def test_a_task_has_its_rows_columns_and_labels(small, kind):
         "dev": 20,
         "test": 20,
     }
-    pair = ["sentence2"] if kind in ("pair", "similarity") else []
+    pair = [] if kind == "acceptability" else ["sentence2"]
     for frame in made.values():
         assert list(frame) == ["sentence1", *pair, "label"]
         if LABELS[kind]:
@@ -392,3 +413,96 @@ def test_half_of_the_pairs_are_the_same_sentences_crossed():
 def test_files_are_read_in_sorted_order(small):
     files = [d.file for d in small if d.library == "click"]
     assert all(one <= two for one, two in pairwise(files))
+
+
+def test_a_subject_is_told_by_the_place_and_other_places_are_left_out():
+    found = [
+        fake("scipy", "scipy/stats/a.py", "One."),
+        fake("scipy", "scipy/signal/a.py", "Two."),
+        fake("scipy", "scipy/optimize/a.py", "Three."),
+        fake("flask", "flask/app.py", "Four."),
+    ]
+    told = {d.paragraphs[0]: d.library for d in subjects.by_subject(found)}
+    assert told == {"One.": "statistics", "Two.": "signal_processing", "Four.": "web"}
+
+
+def test_a_passage_holds_following_plain_sentences_up_to_its_length():
+    words = " ".join(["word"] * 15)
+    plain = [f"The {number} {words}." for number in ("one", "two", "three", "four")]  # 17 words
+    named = f"The torch {words}."
+    short = "This is too short for one."
+    found = fake("a", "a.py", f"{plain[0]} {named}", f"{plain[1]} {plain[2]} {plain[3]} {short}")
+    # 34 words; a third would make 51, over 40. The last: 17 + 17 + 6 = 40, just what is allowed.
+    assert list(subjects.passages(found)) == [
+        f"{plain[0]} {plain[1]}",
+        f"{plain[2]} {plain[3]} {short}",
+    ]
+    assert list(subjects.passages(fake("a", "a.py", short))) == []
+
+
+def test_how_docstrings_begin_comes_before_their_further_passages():
+    text = " ".join(["word"] * 30)
+    found = [
+        fake("scipy", f"{place}/{n}.py", f"First {text}.", f"Second {text}.")
+        for place in ("scipy/stats", "flask")
+        for n in range(5)
+    ]
+    rows = subjects.subject_rows(subjects.by_subject(found), random.Random(0))
+    assert [str(row["sentence1"]).split()[0] for row in rows] == ["First"] * 10 + ["Second"] * 10
+    for one, two in zip(rows[::2], rows[1::2], strict=True):
+        assert {one["label"], two["label"]} == {"statistics", "web"}  # in turns: balanced
+
+
+def test_a_subject_without_more_rows_leaves_the_turn_to_the_others():
+    text = " ".join(["word"] * 30)
+    found = [fake("a", f"flask/{n}.py", f"First {text}.") for n in range(3)]
+    found.append(fake("a", "scipy/stats/a.py", f"First {text}."))
+    rows = subjects.subject_rows(subjects.by_subject(found), random.Random(0))
+    assert sorted(str(row["label"]) for row in rows) == ["statistics", "web", "web", "web"]
+    assert {row["label"] for row in rows[:2]} == {"statistics", "web"}
+
+
+@pytest.mark.parametrize(
+    ("sentence", "plain"),
+    [
+        ("Draw the lines of the grid, e.g. the major ones.", True),
+        ("The FFT is of length 8 and order 2.5 here.", True),
+        ("Set max_iter to a number.", False),
+        ("The DataFrame is kept.", False),
+        ("It is a file.txt of it.", False),
+        ("The PyTorch way of it.", False),
+    ],
+)
+def test_a_plain_sentence_names_no_package_and_no_identifier(sentence, plain):
+    assert is_plain(sentence) == plain
+
+
+def test_half_of_the_summaries_stand_beside_another_description():
+    text = " ".join(["word"] * 11)
+    found = [
+        fake("a", f"{n}.py", f"This sums up number {letter}.", f"Described {text} is {letter}.")
+        for n, letter in enumerate("abcdefgh")
+    ]
+    rows = summaries.summary_rows(found, random.Random(0))
+    for row in rows:
+        letters = [str(row[key])[-2] for key in ("sentence1", "sentence2")]
+        assert (letters[0] == letters[1]) == (row["label"] == "match")
+    assert [row["label"] for row in rows].count("match") == 4
+    # Every text once, so none tells the label.
+    assert sorted(str(row["sentence2"])[-2] for row in rows) == list("abcdefgh")
+
+
+@pytest.mark.parametrize(
+    "paragraphs",
+    [
+        (),
+        ("This sums it up here.",),
+        ("This sums it up here.", "Too short to describe it."),
+        (
+            "This sums up torch here.",
+            "A description that is long enough to be one, having many words.",
+        ),
+    ],
+)
+def test_a_docstring_without_summary_or_description_gives_no_row(paragraphs):
+    assert summaries.summary_and_description(fake("a", "a.py", *paragraphs)) is None

@@ -223,7 +223,9 @@ class TaskFile(Settings):
     glue: str | None = None  # the folder's name in GLUE, for instance MRPC
     hub: Hub | None = None
     files: Files | None = None
-    embedded: Literal["topic", "acceptability", "pair", "similarity"] | None = None
+    embedded: (
+        Literal["topic", "acceptability", "pair", "similarity", "subject", "summary"] | None
+    ) = None
     rows: Rows | None = None  # of an embedded task
     unlabelled: Unlabelled | None = None  # rows that the teacher labels for its students
     columns: Columns

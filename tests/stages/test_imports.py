@@ -2,11 +2,14 @@
 
 import json
 import logging
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+import stages
 from stages import NAMES
 
 WITHOUT_TORCH = {"prepare_corpus", "word_vectors", "prepare_task", "model_card", "report", "track"}
@@ -48,3 +51,29 @@ def test_libraries_are_quiet_without_being_loaded():
         (sys.executable, "-c", import_and_print), capture_output=True, text=True, check=True
     )
     assert done.stdout.split() == [str(logging.ERROR), "False"]
+
+
+def test_importing_the_stages_leaves_garbage_collection_on():
+    program = "import gc, stages; print(gc.isenabled())"
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert found.stdout == "True\n"
+
+
+def test_a_stage_is_imported_without_garbage_collection_and_runs_with_it(tmp_path):
+    """Off when the stage's own file is reached, on in its main."""
+    package = Path(stages.__file__).parent
+    (tmp_path / "stages").mkdir()
+    (tmp_path / "stages" / "__init__.py").write_text((package / "__init__.py").read_text())
+    (tmp_path / "stages" / "example.py").write_text(
+        "import gc\nimport stages\nprint(gc.isenabled())\n"
+        "stages._check_params_once = lambda: None\n"
+        "stages.run(lambda: f'made {gc.isenabled()}')\n"
+    )
+    found = subprocess.run(
+        [sys.executable, "-m", "stages.example"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(package.parent)},
+        capture_output=True,
+        text=True,
+    )
+    assert found.stdout.startswith("False\nexample: made True"), found.stderr

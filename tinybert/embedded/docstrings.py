@@ -25,15 +25,15 @@ from tinybert.embedded.memo import SourceFile, memo_file, read_memo, write_memo
 from tinybert.embedded.prose import sentence_runs
 from tinybert.errors import InputError
 
-# Import names. All are in the dependency tree that requirements.lock pins. The order decides
-# which library keeps a sentence that two share: the ones documented best come first.
+# Packages, or folders in them that are worth their reading time. All are in the dependency tree
+# that requirements.lock pins. The order decides which of two keeps a sentence that both have: those
+# documented best come first.
 LIBRARIES = (
-    *("numpy", "scipy", "pandas", "sklearn", "torch", "matplotlib", "sympy", "networkx"),
-    *("transformers", "sqlalchemy", "mlflow", "prefect", "gensim", "datasets", "huggingface_hub"),
-    *("databricks", "asyncssh", "redis", "narwhals", "pydantic", "dulwich", "fontTools"),
-    *("accelerate", "sentence_transformers", "dvc", "mpmath", "click", "celery", "kombu"),
-    *("werkzeug", "graphql", "prompt_toolkit", "joblib", "alembic", "docker", "git", "fsspec"),
-    *("rich", "pygments", "PIL", "websockets", "cyclopts", "flask", "jinja2", "pyparsing"),
+    *("numpy", "scipy", "pandas", "sklearn", "torch/nn", "torch/optim", "torch/distributions"),
+    *("torch/utils", "matplotlib", "sympy", "networkx", "transformers/generation"),
+    *("transformers/pipelines", "transformers/utils", "sentence_transformers", "sqlalchemy"),
+    *("alembic", "werkzeug", "flask", "websockets", "aiohttp", "urllib3", "starlette"),
+    *("fastapi", "requests", "httpx", "h2", "gensim", "huggingface_hub"),
 )
 # Folders that document nothing, or another package.
 SKIPPED_FOLDERS = frozenset(
@@ -82,7 +82,7 @@ def documents() -> tuple[Document, ...]:
     Side effects: keeps the result on disk for the next process (`memo.memo_file`).
 
     Raises:
-        InputError: A package of `LIBRARIES` is not installed; all missing ones are named.
+        InputError: One of `LIBRARIES` is not installed; all missing ones are named.
     """
     files = source_files()
     memo = memo_file(files)
@@ -121,7 +121,7 @@ def source_files() -> list[SourceFile]:
             )
         )
     return [
-        (library, folder.parent, file)
+        (library.split("/")[0], folder.parents[library.count("/")], file)
         for library, folder in folders.items()
         if folder
         for file in sorted(folder.rglob("*.py"), key=lambda file: file.as_posix())
@@ -130,10 +130,12 @@ def source_files() -> list[SourceFile]:
 
 
 def _folder(library: str) -> Path | None:
-    spec = find_spec(library)  # of a top-level name: locates the package without running it
+    package, *inside = library.split("/")
+    spec = find_spec(package)  # of a top-level name: locates the package without running it
     if spec is None or not spec.submodule_search_locations:
         return None
-    return Path(next(iter(spec.submodule_search_locations)))
+    folder = Path(next(iter(spec.submodule_search_locations)), *inside)
+    return folder if folder.is_dir() else None
 
 
 Extracted = tuple[str, str, list[list[str]]]  # library, name, runs of sentences

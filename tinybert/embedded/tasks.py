@@ -1,14 +1,14 @@
-"""Four tasks in GLUE's shapes, labelled by construction from the embedded documentation.
+"""Tasks in GLUE's shapes, labelled by construction from the embedded documentation.
 
-Which source file a sentence comes from decides its split, alike for all four tasks, so train, dev
-and test share no docstring and, copies being out of the documentation, no sentence. Dev and test
-do not depend on `num_train`, and more training rows are added to the same first ones. The general
-corpus may hold the same sentences as unlabelled text, as is usual where a task's text is public.
+Which source file a sentence comes from decides its split, so train, dev and test share no
+docstring and, copies being out of the documentation, no sentence. Dev and test do not depend on
+`num_train`, and more training rows are added to the same first ones. The general corpus may hold
+the same sentences as unlabelled text, as is usual where a task's text is public.
 """
 
 import random
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise, zip_longest
 
 import pandas as pd
@@ -18,6 +18,9 @@ from tinybert.embedded.docstrings import Document, documents
 from tinybert.embedded.grading import derive
 from tinybert.embedded.prose import split_sentences
 from tinybert.embedded.splits import all_sentences, split_documents
+from tinybert.embedded.subjects import SUBJECTS, by_subject, subject_rows
+from tinybert.embedded.summaries import LABELS as SUMMARY_LABELS
+from tinybert.embedded.summaries import described, summary_rows
 from tinybert.errors import InputError
 
 TOPIC_LIBRARIES = (
@@ -29,6 +32,8 @@ LABELS: dict[str, list[str]] = {
     "acceptability": ["unacceptable", "acceptable"],
     "pair": ["not_consecutive", "consecutive"],
     "similarity": [],
+    "subject": list(SUBJECTS),
+    "summary": SUMMARY_LABELS,
 }
 MIN_WORDS, MAX_WORDS = 8, 40  # per sentence of a task
 MIN_PAIR_WORDS = 5  # a pair says more than one sentence does
@@ -62,9 +67,10 @@ def make_task(
         num_unlabelled: Further rows of the training split's files, without labels.
 
     Returns:
-        `train`, `dev` and `test` with the columns `sentence1`, `sentence2` (pair and similarity)
-        and `label`: a name of `LABELS[kind]`, or a float from 0 to 5 for similarity. Classes
-        are balanced. With `num_unlabelled`, `unlabelled` with the sentences alone.
+        `train`, `dev` and `test` with the columns `sentence1`, `sentence2` (pair, similarity and
+        summary) and `label`: a name of `LABELS[kind]`, or a float from 0 to 5 for similarity.
+        Classes are balanced; those of subject as long as each has rows. With `num_unlabelled`,
+        `unlabelled` with the sentences alone.
 
     Raises:
         InputError: The documentation has too little text for the rows asked for, or there is no
@@ -74,7 +80,7 @@ def make_task(
         known = ", ".join(LABELS)
         raise InputError(f"embedded task: unknown kind, got {kind!r}; known: {known}")
     wanted = {"train": num_train + num_unlabelled, "dev": num_dev, "test": num_test}
-    shares = split_documents(list(documents()), seed)
+    shares = split_documents(SELECTED.get(kind, list)(documents()), seed)
     rows = {
         split: BUILDERS[kind](shares[split], random.Random(f"{kind} {split} {seed}"))
         for split in wanted
@@ -223,4 +229,12 @@ BUILDERS: dict[str, Callable[[list[Document], random.Random], list[Row]]] = {
     "acceptability": _acceptability,
     "pair": _pair,
     "similarity": _similarity,
+    "subject": subject_rows,
+    "summary": summary_rows,
+}
+
+# Of which documents, where not of all: less to search for near copies, and shares of what is used.
+SELECTED: dict[str, Callable[[Iterable[Document]], list[Document]]] = {
+    "subject": by_subject,
+    "summary": described,
 }
