@@ -33,6 +33,7 @@ from tinybert.settings import read_param, read_section, read_system, read_task
 from tinybert.systems import LayerPhase
 from tinybert.tasks import TaskFile, read_augmented, read_named_info
 from tinybert.teacher import Teacher, TeacherSignals
+from tinybert.teacher_logits import rows_to_train_on
 from tinybert.teacher_states import use_stored_states
 from tinybert.terms import ATTENTION_TERMS
 from tinybert.training import empty_history, train
@@ -113,6 +114,7 @@ def main(system: str, task: str) -> str:
     task_file = read_task(task, TaskFile)
     general, teacher_folder = Path("models/general") / system, Path("models/teacher") / task
     augmented, folder = Path("data/augmented") / task, Path("models/intermediate") / system / task
+    scored = Path("data/teacher_logits") / task
     history_file = Path(f"reports/training/intermediate_distill/{system}-{task}.csv")
     weights = phase_weights(phase.terms, loss, phase.weights)
     if not weights:
@@ -145,14 +147,15 @@ def main(system: str, task: str) -> str:
         checkpoints=checkpoints_folder(
             "intermediate_distill",
             {**read, "precision": precision, "compile": compiled},
-            [general, teacher_folder, augmented],
+            [general, teacher_folder, augmented, scored],
         ),
         seed=seed,
         dtype=dtype,
         compile=compiled,
         save_steps=settings.save_steps,
     )
-    frame = read_augmented(augmented, read_named_info(Path("data/tasks") / task, task))
+    info = read_named_info(Path("data/tasks") / task, task)
+    frame = rows_to_train_on(scored, read_augmented(augmented, info), info.num_outputs)
     rows = encode_split(frame, tokenizer, task_file.max_length)
     history = intermediate_distill(
         student,

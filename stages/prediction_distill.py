@@ -46,7 +46,7 @@ from tinybert.settings import read_param, read_section, read_system, read_task
 from tinybert.systems import Choice, Grid, OutputPhase
 from tinybert.tasks import TRAIN, TaskFile, read_augmented, read_info, read_named_info, read_split
 from tinybert.teacher import Teacher
-from tinybert.teacher_logits import first_rows, read_logits
+from tinybert.teacher_logits import first_rows, read_logits, rows_to_train_on
 from tinybert.terms import TEACHER_OUTPUT_TERMS
 from tinybert.training import empty_history
 
@@ -127,7 +127,9 @@ def training_rows(phase: OutputPhase, of: Output, tokenizer: Any) -> EncodedRows
         targets["teacher_logits"] = logits.loc[frame["row"]].to_numpy(np.float32)
     else:
         frame = (
-            read_split(of.task_folder, TRAIN) if original else read_augmented(of.augmented, info)
+            read_split(of.task_folder, TRAIN)
+            if original
+            else rows_to_train_on(of.scored, read_augmented(of.augmented, info), info.num_outputs)
         )
     return encode_split(frame, tokenizer, of.max_length).with_targets(**targets)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from stages import doctor, run
+from tinybert.agreement import DROPPED, count_copies, describe_copies, judge_copies
 from tinybert.checkpoints import load_config, load_tokenizer
 from tinybert.classifier import label_names, task_classifier
 from tinybert.evaluation import encode_split
@@ -38,7 +39,8 @@ def main(task: str) -> str:
     info = read_named_info(task_folder, task)
     model = task_classifier(teacher_folder, info)
     frame = read_augmented(augmented, info)
-    also = settings.also_original or task_file.prediction_data == "original"
+    agreeing = settings.keep == "agreeing"
+    also = settings.also_original or agreeing or task_file.prediction_data == "original"
     numbers = choose_rows(frame["row"].to_numpy(), settings.max_rows, also, seed)
     read = {"settings": settings.model_dump(), "task": task_file.model_dump(), "seed": seed}
     how = Run(
@@ -52,10 +54,20 @@ def main(task: str) -> str:
     rows = encode_split(frame.iloc[numbers], load_tokenizer(teacher_folder), task_file.max_length)
     teacher = Teacher(model.to(computing_device()), dtype)
     logits = score_rows(teacher, rows, dtype, how.checkpoints)
+    copies: dict[str, int] = {}
+    if agreeing:
+        limits = (settings.min_probability, settings.max_change)
+        verdicts = judge_copies(frame.iloc[numbers], logits, info.kind == "regression", *limits)
+        copies = count_copies(verdicts)
+        if any(copies.values()):
+            print(f"{task}: {describe_copies(copies)}", flush=True)
+        kept = ~verdicts.isin(DROPPED).to_numpy()
+        numbers, logits = numbers[kept], logits[kept]
     with replace_folder(folder) as partial:
         np.save(partial / ROWS, numbers)
         np.save(partial / LOGITS, logits)
         about = {"labels": label_names(model), "num_rows": len(numbers), "of": len(frame)}
+        about |= {"keep": settings.keep, "copies": copies}
         (partial / INFO).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
     how.finish()
     return f"made logits of {len(numbers):,} of {len(frame):,} rows in {folder}"

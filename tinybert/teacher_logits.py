@@ -5,11 +5,13 @@ Files of a folder: `rows.npy`, numbers of the scored rows of the augmented set, 
 """
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from pydantic import Field
 from rich.progress import track
 
 from tinybert.encoded import EncodedRows, read_array
@@ -29,6 +31,8 @@ class About(Settings):
     labels: list[str]
     num_rows: int  # scored
     of: int  # rows of the augmented set
+    keep: Literal["all", "agreeing"] = "all"
+    copies: dict[str, int] = Field(default={})  # judged ones by verdict (`agreement`)
 
 
 def choose_rows(
@@ -79,6 +83,21 @@ def score_rows(
                 np.save(stream, found)
         parts.append(np.load(file, allow_pickle=False))
     return np.concatenate(parts)
+
+
+def rows_to_train_on(folder: Path, augmented: pd.DataFrame, num_outputs: int) -> pd.DataFrame:
+    """Return the augmented rows that phases without stored logits train on.
+
+    All of them, or where the teacher has dropped copies those that it has scored and kept.
+
+    Args:
+        folder: What `teacher_logits` wrote.
+        augmented: The augmented set.
+        num_outputs: Of the task.
+    """
+    logits = read_logits(folder, len(augmented), num_outputs)
+    about = read_json(folder / INFO, About, f"dvc repro --force teacher_logits@{folder.name}")
+    return augmented if about.keep == "all" else augmented.iloc[logits.index]
 
 
 def read_logits(folder: Path, num_rows: int, num_outputs: int) -> pd.DataFrame:
