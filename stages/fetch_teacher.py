@@ -22,6 +22,7 @@ from tinybert.checkpoints import (
 from tinybert.encoded import Blocks
 from tinybert.evaluation import write_json
 from tinybert.fingerprint import checkpoints_folder
+from tinybert.masked_head import has_closed_form, keep_layers, start_in_closed_form
 from tinybert.masked_lm import MaskedWords, masked_accuracy
 from tinybert.outputs import replace_file, replace_folder
 from tinybert.positions import require_positions
@@ -77,7 +78,10 @@ def _masked_lm(
     torch.manual_seed(how.seed)
     model = load_masked_lm(source, new_head=True)
     lacks_head = any("pooler" not in name for name in missing_weights(AutoModelForMaskedLM, source))
-    masked_words = MaskedWords(model, tokenizer, settings.freeze_encoder)
+    trained_here = lacks_head or settings.train_always
+    if trained_here and settings.num_hidden_layers is not None:
+        keep_layers(model, settings.num_hidden_layers)
+    masked_words = MaskedWords(model, tokenizer, settings.freeze_encoder, settings.masked_share)
     held_out = min(HELD_OUT_BLOCKS, len(Blocks(corpus)) // 10)
     history = empty_history()
     accuracy = 0.0
@@ -85,12 +89,14 @@ def _masked_lm(
         accuracy = _found_share(masked_words, corpus, held_out, tokenizer, how)
         if held_out >= FEWEST_BLOCKS and (doubt := head_doubt(accuracy)):
             print(f"doubt: {source}: {doubt}", flush=True)
-    if lacks_head or settings.train_always:
-        rows = Blocks(corpus, start=held_out)
-        history, _ = train(masked_words, rows, tokenizer.pad_token_id, settings, how)
+    if trained_here:
+        rows, pad = Blocks(corpus, start=held_out), tokenizer.pad_token_id
+        if lacks_head and settings.closed_form_blocks and has_closed_form(model):
+            start_in_closed_form(masked_words, rows, settings.closed_form_blocks, pad, how.seed)
+        history, _ = train(masked_words, rows, pad, settings, how)
         accuracy = _found_share(masked_words, corpus, held_out, tokenizer, how)
     measures = {
-        "head_trained_here": lacks_head or settings.train_always,
+        "head_trained_here": trained_here,
         "masked_token_accuracy": accuracy,
         "held_out_blocks": held_out,
     }

@@ -158,7 +158,15 @@ def load_teacher(recipe: Recipe) -> PreTrainedModel:
                 f"params/systems/{recipe.system}.yaml: general_distill hides words, which needs "
                 "the masked-word model, got fetch_teacher.masked_lm false; write true"
             )
-        return load_masked_lm(PRETRAINED / "masked_lm")
+        model = load_masked_lm(PRETRAINED / "masked_lm")
+        kept, every = (c.num_hidden_layers for c in (model.config, load_config(PRETRAINED)))
+        if kept < every and set(recipe.phase.terms) - {"mlm", "next_sentence"}:
+            raise InputError(
+                f"params/systems/{recipe.system}.yaml: general_distill learns from the masked-word "
+                f"model, which must have all {every} layers of the teacher, got {kept}; set "
+                "fetch_teacher.num_hidden_layers to null"
+            )
+        return model
     return load_encoder(PRETRAINED)
 
 

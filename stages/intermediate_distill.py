@@ -24,7 +24,6 @@ from tinybert.evaluation import encode_split
 from tinybert.fingerprint import checkpoints_folder
 from tinybert.layer_map import LayerMap, teacher_layers
 from tinybert.outputs import replace_file, replace_folder
-from tinybert.phase_rows import read_rows
 from tinybert.positions import require_positions
 from tinybert.precision import Precision, autocast_dtype, computing_device
 from tinybert.processes import num_processes
@@ -34,6 +33,7 @@ from tinybert.settings import read_param, read_section, read_system, read_task
 from tinybert.systems import LayerPhase
 from tinybert.tasks import TaskFile, read_named_info
 from tinybert.teacher import Teacher, TeacherSignals
+from tinybert.teacher_logits import rows_to_train_on
 from tinybert.teacher_states import use_stored_states
 from tinybert.terms import ATTENTION_TERMS
 from tinybert.training import empty_history, train
@@ -115,6 +115,7 @@ def main(system: str, task: str) -> str:
     task_folder = Path("data/tasks") / task
     general, teacher_folder = Path("models/general") / system, Path("models/teacher") / task
     augmented, folder = Path("data/augmented") / task, Path("models/intermediate") / system / task
+    scored = Path("data/teacher_logits") / task
     history_file = Path(f"reports/training/intermediate_distill/{system}-{task}.csv")
     weights = phase_weights(phase.terms, loss, phase.weights)
     if not weights:
@@ -148,7 +149,7 @@ def main(system: str, task: str) -> str:
         checkpoints=checkpoints_folder(
             "intermediate_distill",
             {**read, "precision": precision, "compile": compiled},
-            [general, teacher_folder, augmented, task_folder],
+            [general, teacher_folder, augmented, scored, task_folder],
         ),
         seed=seed,
         dtype=dtype,
@@ -156,7 +157,7 @@ def main(system: str, task: str) -> str:
         save_steps=settings.save_steps,
     )
     info = read_named_info(task_folder, task)
-    frame = read_rows(phase.data, task_folder, augmented, info)
+    frame = rows_to_train_on(phase.data, task_folder, augmented, scored, info)
     rows = encode_split(frame, tokenizer, task_file.max_length)
     history = intermediate_distill(
         student,

@@ -46,7 +46,7 @@ from tinybert.settings import read_param, read_section, read_system, read_task
 from tinybert.systems import Choice, Grid, OutputPhase
 from tinybert.tasks import TaskFile, read_info, read_named_info
 from tinybert.teacher import Teacher
-from tinybert.teacher_logits import read_logits
+from tinybert.teacher_logits import read_logits, rows_to_train_on
 from tinybert.terms import TEACHER_OUTPUT_TERMS
 from tinybert.training import empty_history
 
@@ -105,7 +105,7 @@ def training_rows(phase: OutputPhase, of: Output, tokenizer: Any) -> EncodedRows
         frame = rows_with_logits(data, everything, logits)
         targets["teacher_logits"] = logits.loc[frame.index].to_numpy(np.float32)
     else:
-        frame = read_rows(data, of.task_folder, of.augmented, info)
+        frame = rows_to_train_on(data, of.task_folder, of.augmented, of.scored, info)
     return encode_split(frame, tokenizer, of.max_length).with_targets(**targets)
 
 

@@ -9,18 +9,19 @@ from pathlib import Path
 import numpy as np
 
 from stages import doctor, run
+from tinybert.agreement import DROPPED, count_copies, describe_copies, judge_copies
 from tinybert.checkpoints import load_config, load_tokenizer
 from tinybert.classifier import label_names, task_classifier
 from tinybert.evaluation import encode_split
 from tinybert.fingerprint import checkpoints_folder
 from tinybert.outputs import replace_folder
-from tinybert.phase_rows import read_rows
+from tinybert.phase_rows import NO_ROW, read_rows
 from tinybert.positions import require_positions
 from tinybert.precision import Precision, autocast_dtype, computing_device
 from tinybert.schedule import Run
 from tinybert.sections.teacher_logits import TeacherLogitsSettings
 from tinybert.settings import read_param, read_section, read_task
-from tinybert.tasks import TaskFile, read_named_info
+from tinybert.tasks import TaskFile, read_augmented, read_named_info
 from tinybert.teacher import Teacher
 from tinybert.teacher_logits import INFO, LOGITS, ROWS, choose_rows, score_rows
 
@@ -39,7 +40,8 @@ def main(task: str) -> str:
     info = read_named_info(task_folder, task)
     model = task_classifier(teacher_folder, info)
     frame = read_rows(None, task_folder, augmented, info)
-    also = settings.also_original or task_file.prediction_data == "original"
+    agreeing = settings.keep == "agreeing"
+    also = settings.also_original or agreeing or task_file.prediction_data == "original"
     row, further = frame["row"].to_numpy(), settings.max_unlabelled_rows
     numbers = choose_rows(row, settings.max_rows, also, seed, further)
     read = {"settings": settings.model_dump(), "task": task_file.model_dump(), "seed": seed}
@@ -56,10 +58,23 @@ def main(task: str) -> str:
     rows = encode_split(frame.iloc[numbers], load_tokenizer(teacher_folder), task_file.max_length)
     teacher = Teacher(model.to(computing_device()), dtype)
     logits = score_rows(teacher, rows, dtype, how.checkpoints)
+    copies: dict[str, int] = {}
+    if agreeing:
+        limits = (settings.min_probability, settings.max_change)
+        labelled = row[numbers] != NO_ROW
+        judged = read_augmented(augmented, info).iloc[numbers[labelled]]
+        verdicts = judge_copies(judged, logits[labelled], info.kind == "regression", *limits)
+        copies = count_copies(verdicts)
+        if any(copies.values()):
+            print(f"{task}: {describe_copies(copies)}", flush=True)
+        kept = ~labelled
+        kept[labelled] = ~verdicts.isin(DROPPED).to_numpy()
+        numbers, logits = numbers[kept], logits[kept]
     with replace_folder(folder) as partial:
         np.save(partial / ROWS, numbers)
         np.save(partial / LOGITS, logits)
         about = {"labels": label_names(model), "num_rows": len(numbers), "of": len(frame)}
+        about |= {"keep": settings.keep, "copies": copies}
         (partial / INFO).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
     how.finish()
     return f"made logits of {len(numbers):,} of {len(frame):,} rows in {folder}"

@@ -4,6 +4,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -23,32 +24,46 @@ class MaskedWords(nn.Module):
         model: The model.
         tokenizer: Its tokenizer, for the mask and the special tokens.
         freeze_encoder: Train the head alone; the encoder stays as it was, bit for bit.
+        masked_share: Of the tokens, how many are hidden.
     """
 
-    def __init__(self, model: PreTrainedModel, tokenizer: Any, freeze_encoder: bool) -> None:
+    words: Tensor | None  # ids that the loss chooses among; None for the whole vocabulary
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: Any,
+        freeze_encoder: bool,
+        masked_share: float = MASKED_SHARE,
+    ) -> None:
         super().__init__()
         self.model = model
         self.mask_token_id: int = tokenizer.mask_token_id
         self.special_ids = torch.tensor(sorted(set(tokenizer.all_special_ids)))
-        self.freeze_encoder = freeze_encoder
+        self.masked_share = masked_share
+        self.register_buffer("words", None, persistent=False)
         if freeze_encoder:
             model.base_model.requires_grad_(False)
 
     def forward(self, **batch: Tensor) -> dict[str, Tensor]:
         """Return `loss` and `loss/mlm`: cross-entropy, averaged over the masked words."""
-        hidden, chosen = mask_words(batch, self.mask_token_id, self.special_ids)
-        if self.freeze_encoder:
-            self.model.base_model.eval()
-        logits = masked_logits(self.model, hidden, chosen)
-        loss = masked_word_loss(logits, batch["input_ids"][chosen])
+        hidden, chosen = mask_words(batch, self.mask_token_id, self.special_ids, self.masked_share)
+        self.model.base_model.eval()  # no dropout: a few hundred steps see no block twice
+        logits, found = masked_logits(self.model, hidden, chosen, self.words), batch["input_ids"]
+        targets = found[chosen]
+        if self.words is not None:
+            targets = torch.searchsorted(self.words, targets)
+        loss = masked_word_loss(logits, targets)
         if num_processes() > 1:
             count = (chosen & batch["counts"][:, None]).sum()
             loss = loss * shares(count, sum_over_all(count), num_processes())
         return {"loss": loss, "loss/mlm": loss.detach()}
 
 
-def mask_words(batch: Batch, mask_token_id: int, special_ids: Tensor) -> tuple[Batch, Tensor]:
-    """Hide 15% of the real, not special tokens: 80% masked, 10% random, 10% as they were.
+def mask_words(
+    batch: Batch, mask_token_id: int, special_ids: Tensor, share: float = MASKED_SHARE
+) -> tuple[Batch, Tensor]:
+    """Hide a share of the real, not special tokens: 80% masked, 10% random, 10% as they were.
 
     Returns:
         The batch with hidden tokens, and where they are, boolean, of shape (batch, tokens).
@@ -56,7 +71,7 @@ def mask_words(batch: Batch, mask_token_id: int, special_ids: Tensor) -> tuple[B
     ids = batch["input_ids"]
     special = torch.isin(ids, special_ids.to(ids.device))
     can_hide = batch["attention_mask"].bool() & ~special
-    chosen = (torch.rand(ids.shape, device=ids.device) < MASKED_SHARE) & can_hide
+    chosen = (torch.rand(ids.shape, device=ids.device) < share) & can_hide
     if not chosen.any():  # a short batch may draw none, and the mean of none is NaN
         chosen = can_hide
     how = torch.rand(ids.shape, device=ids.device)
@@ -68,7 +83,9 @@ def mask_words(batch: Batch, mask_token_id: int, special_ids: Tensor) -> tuple[B
     return {**batch, "input_ids": hidden}, chosen
 
 
-def masked_logits(model: PreTrainedModel, batch: Batch, places: Tensor) -> Tensor:
+def masked_logits(
+    model: PreTrainedModel, batch: Batch, places: Tensor, words: Tensor | None = None
+) -> Tensor:
     """Return logits over the vocabulary at the given places only, shape (places, vocabulary).
 
     The head costs as much as several layers, so it runs at the asked places, where the
@@ -78,6 +95,7 @@ def masked_logits(model: PreTrainedModel, batch: Batch, places: Tensor) -> Tenso
         model: A masked-word model.
         batch: input_ids, attention_mask, and token_type_ids if the model takes them.
         places: Boolean, shape (batch, tokens).
+        words: Ids of the words to score, of a BERT head; None for all.
     """
     names = ["input_ids", "attention_mask"]
     if takes_token_types(model):
@@ -86,7 +104,12 @@ def masked_logits(model: PreTrainedModel, batch: Batch, places: Tensor) -> Tenso
     head = getattr(model, "cls", None)
     if isinstance(head, nn.Module):
         states = model.base_model(**inputs).last_hidden_state
-        return cast(Tensor, head(states[places]))
+        if words is None:
+            return cast(Tensor, head(states[places]))
+        scores = cast(Any, head).predictions
+        decoder = scores.decoder
+        found = scores.transform(states[places])
+        return F.linear(found, decoder.weight[words], decoder.bias[words])
     return cast(Tensor, model(**inputs).logits[places])
 
 

@@ -6,19 +6,23 @@ Files of a folder: `rows.npy`, numbers of the scored rows, ascending (int64), as
 """
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from pydantic import Field
 from rich.progress import track
 
+from tinybert.choices import PhaseData
 from tinybert.encoded import EncodedRows, read_array
 from tinybert.errors import InputError
 from tinybert.outputs import replace_file
-from tinybert.phase_rows import NO_ROW, original_rows
+from tinybert.phase_rows import NO_ROW, WITH_COPIES, default_data, original_rows, read_rows
 from tinybert.prediction import predict_logits
 from tinybert.settings import Settings, read_json
+from tinybert.tasks import TaskInfo
 from tinybert.teacher import Teacher
 
 ROWS, LOGITS, INFO = "rows.npy", "logits.npy", "teacher_logits.json"
@@ -31,6 +35,8 @@ class About(Settings):
     labels: list[str]
     num_rows: int  # scored
     of: int  # rows that the task has, augmented and unlabelled
+    keep: Literal["all", "agreeing"] = "all"
+    copies: dict[str, int] = Field(default={})  # judged ones by verdict (`agreement`)
 
 
 def choose_rows(
@@ -84,6 +90,30 @@ def score_rows(
                 np.save(stream, found)
         parts.append(np.load(file, allow_pickle=False))
     return np.concatenate(parts)
+
+
+def rows_to_train_on(
+    data: PhaseData | None, task_folder: Path, augmented_folder: Path, scored: Path, info: TaskInfo
+) -> pd.DataFrame:
+    """Return the rows of a phase without stored logits, less the copies the teacher has dropped.
+
+    Args:
+        data: As for `phase_rows.read_rows`.
+        task_folder: The prepared task.
+        augmented_folder: The augmented task.
+        scored: What `teacher_logits` wrote; read where there are copies.
+        info: The task's description.
+    """
+    rows = read_rows(data, task_folder, augmented_folder, info)
+    if (data or default_data(info.num_unlabelled > 0)) not in WITH_COPIES:
+        return rows
+    about = read_json(scored / INFO, About, f"dvc repro --force teacher_logits@{info.name}")
+    if about.keep == "all":
+        return rows
+    everything = read_rows(None, task_folder, augmented_folder, info)
+    kept = read_logits(scored, len(everything), info.num_outputs).index
+    # Copies come first in both, so that their places are their numbers.
+    return rows[(rows["row"] == NO_ROW) | np.isin(np.arange(len(rows)), kept)]
 
 
 def read_logits(folder: Path, num_rows: int, num_outputs: int) -> pd.DataFrame:

@@ -1,9 +1,11 @@
 """Every stage that uses a task's teacher refuses a wrong one, or goes on where it is told to."""
 
 import importlib
+import json
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.models import save_pretrained
@@ -36,9 +38,19 @@ def workspace(tmp_path_factory) -> Path:
         importlib.import_module("stages.augment").write_without_copies(
             train, Path("data/augmented/reviews")
         )
+        write_logits(folder / "data/teacher_logits/reviews", len(train))
         yield folder
     finally:
         os.chdir(before)
+
+
+def write_logits(folder: Path, num_rows: int) -> None:
+    """Write logits of every row, as `teacher_logits` would of a fine-tuned teacher."""
+    folder.mkdir(parents=True)
+    np.save(folder / "rows.npy", np.arange(num_rows))
+    np.save(folder / "logits.npy", np.zeros((num_rows, 2), dtype=np.float32))
+    about = {"labels": ["bad", "good"], "num_rows": num_rows, "of": num_rows}
+    (folder / "teacher_logits.json").write_text(json.dumps(about))
 
 
 @pytest.mark.parametrize(("stage", "arguments"), [(name, rest) for name, *rest in STAGES])

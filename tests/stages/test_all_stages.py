@@ -3,6 +3,7 @@
 import importlib
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,8 @@ from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from tests.workspace import edit_yaml, make_workspace, sentences
+from tests.workspace import edit_yaml, make_workspace, sentences, write_yaml
+from tinybert.settings import read_yaml
 from tinybert.tasks import read_info, read_split
 
 TASKS, SYSTEMS = ("reviews", "scores"), ("tinybert_mini", "scratch_mini")
@@ -245,11 +247,44 @@ def test_the_teachers_logits_are_those_of_the_augmented_rows(workspace):
     tokenizer = AutoTokenizer.from_pretrained(folder)
     augmented = read_split(workspace / "data/augmented/reviews", "train")
     logits = read_logits(workspace / "data/teacher_logits/reviews", len(augmented), 2)
-    assert logits.index.tolist() == list(range(len(augmented)))
-    for number in (0, 1, len(augmented) - 1):
+    for number in logits.index[[0, 1, -1]]:
         text = augmented["sentence1"].iloc[number]
         expected = model(**tokenizer(text, return_tensors="pt")).logits[0].tolist()
         assert logits.loc[number].tolist() == pytest.approx(expected, rel=1e-3, abs=1e-4)
+
+
+def test_phases_train_on_the_copies_that_the_teacher_labels_as_their_originals(workspace):
+    from tinybert.teacher_logits import read_logits, rows_to_train_on
+
+    for task, num_outputs in (("reviews", 2), ("scores", 1)):
+        folder = workspace / "data/teacher_logits" / task
+        augmented = read_split(workspace / "data/augmented" / task, "train")
+        copies = json.loads((folder / "teacher_logits.json").read_text())["copies"]
+        kept = rows_to_train_on(folder, augmented, num_outputs)
+        assert set(kept["row"]) == set(augmented["row"])  # every original
+        assert len(augmented) == augmented["row"].nunique() + sum(copies.values())
+        assert len(kept) == len(augmented) - copies["changed"] - copies["unsure"]
+        if task == "reviews":
+            labels = read_logits(folder, len(augmented), num_outputs).idxmax(axis=1)
+            assert (labels.groupby(kept["row"]).nunique() == 1).all()
+
+
+def test_without_a_filter_phases_train_on_all_augmented_rows(workspace, tmp_path, monkeypatch):
+    from tinybert.teacher_logits import rows_to_train_on
+
+    shutil.copytree(workspace / "data", tmp_path / "data")
+    shutil.copytree(workspace / "params", tmp_path / "params")
+    shutil.copy(workspace / "params.yaml", tmp_path)
+    (tmp_path / "models").symlink_to(workspace / "models")
+    profile = read_yaml(tmp_path / "params/profiles/tiny.yaml")
+    profile["teacher_logits"] |= {"keep": "all", "max_rows": 70, "also_original": False}
+    write_yaml(tmp_path / "params/profiles/tiny.yaml", profile)
+    monkeypatch.chdir(tmp_path)
+    main_of("teacher_logits")("reviews")
+    folder = tmp_path / "data/teacher_logits/reviews"
+    augmented = read_split(tmp_path / "data/augmented/reviews", "train")
+    assert len(np.load(folder / "rows.npy")) == 70
+    assert rows_to_train_on(folder, augmented, 2).equals(augmented)
 
 
 def test_the_teacher_is_not_loaded_to_distil_its_predictions(workspace, tmp_path):
