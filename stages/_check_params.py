@@ -79,7 +79,6 @@ def check_params() -> None:
     checks: list[Callable[[], None]] = [partial(_check_profile, params.profile)]
     checks += [partial(_check_file, "tasks", name, TaskFile) for name in params.tasks]
     checks += [partial(_check_system, name) for name in params.systems]
-    checks.append(partial(_check_unlabelled, params.systems, params.tasks))
     for key, names in (("tasks", params.tasks), ("systems", params.systems)):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
@@ -91,6 +90,7 @@ def check_params() -> None:
             problems.extend(error.problems)
     if problems:
         raise InputError(*problems)
+    _check_unlabelled(params.systems, params.tasks)  # reads all files, so they must be right
 
 
 def _check_profile(profile: str) -> None:

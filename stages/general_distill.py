@@ -3,6 +3,7 @@
 python -m stages.general_distill SYSTEM
 """
 
+import copy
 import os
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -23,6 +24,7 @@ from tinybert.checkpoints import (
     require_same_vocabulary,
 )
 from tinybert.choices import Loss, Projection
+from tinybert.closed_form.start import fit_student
 from tinybert.distillation import Distillation, Weights, phase_weights
 from tinybert.encoded import Blocks
 from tinybert.errors import InputError
@@ -30,7 +32,7 @@ from tinybert.fingerprint import checkpoints_folder
 from tinybert.layer_map import LayerMap, teacher_layers
 from tinybert.outputs import replace_file, replace_folder
 from tinybert.positions import require_positions
-from tinybert.precision import Precision, autocast_dtype
+from tinybert.precision import Precision, autocast_dtype, computing_device
 from tinybert.pretraining import Pretraining
 from tinybert.processes import num_processes
 from tinybert.schedule import Run, Schedule
@@ -197,11 +199,17 @@ def general_distill(
         each.system: _pretraining(each, students[each.system], teacher, tokenizer)
         for each in recipes
     }
-    frozen = Teacher(teacher.base_model, own.how.dtype)  # after students that start from its layers
+    # A copy where it is cast: students that start from its layers need float32.
+    fits = any(each.start == "closed_form" for each in recipes)
+    encoder = copy.deepcopy(teacher.base_model) if fits else teacher.base_model
+    frozen = Teacher(encoder, own.how.dtype)
     models = {
         each.system: _distillation(each, students[each.system], frozen, heads[each.system])
         for each in recipes
     }
+    for each in recipes:
+        if each.start == "closed_form":
+            _fit(each, models[each.system], teacher.base_model, corpus)
     model = models[own.system]
     pad = model.student.config.pad_token_id or 0
     if not own.weights:
@@ -239,6 +247,17 @@ def _pretraining(
     if made.words is not None and isinstance(recipe.start, TeacherLayers):
         made.words.start_from(teacher)
     return made
+
+
+def _fit(recipe: Recipe, model: Distillation, teacher: PreTrainedModel, corpus: Path) -> None:
+    """Fit a student, in place, to the pretrained teacher on the corpus."""
+    teacher = teacher.to(computing_device())
+    rows = Blocks(corpus)
+    fit = fit_student(
+        model.student, teacher, rows, recipe.layers, recipe.how.seed, model.projections
+    )
+    shares = fit.table().to_string(float_format="{:.3f}".format, na_rep="")
+    print(f"{recipe.how.phase}: unexplained share of each map, by the student's layer\n{shares}")
 
 
 def _distillation(

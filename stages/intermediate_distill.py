@@ -5,7 +5,10 @@ python -m stages.intermediate_distill SYSTEM TASK
 
 import math
 import shutil
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from transformers import PreTrainedModel
@@ -18,20 +21,25 @@ from tinybert.checkpoints import (
     require_same_vocabulary,
 )
 from tinybert.choices import Loss, Projection
+from tinybert.classifier import DevSplit, dev_scores, dev_split, new_classifier, task_classifier
+from tinybert.closed_form.head import fit_head
+from tinybert.closed_form.start import HEAD_TIMES, choose_rows, fit_student, require_fits
 from tinybert.distillation import Distillation, Weights, phase_weights
 from tinybert.encoded import EncodedRows
-from tinybert.evaluation import encode_split
+from tinybert.errors import InputError
+from tinybert.evaluation import encode_split, write_json
 from tinybert.fingerprint import checkpoints_folder
 from tinybert.layer_map import LayerMap, teacher_layers
 from tinybert.outputs import replace_file, replace_folder
 from tinybert.positions import require_positions
 from tinybert.precision import Precision, autocast_dtype, computing_device
 from tinybert.processes import num_processes
+from tinybert.projections import Projections
 from tinybert.schedule import Run, Schedule
 from tinybert.sections.intermediate_distill import IntermediateDistillSettings
 from tinybert.settings import read_param, read_section, read_system, read_task
 from tinybert.systems import LayerPhase
-from tinybert.tasks import TaskFile, read_named_info
+from tinybert.tasks import TRAIN, TaskFile, TaskInfo, read_named_info, read_split
 from tinybert.teacher import Teacher, TeacherSignals
 from tinybert.teacher_logits import rows_to_train_on
 from tinybert.teacher_states import use_stored_states
@@ -48,7 +56,7 @@ def intermediate_distill(
     weights: Weights,
     layers: list[int],
     projection: Projection,
-    projections_file: Path,
+    start_projections: Callable[[Projections], object],
     schedule: Schedule,
     max_stored_gigabytes: float,
     how: Run,
@@ -63,7 +71,7 @@ def intermediate_distill(
         weights: The phase's terms.
         layers: [g(1), ..., g(M)].
         projection: Kind of W_h.
-        projections_file: The general phase's projections; gone on from if they are there.
+        start_projections: Gives W_e and W_h what they start from.
         schedule: Length and speed.
         max_stored_gigabytes: Of the teacher's states; beyond it the teacher runs in every step.
         how: Seed, precision, checkpoints.
@@ -85,7 +93,7 @@ def intermediate_distill(
         print(f"{how.phase}: {did} the teacher's states: {decision.reason}", flush=True)
     model = Distillation(student, weights, signals, layers, projection, average_heads=average_heads)
     if model.projections is not None:
-        model.projections.load(projections_file)
+        start_projections(model.projections)
     pad = student.config.pad_token_id or 0
     doctor().training(model, rows, pad, [schedule], how)
     history, _ = train(model, rows, pad, schedule, how)
@@ -118,14 +126,22 @@ def main(system: str, task: str) -> str:
     scored = Path("data/teacher_logits") / task
     history_file = Path(f"reports/training/intermediate_distill/{system}-{task}.csv")
     weights = phase_weights(phase.terms, loss, phase.weights)
-    if not weights:
-        with replace_folder(folder) as partial:
-            shutil.copytree(general, partial, dirs_exist_ok=True)
+    start_file = Path(f"reports/start/{system}-{task}.json")
+    if not weights and phase.start == "general":
+        with replace_folder(folder) as partial_folder:
+            shutil.copytree(general, partial_folder, dirs_exist_ok=True)
         with replace_file(history_file) as file:
             empty_history().to_csv(file, index=False)
+        with replace_file(start_file) as file:
+            write_json({"start": phase.start}, file)
         return f"passed the general student on to {folder}"
+    info, fitted = read_named_info(task_folder, task), phase.start == "closed_form"
     student = load_encoder(general)
-    teacher = load_classifier(teacher_folder, new_head=True)  # its layers alone are asked
+    if fitted:
+        teacher = task_classifier(teacher_folder, info)
+        require_fits(student.config, teacher)
+    else:
+        teacher = load_classifier(teacher_folder, new_head=True)  # its layers alone are asked
     tokenizer = load_tokenizer(general)
     require_same_vocabulary(tokenizer, load_tokenizer(teacher_folder), str(general))
     length_of = f"params/tasks/{task}.yaml: max_length"
@@ -143,6 +159,7 @@ def main(system: str, task: str) -> str:
     )
     read = {"schedule": schedule.model_dump(), "layers": layers, "projection": projection}
     read |= {"weights": weights, "heads": phase.heads, "data": phase.data, "seed": seed}
+    read |= {"start": phase.start, "closed_form_tokens": settings.closed_form_tokens}
     read |= {"task": task_file.model_dump()}
     how = Run(
         phase=place,
@@ -156,32 +173,99 @@ def main(system: str, task: str) -> str:
         compile=compiled,
         save_steps=settings.save_steps,
     )
-    info = read_named_info(task_folder, task)
     frame = rows_to_train_on(phase.data, task_folder, augmented, scored, info)
     rows = encode_split(frame, tokenizer, task_file.max_length)
-    history = intermediate_distill(
-        student,
-        teacher,
-        rows,
-        weights,
-        layers,
-        projection,
-        general / PROJECTIONS,
-        schedule,
-        settings.max_stored_gigabytes,
-        how,
-        phase.heads == "mean",
+    start: dict[str, Any] = {"start": phase.start}
+    start_projections: Callable[[Projections], object] = partial(
+        Projections.load, file=general / PROJECTIONS
     )
-    with replace_folder(folder) as partial:
-        student.save_pretrained(partial)
-        tokenizer.save_pretrained(partial)
+    if fitted:
+        student = new_classifier(general, info, seed)
+        widths = (student.config.hidden_size, teacher.config.hidden_size)
+        found = Projections(len(layers), *widths, kind=projection)
+        require_every_class(task_folder, info)
+        dev = dev_split(task_folder, tokenizer, task_file.max_length)
+        start = fit_start(student, teacher, rows, layers, found, settings, dev, info, how)
+        start_projections = partial(_take_over, found)
+    history = empty_history()
+    if weights:
+        history = intermediate_distill(
+            student.base_model,
+            teacher,
+            rows,
+            weights,
+            layers,
+            projection,
+            start_projections,
+            schedule,
+            settings.max_stored_gigabytes,
+            how,
+            phase.heads == "mean",
+        )
+        if fitted:  # its layers have moved since
+            whole = task_classifier(teacher_folder, info).to(computing_device())
+            student.to(computing_device())
+            tokens = HEAD_TIMES * settings.closed_form_tokens
+            fit_head(student, whole, choose_rows(rows, tokens, seed), seed)
+            student.cpu()
+    with replace_folder(folder) as partial_folder:
+        student.save_pretrained(partial_folder)
+        tokenizer.save_pretrained(partial_folder)
     with replace_file(history_file) as file:
         history.to_csv(file, index=False)
+    with replace_file(start_file) as file:
+        write_json(start, file)
     how.finish()
-    return (
-        f"made the student in {folder} from {len(rows):,} rows "
-        f"(loss {history['loss'].iloc[-1]:.3f})"
+    trained = f"loss {history['loss'].iloc[-1]:.3f}" if weights else "without a step"
+    return f"made the student in {folder} from {len(rows):,} rows ({trained})"
+
+
+def fit_start(
+    student: PreTrainedModel,
+    teacher: PreTrainedModel,
+    rows: EncodedRows,
+    layers: list[int],
+    projections: Projections,
+    settings: IntermediateDistillSettings,
+    dev: DevSplit,
+    info: TaskInfo,
+    how: Run,
+) -> dict[str, Any]:
+    """Fit a classifier, in place, to the fine-tuned teacher; return what the report shows of it."""
+    fit = fit_student(
+        student,
+        teacher.to(computing_device()),
+        rows,
+        layers,
+        how.seed,
+        projections,
+        settings.closed_form_tokens,
     )
+    score = dev_scores(student, dev, info, None)()
+    shares = fit.table().to_string(float_format="{:.3f}".format, na_rep="")
+    print(f"{how.phase}: unexplained share of each map, by the student's layer\n{shares}")
+    shown = ", ".join(f"{name} {value:.3f}" for name, value in score.items())
+    print(f"{how.phase}: closed form alone, in {fit.seconds:.0f} s: dev {shown}", flush=True)
+    return fit.report("closed_form", score)
+
+
+def require_every_class(task_folder: Path, info: TaskInfo) -> None:
+    """Check that each class has a row, without which nothing says what it looks like.
+
+    Raises:
+        InputError: A class has none.
+    """
+    seen = set(read_split(task_folder, TRAIN)["label"])
+    lacking = [name for number, name in enumerate(info.labels) if number not in seen]
+    if lacking:
+        raise InputError(
+            f"closed form: each class needs a training row, got none of {', '.join(lacking)}; add "
+            f"some, or take the label out of params/tasks/{info.name}.yaml"
+        )
+
+
+def _take_over(found: Projections, projections: Projections) -> None:
+    projections.load_state_dict(found.state_dict())
 
 
 if __name__ == "__main__":

@@ -104,7 +104,9 @@ def _main(folder: Path, stage: Stage, dies: Moment | None, log: Path) -> None:
 def outputs(folder: Path) -> dict[str, bytes]:
     """Return every file that stages left, byte for byte."""
     files = [path for name in OUTPUTS for path in (folder / name).rglob("*") if path.is_file()]
-    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+    places = {str(path.relative_to(folder)): path for path in files}
+    # Seconds that a stage took are no output.
+    return {n: path.read_bytes() for n, path in places.items() if not n.startswith("reports/times")}
 
 
 def copy_of(folder: Path, name: str) -> Path:

@@ -48,6 +48,8 @@ class Grid(Settings):
 class LayerPhase(Settings):
     """Intermediate distillation; no terms: the student passes through."""
 
+    # general: the general student | closed_form: one of its shape, fitted to the task's teacher
+    start: Literal["general", "closed_form"] = "general"
     terms: list[LayerTerm]
     weights: dict[LayerTerm, Weight] = Field(default_factory=dict)  # times those of params.yaml
     heads: Literal["each", "mean"] = "each"  # attention_probs: mean where heads differ in number
@@ -234,7 +236,8 @@ class Checkpoint(Settings):
     checkpoint: str
 
 
-Initialisation = Literal["random"] | TeacherLayers | Checkpoint
+# closed_form: fitted to the pretrained teacher on the corpus.
+Initialisation = Literal["random", "closed_form"] | TeacherLayers | Checkpoint
 
 
 class SystemFile(Settings):
@@ -250,3 +253,18 @@ class SystemFile(Settings):
     general_distill: GeneralPhase
     intermediate_distill: LayerPhase
     prediction_distill: OutputPhase
+
+    @model_validator(mode="after")
+    def _closed_form_fits_bert(self) -> "SystemFile":
+        fitted = {
+            "initialisation": self.initialisation == "closed_form",
+            "intermediate_distill.start": self.intermediate_distill.start == "closed_form",
+        }
+        for key, wanted in fitted.items():
+            if wanted and self.shape.architecture != "bert":
+                raise ValueError(
+                    f"{key}: closed_form fits students of architecture bert, got "
+                    f"{self.shape.architecture}; write "
+                    f"{'random' if key == 'initialisation' else 'general'}, or another architecture"
+                )
+        return self

@@ -222,14 +222,17 @@ def test_unlabelled_rows_are_scored_and_trained_on_but_not_for_gold_labels(works
     augmented = read_split(workspace / "data/augmented/scores", "train")
     num_rows = len(augmented) + 40
     logits = read_logits(workspace / "data/teacher_logits/scores", num_rows, 1)
-    assert logits.index.tolist() == list(range(num_rows))
+    about = json.loads((workspace / "data/teacher_logits/scores/teacher_logits.json").read_text())
+    dropped = about["copies"]["changed"] + about["copies"]["unsure"]
+    assert len(logits) == num_rows - dropped
+    assert logits.index[-40:].tolist() == list(range(num_rows - 40, num_rows))
     # 60 rows, a tenth of which is dev; prediction_data is original, and scratch reads gold labels.
     said = {
         (stage, system): (workspace / f"said_{stage}_distill_{system}_scores").read_text()
         for stage in ("intermediate", "prediction")
         for system in SYSTEMS
     }
-    assert f"from {num_rows} rows" in said["intermediate", "tinybert_mini"]
+    assert f"from {num_rows - dropped} rows" in said["intermediate", "tinybert_mini"]
     assert "from 94 rows" in said["prediction", "tinybert_mini"]
     assert "from 54 rows" in said["prediction", "scratch_mini"]
     card = (workspace / "models/student/tinybert_mini/scores/README.md").read_text()
@@ -260,7 +263,9 @@ def test_phases_train_on_the_copies_that_the_teacher_labels_as_their_originals(w
         folder = workspace / "data/teacher_logits" / task
         augmented = read_split(workspace / "data/augmented" / task, "train")
         copies = json.loads((folder / "teacher_logits.json").read_text())["copies"]
-        kept = rows_to_train_on(folder, augmented, num_outputs)
+        info = read_info(workspace / "data/tasks" / task)
+        places = (workspace / "data/tasks" / task, workspace / "data/augmented" / task, folder)
+        kept = rows_to_train_on("augmented", *places, info)
         assert set(kept["row"]) == set(augmented["row"])  # every original
         assert len(augmented) == augmented["row"].nunique() + sum(copies.values())
         assert len(kept) == len(augmented) - copies["changed"] - copies["unsure"]
@@ -284,7 +289,9 @@ def test_without_a_filter_phases_train_on_all_augmented_rows(workspace, tmp_path
     folder = tmp_path / "data/teacher_logits/reviews"
     augmented = read_split(tmp_path / "data/augmented/reviews", "train")
     assert len(np.load(folder / "rows.npy")) == 70
-    assert rows_to_train_on(folder, augmented, 2).equals(augmented)
+    info = read_info(tmp_path / "data/tasks/reviews")
+    places = (tmp_path / "data/tasks/reviews", tmp_path / "data/augmented/reviews", folder)
+    assert len(rows_to_train_on(None, *places, info)) == len(augmented)
 
 
 def test_the_teacher_is_not_loaded_to_distil_its_predictions(workspace, tmp_path):

@@ -1,0 +1,69 @@
+"""Pooler and classifier of a fitted student, by ridge from its [CLS] states."""
+
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from tinybert.batching import collate, sorted_batches
+from tinybert.closed_form.equations import principal_basis
+from tinybert.closed_form.fit import Unexplained, _put
+from tinybert.closed_form.moments import Moments
+from tinybert.closed_form.parts import head_layer, recorded
+from tinybert.closed_form.signals import BATCH_TOKENS
+from tinybert.encoded import Rows
+from tinybert.signals import read_signals
+
+RIDGE = 1e-2  # of the mean diagonal: there are only as many rows as texts
+POOLED_DEVIATION = 0.5  # of the pooled state before tanh, which it leaves nearly linear
+
+
+def fit_head(
+    student: PreTrainedModel, teacher: PreTrainedModel, rows: Rows, seed: int
+) -> list[Unexplained]:
+    """Fit pooler and classifier, in place, to the teacher's pooled state and logits.
+
+    The pooler's target is the teacher's pooled state before its activation, centred, in its
+    leading directions under a random rotation; then the classifier from the student's own pooled
+    state to the teacher's logits.
+
+    Args:
+        student: A BERT classifier with a fitted encoder.
+        teacher: The fine-tuned classifier.
+        rows: The texts.
+        seed: Of the rotation.
+    """
+    ours: Any = student
+    last = student.config.num_hidden_layers
+    pooled, logits, states = [], [], []
+    with torch.no_grad(), recorded({"pooled": head_layer(teacher)}) as found:
+        for numbers in sorted_batches(rows, BATCH_TOKENS):
+            batch = collate([rows[int(n)] for n in numbers], student.config.pad_token_id or 0)
+            batch = {name: of.to(teacher.device) for name, of in batch.items()}
+            scored = read_signals(teacher, batch).logits
+            assert scored is not None
+            theirs = found["pooled"]
+            pooled.append(theirs if theirs.dim() == 2 else theirs[:, 0])
+            logits.append(scored)
+            states.append(read_signals(student.base_model, batch, hidden=True).hidden[last][:, 0])
+    target, state = torch.cat(pooled).double(), torch.cat(states)
+    target = target - target.mean(0)
+    width = state.shape[1]
+    generator = torch.Generator().manual_seed(seed)
+    basis = principal_basis(target.mT @ target / len(target), width, generator)
+    target = target @ basis
+    target = target * POOLED_DEVIATION / target.std().clamp(min=1e-12)
+    to_pooled = Moments(width, width, state.device)
+    to_pooled.add(state, target)
+    pooler = to_pooled.ridge(RIDGE)
+    _put(ours.base_model.pooler.dense, pooler)
+    with torch.no_grad():
+        activated = torch.tanh(ours.base_model.pooler.dense(state))
+    to_logits = Moments(width, logits[0].shape[1], state.device)
+    to_logits.add(activated, torch.cat(logits))
+    classifier = to_logits.ridge(RIDGE)
+    _put(ours.classifier, classifier)
+    return [
+        Unexplained(last + 1, "pooled", pooler.unexplained),
+        Unexplained(last + 1, "logits", classifier.unexplained),
+    ]

@@ -1,0 +1,138 @@
+"""A BERT-like model's linear maps and norms by their part in the layer, whatever their names."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from tinybert.errors import InputError
+
+
+class LayerParts(NamedTuple):
+    """A layer: x = norm(s + W_o attention), then norm(x + W_2 act(W_1 x)).
+
+    Each is a Linear, or a LayerNorm; or the name of one.
+    """
+
+    query: Any
+    key: Any
+    value: Any
+    attention_output: Any
+    attention_norm: Any
+    feedforward_in: Any
+    feedforward_out: Any
+    output_norm: Any
+
+
+BERT_NAMES = LayerParts(  # RoBERTa, XLM-R, CamemBERT, ELECTRA and ERNIE too
+    query="attention.self.query",
+    key="attention.self.key",
+    value="attention.self.value",
+    attention_output="attention.output.dense",
+    attention_norm="attention.output.LayerNorm",
+    feedforward_in="intermediate.dense",
+    feedforward_out="output.dense",
+    output_norm="output.LayerNorm",
+)
+DISTILBERT_NAMES = LayerParts(
+    query="attention.q_lin",
+    key="attention.k_lin",
+    value="attention.v_lin",
+    attention_output="attention.out_lin",
+    attention_norm="sa_layer_norm",
+    feedforward_in="ffn.lin1",
+    feedforward_out="ffn.lin2",
+    output_norm="output_layer_norm",
+)
+STACKS = {"encoder.layer": BERT_NAMES, "transformer.layer": DISTILBERT_NAMES}
+HEAD_LAYERS = ("pooler.dense", "classifier.dense", "pre_classifier")
+
+
+def layers_of(model: PreTrainedModel) -> list[LayerParts]:
+    """Return the parts of each layer.
+
+    Raises:
+        InputError: The model is not built like BERT.
+    """
+    for stack, names in STACKS.items():
+        try:
+            layers: Any = model.base_model.get_submodule(stack)
+            return [LayerParts(*map(layer.get_submodule, names)) for layer in layers]
+        except AttributeError:
+            continue
+    raise InputError(
+        "closed form: the teacher must be built like BERT (BERT, RoBERTa, XLM-R, CamemBERT, "
+        f"ELECTRA, DistilBERT), got {model.config.model_type}; take such a teacher, or write "
+        "start: general and initialisation: random"
+    )
+
+
+def head_layer(model: PreTrainedModel) -> nn.Module:
+    """Return the classifier's dense layer before its activation: the pooler of BERT."""
+    for holder in (model.base_model, model):
+        for name in HEAD_LAYERS:
+            try:
+                found: nn.Module = holder.get_submodule(name)
+                return found
+            except AttributeError:
+                continue
+    raise InputError(
+        f"closed form: the teacher must have a classifier, got {type(model).__name__}; take one "
+        "that is fine-tuned for the task"
+    )
+
+
+class EmbeddingTables(NamedTuple):
+    """What a model adds up for a token before its LayerNorm.
+
+    Attributes:
+        word: Shape (words, E).
+        position: Shape (positions, E), the first one that of a text's first token.
+        token_type: Shape (types, E), or None.
+        gain: Of the LayerNorm, shape (E,).
+        projection: To the layers' width, shape (D, E), or None where E is D.
+    """
+
+    word: Tensor
+    position: Tensor
+    token_type: Tensor | None
+    gain: Tensor
+    projection: Tensor | None
+
+
+def embedding_tables(model: PreTrainedModel) -> EmbeddingTables:
+    """Read the embeddings of a model that `layers_of` knows."""
+    base: Any = model.base_model
+    tables = base.embeddings
+    # RoBERTa counts positions from the padding token's number on.
+    offset = tables.position_embeddings.padding_idx
+    types = getattr(tables, "token_type_embeddings", None)
+    projection = getattr(base, "embeddings_project", None)
+    return EmbeddingTables(
+        tables.word_embeddings.weight,
+        tables.position_embeddings.weight[0 if offset is None else offset + 1 :],
+        None if types is None else types.weight,
+        tables.LayerNorm.weight,
+        None if projection is None else projection.weight,
+    )
+
+
+@contextmanager
+def recorded(modules: dict[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
+    """Keep what modules put out in forward passes, by name."""
+    found: dict[str, Tensor] = {}
+
+    def keep(name: str) -> Any:
+        def hook(module: nn.Module, inputs: Any, output: Tensor) -> None:
+            found[name] = output.detach()
+
+        return hook
+
+    handles = [module.register_forward_hook(keep(name)) for name, module in modules.items()]
+    try:
+        yield found
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -1,0 +1,260 @@
+"""What the fit asks of the teacher: moments of its layers, then the targets of the student's maps.
+
+Two passes over the texts. The first one sums products, which decide the reduced bases; the second
+one keeps each token's reduced targets on disk. Padding enters neither.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+from transformers.activations import ACT2FN
+
+from tinybert.batching import Batch, collate, sorted_batches
+from tinybert.closed_form.equations import (
+    head_strength,
+    principal_basis,
+    score_directions,
+    strongest_neurons,
+    value_directions,
+)
+from tinybert.closed_form.parts import layers_of, recorded
+from tinybert.closed_form.spool import Spool
+from tinybert.encoded import Rows
+from tinybert.signals import read_signals
+
+BATCH_TOKENS = 4096
+
+
+class LayerMoments(NamedTuple):
+    """Means over tokens of products within a teacher's layer, float64.
+
+    Attributes:
+        query: mean(q^T q) of each head, shape (heads, head width, head width).
+        key: Of the keys.
+        value: Of the values.
+        neurons: Variance of each neuron after its activation, shape (neurons,).
+    """
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    neurons: Tensor
+
+
+class Reduction(NamedTuple):
+    """How a teacher's layer is cut to the student's size.
+
+    Attributes:
+        heads: Numbers of the heads kept.
+        query: Shape (kept heads, their width, the student's head width).
+        key: The same of the keys.
+        value: The same of the values.
+        neurons: Numbers of the neurons kept.
+        lost: Share of what the heads bring to the output that those left out brought.
+    """
+
+    heads: Tensor
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    neurons: Tensor
+    lost: float
+
+
+class TeacherPass(NamedTuple):
+    """One batch of the teacher.
+
+    Attributes:
+        batch: As `batching.collate` makes it.
+        mask: True for a real token, shape (rows, tokens).
+        parts: What the layers' parts put out, by part and layer, as "query 2".
+        hidden: Layers' outputs, by number; 0 is the embeddings'.
+    """
+
+    batch: Batch
+    mask: Tensor
+    parts: dict[str, Tensor]
+    hidden: dict[int, Tensor]
+
+
+RECORDED = ("query", "key", "value", "attention_norm", "feedforward_in")
+
+
+def activation(model: PreTrainedModel) -> Any:
+    """Return the feed-forward's activation."""
+    config: Any = model.config
+    return ACT2FN[getattr(config, "hidden_act", None) or config.activation]
+
+
+def teacher_passes(
+    teacher: PreTrainedModel, rows: Rows, layers: Sequence[int]
+) -> Iterator[TeacherPass]:
+    """Run the teacher over all rows, the longest first.
+
+    Args:
+        teacher: In eval mode.
+        rows: The texts.
+        layers: Whose parts to record, from 1.
+    """
+    theirs, pad = layers_of(teacher), teacher.config.pad_token_id or 0
+    modules = {
+        f"{part} {layer}": getattr(theirs[layer - 1], part) for layer in layers for part in RECORDED
+    }
+    with torch.no_grad(), recorded(modules) as found:
+        for numbers in sorted_batches(rows, BATCH_TOKENS):
+            batch = collate([rows[int(number)] for number in numbers], pad)
+            batch = {name: of.to(teacher.device) for name, of in batch.items()}
+            hidden = dict(read_signals(teacher, batch, hidden=True).hidden)
+            yield TeacherPass(batch, batch["attention_mask"].bool(), found, hidden)
+
+
+class TeacherMoments:
+    """The sums of the first pass.
+
+    Args:
+        teacher: In eval mode.
+        layers: The layers that the student's are fitted to, from 1, each once.
+    """
+
+    def __init__(self, teacher: PreTrainedModel, layers: Sequence[int]) -> None:
+        config: Any = teacher.config
+        self.teacher, self.layers, self.num_heads = teacher, layers, config.num_attention_heads
+        of: dict[str, Any] = {"dtype": torch.float64, "device": teacher.device}
+        width, head = config.hidden_size, config.hidden_size // self.num_heads
+        parts = layers_of(teacher)
+        self.count = 0
+        self.sums = {n: torch.zeros(width, **of) for n in (0, *layers)}
+        self.products = {n: torch.zeros(width, width, **of) for n in (0, *layers)}
+        self.heads = {n: torch.zeros(3, self.num_heads, head, head, **of) for n in layers}
+        self.neurons = {
+            n: torch.zeros(2, len(parts[n - 1].feedforward_in.weight), **of) for n in layers
+        }
+
+    def add(self, found: TeacherPass) -> None:
+        """Add a batch's real tokens."""
+        act = activation(self.teacher)
+        self.count += int(found.mask.sum())
+        for layer in self.sums:
+            states = found.hidden[layer][found.mask].double()
+            self.sums[layer] += states.sum(0)
+            self.products[layer] += states.mT @ states
+        for layer in self.layers:
+            for number, part in enumerate(("query", "key", "value")):
+                x = found.parts[f"{part} {layer}"][found.mask].double()
+                x = x.unflatten(-1, (self.num_heads, -1)).transpose(0, 1)
+                self.heads[layer][number] += x.mT @ x
+            fired = act(found.parts[f"feedforward_in {layer}"][found.mask]).double()
+            self.neurons[layer] += torch.stack([fired.sum(0), fired.square().sum(0)])
+
+    def covariance(self) -> Tensor:
+        """Return the states' covariance, averaged over the layers, shape (D, D)."""
+        means = {n: of / self.count for n, of in self.sums.items()}
+        return torch.stack(
+            [self.products[n] / self.count - torch.outer(means[n], means[n]) for n in means]
+        ).mean(0)
+
+    def of_layer(self, layer: int) -> LayerMoments:
+        """Return the means of a layer."""
+        mean, square = self.neurons[layer] / self.count
+        query, key, value = self.heads[layer] / self.count
+        return LayerMoments(query, key, value, square - mean.square())
+
+
+def reduce_layer(
+    teacher: PreTrainedModel, layer: int, moments: LayerMoments, student: Any
+) -> Reduction:
+    """Choose what a student's layer keeps of the teacher's.
+
+    Args:
+        teacher: The teacher.
+        layer: Its layer, from 1.
+        moments: Of that layer.
+        student: The student's configuration.
+    """
+    part, num_heads = layers_of(teacher)[layer - 1], len(moments.query)
+    head_width = student.hidden_size // student.num_attention_heads
+    W_o = part.attention_output.weight.detach().double().mT.unflatten(0, (num_heads, -1))
+    strength = head_strength(moments.value, W_o)
+    kept = strength.topk(student.num_attention_heads).indices.sort().values
+    A_q, A_k = score_directions(moments.query[kept], moments.key[kept], head_width)
+    # Both models divide scores by the root of their head width, and queries and keys share it.
+    theirs = teacher.config.hidden_size // num_heads
+    scale = (head_width / theirs) ** 0.25
+    A_v = value_directions(moments.value[kept], W_o[kept], head_width)
+    neurons = strongest_neurons(
+        moments.neurons, part.feedforward_out.weight, student.intermediate_size
+    )
+    lost = 1 - float(strength[kept].sum() / strength.sum())
+    return Reduction(kept, A_q * scale, A_k * scale, A_v, neurons, lost)
+
+
+class Targets(NamedTuple):
+    """What the second pass leaves.
+
+    Attributes:
+        basis: B, shape (D, d).
+        reductions: By the teacher's layer.
+        spool: Of each batch: ids, types, mask; of its real tokens "state n" (D wide) and, by
+            layer, "query n", "key n", "value n", "attended n" and "neurons n".
+        num_batches: In the spool.
+        num_tokens: Real ones.
+    """
+
+    basis: Tensor
+    reductions: dict[int, Reduction]
+    spool: Spool
+    num_batches: int
+    num_tokens: int
+
+
+def make_targets(
+    teacher: PreTrainedModel,
+    rows: Rows,
+    layers: Sequence[int],
+    student: Any,
+    generator: torch.Generator,
+) -> Targets:
+    """Run both passes.
+
+    Args:
+        teacher: In eval mode.
+        rows: The texts.
+        layers: [g(1), ..., g(M)].
+        student: The student's configuration.
+        generator: Of the basis.
+    """
+    wanted = sorted(set(layers))
+    moments = TeacherMoments(teacher, wanted)
+    for found in teacher_passes(teacher, rows, wanted):
+        moments.add(found)
+    basis = principal_basis(moments.covariance(), student.hidden_size, generator)
+    reductions = {n: reduce_layer(teacher, n, moments.of_layer(n), student) for n in wanted}
+    spool, number = Spool(teacher.device), 0
+    for number, found in enumerate(teacher_passes(teacher, rows, wanted), start=1):
+        _keep(spool, number - 1, found, basis.float(), reductions, moments.num_heads)
+    return Targets(basis, reductions, spool, number, moments.count)
+
+
+def _keep(
+    spool: Spool,
+    number: int,
+    found: TeacherPass,
+    basis: Tensor,
+    reductions: dict[int, Reduction],
+    num_heads: int,
+) -> None:
+    ids, types = found.batch["input_ids"], found.batch["token_type_ids"]
+    spool.put(number, ids=ids, types=types, mask=found.mask)
+    for layer in (0, *reductions):
+        spool.put(number, **{f"state {layer}": found.hidden[layer][found.mask]})
+    for layer, kept in reductions.items():
+        for name in ("query", "key", "value"):
+            x = found.parts[f"{name} {layer}"][found.mask].unflatten(-1, (num_heads, -1))
+            reduced = torch.einsum("nha,hab->nhb", x[:, kept.heads], getattr(kept, name).float())
+            spool.put(number, **{f"{name} {layer}": reduced.flatten(1)})
+        attended = found.parts[f"attention_norm {layer}"][found.mask] @ basis
+        neurons = found.parts[f"feedforward_in {layer}"][found.mask][:, kept.neurons]
+        spool.put(number, **{f"attended {layer}": attended, f"neurons {layer}": neurons})

@@ -1,0 +1,170 @@
+"""A student without a gradient step: its encoder and head fitted to a teacher on some texts.
+
+From Python, with texts encoded as `rows`:
+
+    teacher = task_classifier(Path("models/teacher/mrpc"), info)
+    student = AutoModelForSequenceClassification.from_config(student_config(shape, teacher.config))
+    layers = teacher_layers("uniform", shape.num_hidden_layers, teacher.config.num_hidden_layers)
+    fitted = fit_student(student, teacher, rows, layers, seed=42)
+    print(fitted.table())
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from transformers import PreTrainedConfig, PreTrainedModel
+
+from tinybert.closed_form.fit import EncoderFit, Unexplained
+from tinybert.closed_form.head import fit_head
+from tinybert.closed_form.parts import layers_of
+from tinybert.encoded import EncodedRows, Rows
+from tinybert.errors import InputError
+from tinybert.projections import Projections
+
+MAX_TOKENS = 40_000
+HEAD_TIMES = 3  # so many times the tokens for the head, which sees one state of each row
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What a fit says of itself.
+
+    Attributes:
+        maps: The unexplained share of each map.
+        layers: [g(1), ..., g(M)].
+        num_rows: Texts it was fitted on.
+        num_tokens: Their real tokens.
+        seconds: Of wall time.
+    """
+
+    maps: list[Unexplained]
+    layers: list[int]
+    num_rows: int
+    num_tokens: int
+    seconds: float
+
+    def table(self) -> pd.DataFrame:
+        """Return the unexplained shares, a row per map and a column per layer of the student."""
+        frame = pd.DataFrame(self.maps)
+        order = list(dict.fromkeys(frame["map"]))
+        return frame.pivot(index="map", columns="layer", values="unexplained").loc[order]
+
+    def report(self, start: str, score: dict[str, float]) -> dict[str, Any]:
+        """Return what `starts.Start` reads."""
+        return {
+            "start": start,
+            "score": score,
+            "maps": [of._asdict() for of in self.maps],
+            "layers": self.layers,
+            "num_rows": self.num_rows,
+            "num_tokens": self.num_tokens,
+            "seconds": round(self.seconds, 1),
+        }
+
+
+def fit_student(
+    student: PreTrainedModel,
+    teacher: PreTrainedModel,
+    rows: Rows,
+    layers: Sequence[int],
+    seed: int,
+    projections: Projections | None = None,
+    max_tokens: int = MAX_TOKENS,
+) -> Fitted:
+    """Fit a student, in place, to its teacher; with a classifier's head if it has one.
+
+    Args:
+        student: A BERT encoder, or a sequence classifier with the teacher's outputs.
+        teacher: BERT-like, on the device to compute on; a classifier if the student is one.
+        rows: Texts; a seeded choice of them is used.
+        layers: [g(1), ..., g(M)].
+        seed: Of the choice and of the random rotations.
+        projections: W_e and W_h, fitted too where they are given.
+        max_tokens: How many tokens the layers are fitted on at most, but for the last row.
+
+    Raises:
+        InputError: One of the two cannot be fitted, or there are too few tokens.
+    """
+    began = time.monotonic()
+    require_fits(student.config, teacher)
+    chosen = choose_rows(rows, max_tokens, seed)
+    if len(chosen) == 0 or int(chosen.lengths.sum()) <= student.config.intermediate_size:
+        raise InputError(
+            f"closed form: more tokens than columns are needed, got {int(chosen.lengths.sum()):,} "
+            f"for {student.config.intermediate_size:,} feed-forward neurons; give more texts, or a "
+            "smaller shape.intermediate_size"
+        )
+    training = student.training, teacher.training
+    device = student.device
+    student.eval().to(teacher.device)
+    teacher.eval()
+    if projections is not None:
+        projections.to(teacher.device)
+    try:
+        fit = EncoderFit(student, teacher, chosen, layers, seed, projections)
+        maps = fit.run()
+        if hasattr(student, "classifier"):
+            more = choose_rows(rows, HEAD_TIMES * max_tokens, seed)
+            maps = [*maps, *fit_head(student, teacher, more, seed)]
+    finally:
+        student.train(training[0]).to(device)
+        teacher.train(training[1])
+        if projections is not None:
+            projections.to(device)
+    seconds = time.monotonic() - began
+    return Fitted(maps, list(layers), len(chosen), fit.targets.num_tokens, seconds)
+
+
+def require_fits(student: PreTrainedConfig, teacher: PreTrainedModel) -> None:
+    """Check that a student can be fitted to a teacher: nothing of it is larger.
+
+    Raises:
+        InputError: It cannot.
+    """
+    parts, theirs = layers_of(teacher), teacher.config
+    ours: Any = student
+    if ours.model_type != "bert":
+        raise InputError(
+            f"closed form: the student's architecture must be bert, got {ours.model_type}; write "
+            "shape.architecture: bert"
+        )
+    head_widths = [c.hidden_size // c.num_attention_heads for c in (ours, theirs)]
+    sizes = {
+        "hidden_size": (ours.hidden_size, theirs.hidden_size),
+        "num_attention_heads": (ours.num_attention_heads, theirs.num_attention_heads),
+        "intermediate_size": (ours.intermediate_size, len(parts[0].feedforward_in.weight)),
+        "hidden_size / num_attention_heads": (head_widths[0], head_widths[1]),
+    }
+    problems = [
+        f"closed form: shape: {name} must be at most the teacher's {most}, got {found}; make it "
+        "smaller, or write start: general and initialisation: random"
+        for name, (found, most) in sizes.items()
+        if found > most
+    ]
+    if problems:
+        raise InputError(*problems)
+
+
+def choose_rows(rows: Rows, max_tokens: int, seed: int) -> EncodedRows:
+    """Choose rows at random until they have so many tokens; in their own order.
+
+    Args:
+        rows: All.
+        max_tokens: Where to stop; the row that reaches it is taken too.
+        seed: Of the choice; a larger number keeps those of a smaller one.
+    """
+    order = np.random.default_rng(seed).permutation(len(rows))
+    reached = np.cumsum(rows.lengths[order])
+    kept = np.sort(order[: int(np.searchsorted(reached, max_tokens)) + 1])
+    found = [rows[int(number)] for number in kept]
+    ids = [row["ids"].astype(np.int32) for row in found]
+    return EncodedRows(
+        np.concatenate(ids) if ids else np.empty(0, np.int32),
+        np.cumsum([len(each) for each in ids], dtype=np.int64),
+        np.asarray([row["first_length"] for row in found], dtype=np.int32),
+        {},
+    )
