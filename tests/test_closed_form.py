@@ -23,6 +23,7 @@ from tinybert.closed_form.equations import (
 )
 from tinybert.closed_form.fit import EncoderFit
 from tinybert.closed_form.moments import CoordinateMoments, Moments
+from tinybert.closed_form.parts import embedding_tables
 from tinybert.closed_form.start import choose_rows, fit_student
 from tinybert.encoded import EncodedRows
 from tinybert.errors import InputError
@@ -134,6 +135,22 @@ def test_values_keep_what_reaches_the_output():
     torch.testing.assert_close(v @ A @ found, v @ W_o)
 
 
+def test_reduced_queries_and_keys_give_the_teachers_scores_where_the_width_suffices():
+    teacher, student = sharp(tiny_classifier()), small_student()
+    query = teacher.bert.encoder.layer[1].attention.self.query
+    with torch.no_grad():  # heads are 6 wide, the student's 3: half of each head is nothing
+        for rows in (query.weight.view(4, 6, 24), query.bias.view(4, 6)):
+            rows[:, 3:] = 0
+    targets = EncoderFit(student, teacher, some_rows(), [2], 0).targets
+    reduced = [targets.spool.get(0, f"{name} 2").view(-1, 4, 3) for name in ("query", "key")]
+    with torch.no_grad():
+        (found, *_) = closed_form_signals.teacher_passes(teacher, some_rows(), [2])
+    whole = [found.parts[f"{name} 2"][found.mask].view(-1, 4, 6) for name in ("query", "key")]
+    ours = torch.einsum("qhd,khd->hqk", *reduced) / 3**0.5
+    theirs = torch.einsum("qhd,khd->hqk", *whole) / 6**0.5
+    torch.testing.assert_close(ours, theirs, atol=1e-3, rtol=1e-3)
+
+
 def test_the_fit_computes_what_the_student_does():
     teacher, student = sharp(tiny_classifier(3)), small_student(3)
     rows = some_rows()
@@ -193,6 +210,13 @@ def test_a_student_of_any_bert_like_teacher_is_nearer_to_it_than_a_random_one(ki
     assert error < random
     assert error < np.square(gold - gold.mean(0)).mean()  # better than knowing the mean
     assert all(0 <= each.unexplained <= 1 for each in fit.maps)
+
+
+def test_positions_of_roberta_begin_after_the_padding_tokens():
+    config = RobertaConfig(vocab_size=50, hidden_size=24, num_attention_heads=4, pad_token_id=1)
+    teacher = RobertaForSequenceClassification(config)
+    rows = teacher.roberta.embeddings.position_embeddings.weight
+    assert torch.equal(embedding_tables(teacher).position, rows[2:])  # a text's first is number 2
 
 
 def test_a_student_with_room_for_everything_explains_its_queries():

@@ -301,3 +301,55 @@ def test_the_teacher_is_not_loaded_to_distil_its_predictions(workspace, tmp_path
         main_of("prediction_distill")("tinybert_mini", "reviews")
     finally:
         hidden.rename(workspace / "models/teacher")
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_closed_form_start_gives_a_classifier_and_its_score_before_any_step(
+    workspace, tmp_path, monkeypatch, task
+):
+    shutil.copytree(workspace, tmp_path / "copy")
+    monkeypatch.chdir(tmp_path / "copy")
+    phase = {"start": "closed_form", "terms": []}
+    edit_yaml(Path("params/systems/tinybert_mini.yaml"), intermediate_distill=phase)
+    said = main_of("intermediate_distill")("tinybert_mini", task)
+    assert "without a step" in said
+    start = json.loads(Path(f"reports/start/tinybert_mini-{task}.json").read_text())
+    assert {each["map"] for each in start["maps"]} >= {"query", "feed-forward in", "logits"}
+    folder = Path("models/intermediate/tinybert_mini") / task
+    fitted = load_file(folder / "model.safetensors")
+    assert "classifier.weight" in fitted
+    edit_yaml(Path("params/systems/tinybert_mini.yaml"), prediction_distill={"terms": []})
+    main_of("prediction_distill")("tinybert_mini", task)
+    alone = load_file(Path("models/prediction/tinybert_mini") / task / "model.safetensors")
+    assert all(torch.equal(alone[name], fitted[name]) for name in fitted)
+    phase = {"start": "closed_form", "terms": ["attention", "hidden", "embedding"]}
+    edit_yaml(Path("params/systems/tinybert_mini.yaml"), intermediate_distill=phase)
+    main_of("intermediate_distill")("tinybert_mini", task)
+    trained = load_file(folder / "model.safetensors")
+    name = "bert.encoder.layer.0.attention.self.query.weight"
+    assert not torch.equal(trained[name], fitted[name])
+    assert (trained[name] - fitted[name]).abs().max() < 0.01  # went on from it: 4 steps
+
+
+def test_a_closed_form_start_of_the_general_phase_is_nearer_to_the_teacher(
+    workspace, tmp_path, monkeypatch
+):
+    shutil.copytree(workspace, tmp_path / "copy")
+    monkeypatch.chdir(tmp_path / "copy")
+    losses = {}
+    for start in ("random", "closed_form"):
+        edit_yaml(Path("params/systems/tinybert_mini.yaml"), initialisation=start)
+        main_of("general_distill")("tinybert_mini")
+        history = pd.read_csv("reports/training/general_distill/tinybert_mini.csv")
+        losses[start] = history["loss/hidden"].iloc[0]
+    assert losses["closed_form"] < losses["random"]
+
+
+def test_a_closed_form_start_needs_a_row_of_each_class(workspace, tmp_path, monkeypatch):
+    from stages.intermediate_distill import require_every_class
+    from tinybert.errors import InputError
+
+    info = read_info(workspace / "data/tasks/reviews")
+    info = info.model_copy(update={"labels": [*info.labels, "mixed"]})
+    with pytest.raises(InputError, match="got none of mixed; add some"):
+        require_every_class(workspace / "data/tasks/reviews", info)
