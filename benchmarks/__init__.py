@@ -9,6 +9,7 @@ SUBJECTS = (
     "intermediate_step",
     "prediction_step",
     "augmentation",
+    "closed_form",
     "finetuning_step",
     "inference",
     "attention_memory",
