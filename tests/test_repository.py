@@ -81,7 +81,7 @@ def test_what_dvc_could_not_resolve_is_said_before_it_tries(project):
     git(project, "init", "-q")
     git(project, "add", "-A")
     git(project, "commit", "-qm", "start")
-    text = (project / "params.yaml").read_text().replace("[doc_topic,", "[my.v2,")
+    text = (project / "params.yaml").read_text().replace("[doc_subject,", "[my.v2,")
     (project / "params.yaml").write_text(text)
     done = subprocess.run(
         [sys.executable, "-m", "flows.ready"],

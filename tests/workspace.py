@@ -37,6 +37,7 @@ def make_workspace(folder: Path) -> Path:
     write_yaml(folder / "params/profiles/tiny.yaml", tiny_profile())
     params = read_yaml(ROOT / "params.yaml")
     params |= {"profile": "tiny", "tasks": ["reviews", "scores"], "precision": "fp32"}
+    params["systems"] = ["tinybert_mini", "scratch_mini"]
     params["sources"] = {name: f"data/raw/{name}" for name in params["sources"]}
     write_yaml(folder / "params.yaml", params)
     return folder
@@ -61,7 +62,7 @@ def tiny_profile() -> dict[str, Any]:
     profile = read_yaml(ROOT / "params/profiles/demo.yaml")
     profile["teacher"] |= {"source": "folder", "sha256": None}
     profile["prepare_corpus"] |= {"source": "files", "block_length": 16}
-    profile["fetch_teacher"] |= {"max_steps": 3}
+    profile["fetch_teacher"] |= {"max_steps": 3, "masked_lm": True}
     profile["word_vectors"] |= {"vector_size": 8, "min_count": 1, "num_epochs": 1}
     profile["finetune_teacher"] |= {"num_epochs": 2.0, "learning_rates": [1.0e-3, 1.0e-4]}
     profile["general_distill"] |= {"max_steps": 4}
