@@ -7,7 +7,8 @@ is no wrong example, but it may be one that the task's texts have nothing like.
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.special import softmax
+
+from tinybert.prediction import certainty
 
 VERDICTS = ("original", "kept", "relabelled", "changed", "unsure")
 DROPPED = ("changed", "unsure")
@@ -15,7 +16,7 @@ DROPPED = ("changed", "unsure")
 
 def judge_copies(
     frame: pd.DataFrame,
-    logits: NDArray[np.floating],
+    logits: NDArray[np.float32],
     regression: bool,
     min_probability: float,
     max_change: float,
@@ -43,7 +44,7 @@ def judge_copies(
         far = np.abs(values - values[of]) > max_change * values[first].std()
         verdicts[~first & far] = "changed"
     else:
-        labels, sure = logits.argmax(axis=1), softmax(logits, axis=1).max(axis=1)
+        labels, sure = logits.argmax(axis=1), certainty(logits)
         verdicts[~first & (labels != frame["label"].to_numpy())] = "relabelled"
         verdicts[~first & (sure < min_probability)] = "unsure"
         verdicts[~first & (labels != labels[of])] = "changed"

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from tinybert.encoded import EncodedRows, encode
 from tinybert.errors import InputError
-from tinybert.prediction import from_logits, predict_logits, scores
+from tinybert.prediction import certainty, from_logits, predict_logits, scores
 from tinybert.tasks import TaskInfo, read_split
 
 
@@ -125,6 +125,5 @@ def _write_predictions(logits: NDArray[np.float32], info: TaskInfo, file: Path) 
         frame["prediction"] = predictions
     else:
         frame["prediction"] = [info.labels[int(number)] for number in predictions]
-        exponents = np.exp(logits - logits.max(axis=1, keepdims=True))
-        frame["probability"] = (1 / exponents.sum(axis=1)).round(4)  # the label's own is e^0
+        frame["probability"] = certainty(logits).round(4)
     frame.to_csv(file, sep="\t", index=False)

@@ -49,6 +49,13 @@ def from_logits(logits: NDArray[np.float32], info: TaskInfo) -> NDArray[np.gener
     return logits[:, 0] if info.kind == "regression" else logits.argmax(axis=1)
 
 
+def certainty(logits: NDArray[np.float32]) -> NDArray[np.floating]:
+    """Return the probability of the label that is predicted, shape (rows,)."""
+    from scipy.special import softmax  # late: not every stage that predicts asks for it
+
+    return np.asarray(softmax(logits, axis=1).max(axis=1))
+
+
 def scores(
     logits: NDArray[np.float32], labels: NDArray[np.generic], info: TaskInfo
 ) -> dict[str, float]:

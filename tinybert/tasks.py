@@ -10,7 +10,7 @@ labels to train on, and `task.json`, a `TaskInfo`.
 import json
 import math
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, cast
@@ -384,17 +384,13 @@ def read_unlabelled(folder: Path, info: TaskInfo) -> pd.DataFrame:
     Raises:
         InputError: They are missing, or another task's or run's.
     """
+
+    def problem(frame: pd.DataFrame) -> str:
+        same = len(frame) == info.num_unlabelled
+        return "" if same else f"must have {info.num_unlabelled} rows, got {len(frame)}"
+
     file = folder / f"{UNLABELLED}.parquet"
-    command = f"dvc repro --force prepare_task@{info.name}"
-    if not file.is_file():
-        raise InputError(f"{file}: missing, got no unlabelled rows; run `{command}`")
-    frame = _read_parquet(file, command)
-    problem = _misfit(frame, info, labelled=False)
-    if not problem and len(frame) != info.num_unlabelled:
-        problem = f"must have {info.num_unlabelled} rows, got {len(frame)}"
-    if problem:
-        raise InputError(f"{file}: {problem}, as task {info.name} has; run `{command}`")
-    return frame
+    return _read_rows(file, info, "prepare_task", "unlabelled", problem)
 
 
 def read_augmented(folder: Path, info: TaskInfo) -> pd.DataFrame:
@@ -403,18 +399,31 @@ def read_augmented(folder: Path, info: TaskInfo) -> pd.DataFrame:
     Raises:
         InputError: There are none, or they are not of this task.
     """
-    file = folder / f"{TRAIN}.parquet"
-    command = f"dvc repro --force augment@{info.name}"
+
+    def problem(frame: pd.DataFrame) -> str:
+        if "row" not in frame:
+            return f"must have the column row, got {', '.join(map(str, frame))}"
+        if set(frame["row"]) != set(range(info.num_rows[TRAIN])):
+            num_found = frame["row"].nunique()
+            return f"must be made of {info.num_rows[TRAIN]} rows, got {num_found} of them"
+        return ""
+
+    return _read_rows(folder / f"{TRAIN}.parquet", info, "augment", "augmented", problem)
+
+
+def _read_rows(
+    file: Path,
+    info: TaskInfo,
+    stage: str,
+    kind: Literal["unlabelled", "augmented"],
+    problem_of: Callable[[pd.DataFrame], str],
+) -> pd.DataFrame:
+    """Read rows that a stage made of a task; `problem_of` says what their kind must be like."""
+    command = f"dvc repro --force {stage}@{info.name}"
     if not file.is_file():
-        raise InputError(f"{file}: missing, got no augmented rows; run `{command}`")
+        raise InputError(f"{file}: missing, got no {kind} rows; run `{command}`")
     frame = _read_parquet(file, command)
-    problem = _misfit(frame, info, labelled=True)
-    if not problem and "row" not in frame:
-        problem = f"must have the column row, got {', '.join(map(str, frame))}"
-    if not problem and set(frame["row"]) != set(range(info.num_rows[TRAIN])):
-        problem = (
-            f"must be made of {info.num_rows[TRAIN]} rows, got {frame['row'].nunique()} of them"
-        )
+    problem = _misfit(frame, info, labelled=kind == "augmented") or problem_of(frame)
     if problem:
         raise InputError(f"{file}: {problem}, as task {info.name} has; run `{command}`")
     return frame

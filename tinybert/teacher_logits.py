@@ -110,10 +110,11 @@ def rows_to_train_on(
     about = read_json(scored / INFO, About, f"dvc repro --force teacher_logits@{info.name}")
     if about.keep == "all":
         return rows
-    everything = read_rows(None, task_folder, augmented_folder, info)
-    kept = read_logits(scored, len(everything), info.num_outputs).index
-    # Copies come first in both, so that their places are their numbers.
-    return rows[(rows["row"] == NO_ROW) | np.isin(np.arange(len(rows)), kept)]
+    unlabelled = rows["row"] == NO_ROW
+    num_rows = int((~unlabelled).sum()) + info.num_unlabelled
+    kept = read_logits(scored, num_rows, info.num_outputs).index
+    # Copies come first, so that their places are their numbers.
+    return rows[unlabelled | np.isin(np.arange(len(rows)), kept)]
 
 
 def read_logits(folder: Path, num_rows: int, num_outputs: int) -> pd.DataFrame:
