@@ -256,8 +256,7 @@ def _fit(recipe: Recipe, model: Distillation, teacher: PreTrainedModel, corpus: 
     fit = fit_student(
         model.student, teacher, rows, recipe.layers, recipe.how.seed, model.projections
     )
-    shares = fit.table().to_string(float_format="{:.3f}".format, na_rep="")
-    print(f"{recipe.how.phase}: unexplained share of each map, by the student's layer\n{shares}")
+    print(f"{recipe.how.phase}: {fit.as_text()}")
 
 
 def _distillation(

@@ -22,8 +22,7 @@ from tinybert.checkpoints import (
 )
 from tinybert.choices import Loss, Projection
 from tinybert.classifier import DevSplit, dev_scores, dev_split, new_classifier, task_classifier
-from tinybert.closed_form.head import fit_head
-from tinybert.closed_form.start import HEAD_TIMES, choose_rows, fit_student, require_fits
+from tinybert.closed_form.start import fit_student, refit_head, require_fits
 from tinybert.distillation import Distillation, Weights, phase_weights
 from tinybert.encoded import EncodedRows
 from tinybert.errors import InputError
@@ -205,8 +204,7 @@ def main(system: str, task: str) -> str:
         if fitted:  # its layers have moved since
             whole = task_classifier(teacher_folder, info).to(computing_device())
             student.to(computing_device())
-            tokens = HEAD_TIMES * settings.closed_form_tokens
-            fit_head(student, whole, choose_rows(rows, tokens, seed), seed)
+            refit_head(student, whole, rows, seed, settings.closed_form_tokens)
             student.cpu()
     with replace_folder(folder) as partial_folder:
         student.save_pretrained(partial_folder)
@@ -242,8 +240,7 @@ def fit_start(
         settings.closed_form_tokens,
     )
     score = dev_scores(student, dev, info, None)()
-    shares = fit.table().to_string(float_format="{:.3f}".format, na_rep="")
-    print(f"{how.phase}: unexplained share of each map, by the student's layer\n{shares}")
+    print(f"{how.phase}: {fit.as_text()}")
     shown = ", ".join(f"{name} {value:.3f}" for name, value in score.items())
     print(f"{how.phase}: closed form alone, in {fit.seconds:.0f} s: dev {shown}", flush=True)
     return fit.report("closed_form", score)

@@ -7,6 +7,7 @@ from transformers import BertForMaskedLM, DistilBertConfig, DistilBertForMaskedL
 
 from tests.models import tiny_config, tiny_tokenizer
 from tinybert import masked_head
+from tinybert.closed_form.moments import Moments
 from tinybert.encoded import Blocks
 from tinybert.errors import InputError
 from tinybert.masked_head import (
@@ -23,9 +24,9 @@ from tinybert.masked_lm import MaskedWords, masked_accuracy
 def test_the_head_is_the_ridge_regression_of_centred_words_on_centred_states():
     generator = np.random.default_rng(0)
     states, words = generator.normal(1, 2, (200, 3)), generator.normal(-1, 1, (200, 2))
-    both = torch.from_numpy(np.hstack([states, words]))
-    sums = torch.cat([both.sum(dim=0), torch.tensor([200.0], dtype=torch.float64)])
-    weight, bias, mean = solve_head(both.T @ both, sums, 3)
+    moments = Moments(3, 2, torch.device("cpu"))
+    moments.add(torch.from_numpy(states), torch.from_numpy(words))
+    weight, bias, mean = solve_head(moments)
     x, t = states - states.mean(0), words - words.mean(0)
     penalty = RIDGE * (x**2).sum(0).mean() * np.eye(3)
     expected = np.linalg.solve(x.T @ x + penalty, x.T @ t).T

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from tinybert.batching import collate
+from tinybert.closed_form.moments import Moments
 from tinybert.encoded import Blocks
 from tinybert.errors import InputError
 from tinybert.masked_lm import MaskedWords, mask_words
@@ -68,8 +69,7 @@ def start_in_closed_form(
     counts = count_words(rows.blocks, len(embeddings))
     counts[masked.special_ids.numpy()] = 0
     masked.words = torch.from_numpy(np.flatnonzero(counts)).to(embeddings.device)
-    sums = _sums(masked, rows, num_blocks, pad_token_id, seed)
-    weight, bias, mean = solve_head(*sums)
+    weight, bias, mean = solve_head(_moments(masked, rows, num_blocks, pad_token_id, seed))
     dense, norm = head.transform.dense, head.transform.LayerNorm
     with torch.no_grad():
         dense.weight.copy_(weight)
@@ -88,37 +88,30 @@ def count_words(blocks: NDArray[Any], num_words: int) -> NDArray[np.int64]:
     return counts
 
 
-def solve_head(products: Tensor, sums: Tensor, width: int) -> tuple[Tensor, Tensor, Tensor]:
+def solve_head(moments: Moments) -> tuple[Tensor, Tensor, Tensor]:
     """Return the dense layer's weight and bias, and the mean of the hidden words' embeddings.
 
-    With states x and embeddings t, both centred: A = C_tx (C_xx + lambda 1)^-1, where lambda is
-    RIDGE times the mean of C_xx's diagonal; scaled so that A x has a mean variance of 1.
+    The ridge regression A of the embeddings on the states x, scaled so that A x has a mean variance
+    of 1.
 
     Args:
-        products: Sum of z z^T over hidden places, z = (x, t), float64.
-        sums: Sum of z; its last entry is the number of places.
-        width: Of x.
+        moments: Of states and embeddings at hidden places.
     """
-    mean = sums[:-1] / sums[-1]
-    covariance = products / sums[-1] - torch.outer(mean, mean)
-    states, cross = covariance[:width, :width], covariance[:width, width:]
-    ridge = RIDGE * states.diagonal().mean() * torch.eye(width, dtype=states.dtype)
-    weight = torch.linalg.solve(states + ridge.to(states), cross).T
+    weight = moments.ridge(RIDGE).weight
+    states = moments.centred()[0] / moments.count
     weight = weight / (weight @ states @ weight.T).diagonal().mean().sqrt()
-    return weight, -weight @ mean[:width], mean[width:]
+    return weight, -weight @ moments.x / moments.count, moments.y / moments.count
 
 
 @torch.no_grad()
-def _sums(
+def _moments(
     masked: MaskedWords, rows: Blocks, num_blocks: int, pad_token_id: int, seed: int
-) -> tuple[Tensor, Tensor, int]:
-    """Return what `solve_head` reads, summed over batches; memory is flat in their number."""
+) -> Moments:
+    """Return what `solve_head` reads."""
     model, device = masked.model, masked.model.device
     embeddings: nn.Embedding = cast(nn.Embedding, model.get_input_embeddings())
     chosen = np.unique(np.linspace(0, len(rows) - 1, num_blocks).astype(int))
-    size = 2 * embeddings.embedding_dim
-    products = torch.zeros(size, size, dtype=torch.float64, device=device)
-    sums = torch.zeros(size + 1, dtype=torch.float64, device=device)
+    moments = Moments(embeddings.embedding_dim, embeddings.embedding_dim, device)
     model.eval()
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -130,9 +123,5 @@ def _sums(
             )
             inputs = {name: shown[name].to(device) for name in ("input_ids", "attention_mask")}
             states = model.base_model(**inputs).last_hidden_state[places.to(device)]
-            words = embeddings(batch["input_ids"][places].to(device))
-            found = torch.cat([states, words], dim=1).double()
-            products += found.T @ found
-            sums[:-1] += found.sum(dim=0)
-            sums[-1] += len(found)
-    return products, sums, embeddings.embedding_dim
+            moments.add(states, embeddings(batch["input_ids"][places].to(device)))
+    return moments

@@ -12,13 +12,15 @@ from torch import Tensor, nn
 from torch.nn.functional import layer_norm, scaled_dot_product_attention
 from transformers import PreTrainedModel
 
-from tinybert.closed_form.moments import CoordinateMoments, LinearMap, Moments
+from tinybert.closed_form.moments import CoordinateMoments, Moments
 from tinybert.closed_form.parts import LayerParts, embedding_tables, layers_of
 from tinybert.closed_form.signals import activation, make_targets
 from tinybert.encoded import Rows
 from tinybert.projections import Projections
 
 RIDGE = 1e-3  # of the mean diagonal; 1e-4 gives the same to four digits
+
+ByBatch = Callable[[int], Tensor]  # gives a tensor of a batch's real tokens, by its number
 
 
 class Unexplained(NamedTuple):
@@ -96,7 +98,7 @@ class EncoderFit:
         types = embeddings.token_type_embeddings.weight.zero_()
         if tables.token_type is not None:  # a single type stands for both segments
             types.copy_(reduced(tables.token_type).expand(len(types), -1))
-        self._fit_norm(embeddings.LayerNorm, 0, "embeddings", self._summed, "state 0")
+        self._fit_norm(embeddings.LayerNorm, 0, "embeddings", self._summed, self._reduced(0))
         self._keep("s", lambda batch: embeddings.LayerNorm(self._summed(batch)))
 
     def _summed(self, batch: int) -> Tensor:
@@ -131,7 +133,10 @@ class EncoderFit:
             output: Tensor = part.attention_output(self._get(batch, "c"))
             return self._get(batch, "s") + output
 
-        self._fit_norm(part.attention_norm, layer, "after attention", added, f"attended {of}")
+        def attended(batch: int) -> Tensor:
+            return self._get(batch, f"attended {of}")
+
+        self._fit_norm(part.attention_norm, layer, "after attention", added, attended)
         self._keep("x", lambda batch: part.attention_norm(added(batch)))
 
     def _context(self, part: LayerParts, batch: int) -> Tensor:
@@ -152,25 +157,24 @@ class EncoderFit:
         pairs = ((self._get(n, "x"), self._get(n, f"neurons {of}")) for n in self._batches())
         self._fit(part.feedforward_in, layer, "feed-forward in", pairs)
 
+        output = self._reduced(of)
+
         def fired(batch: int) -> Tensor:
-            output: Tensor = self.act(part.feedforward_in(self._get(batch, "x")))
-            return output
+            neurons: Tensor = self.act(part.feedforward_in(self._get(batch, "x")))
+            return neurons
 
         self._fit(
             part.feedforward_out,
             layer,
             "feed-forward out",
-            (
-                (fired(n), self._get(n, f"state {of}") @ self.basis - self._get(n, "x"))
-                for n in self._batches()
-            ),
+            ((fired(n), output(n) - self._get(n, "x")) for n in self._batches()),
         )
 
         def added(batch: int) -> Tensor:
-            output: Tensor = part.feedforward_out(fired(batch))
-            return self._get(batch, "x") + output
+            added: Tensor = part.feedforward_out(fired(batch))
+            return self._get(batch, "x") + added
 
-        self._fit_norm(part.output_norm, layer, "output", added, f"state {of}")
+        self._fit_norm(part.output_norm, layer, "output", added, output)
         self._keep("s", lambda batch: part.output_norm(added(batch)))
 
     def _project(self, layer: int) -> None:
@@ -187,7 +191,7 @@ class EncoderFit:
         moments = Moments(self.width, len(linear.weight), self.teacher.device)
         for batch in self._batches():
             moments.add(self._get(batch, "s"), self._get(batch, f"state {of}"))
-        _put(linear, moments.ridge(RIDGE, intercept=False))
+        moments.ridge(RIDGE, intercept=False).put_into(linear)
 
     def _fit(
         self, linear: Any, layer: int, name: str, pairs: Iterator[tuple[Tensor, Tensor]]
@@ -196,21 +200,22 @@ class EncoderFit:
         for x, y in pairs:
             moments.add(x, y)
         found = moments.ridge(RIDGE)
-        _put(linear, found)
+        found.put_into(linear)
         self._note(layer, name, found.unexplained)
 
-    def _fit_norm(
-        self, norm: Any, layer: int, name: str, added: Callable[[int], Tensor], target: str
-    ) -> None:
+    def _fit_norm(self, norm: Any, layer: int, name: str, added: ByBatch, target: ByBatch) -> None:
         """Fit a LayerNorm's gain and bias to a target, by coordinate."""
         moments = CoordinateMoments(self.width, self.teacher.device)
         for batch in self._batches():
             normalised = layer_norm(added(batch), (self.width,), eps=norm.eps)
-            wanted = self._get(batch, target)
-            moments.add(normalised, wanted if target.startswith("att") else wanted @ self.basis)
+            moments.add(normalised, target(batch))
         found = moments.fit(f"layer {layer}, {name}")
-        _put(norm, found)
+        found.put_into(norm)
         self._note(layer, name, found.unexplained)
+
+    def _reduced(self, layer: int) -> ByBatch:
+        """Return what gives a batch's states of a teacher's layer in the basis."""
+        return lambda batch: self._get(batch, f"state {layer}") @ self.basis
 
     def _note(self, layer: int, name: str, unexplained: float) -> None:
         self.unexplained.append(Unexplained(layer, name, unexplained))
@@ -221,14 +226,7 @@ class EncoderFit:
     def _get(self, batch: int, name: str) -> Tensor:
         return self.targets.spool.get(batch, name)
 
-    def _keep(self, name: str, made: Callable[[int], Tensor]) -> None:
+    def _keep(self, name: str, made: ByBatch) -> None:
         """Keep a tensor of the student's for each batch: its state s, context c, or x."""
         for batch in self._batches():
             self.targets.spool.put(batch, **{name: made(batch)})
-
-
-def _put(module: Any, found: LinearMap) -> None:
-    with torch.no_grad():
-        module.weight.copy_(found.weight)
-        if module.bias is not None:
-            module.bias.copy_(found.bias)

@@ -5,12 +5,11 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from tinybert.batching import collate, sorted_batches
 from tinybert.closed_form.equations import principal_basis
-from tinybert.closed_form.fit import Unexplained, _put
+from tinybert.closed_form.fit import Unexplained
 from tinybert.closed_form.moments import Moments
 from tinybert.closed_form.parts import head_layer, recorded
-from tinybert.closed_form.signals import BATCH_TOKENS
+from tinybert.closed_form.signals import batches_for
 from tinybert.encoded import Rows
 from tinybert.signals import read_signals
 
@@ -37,9 +36,7 @@ def fit_head(
     last = student.config.num_hidden_layers
     pooled, logits, states = [], [], []
     with torch.no_grad(), recorded({"pooled": head_layer(teacher)}) as found:
-        for numbers in sorted_batches(rows, BATCH_TOKENS):
-            batch = collate([rows[int(n)] for n in numbers], student.config.pad_token_id or 0)
-            batch = {name: of.to(teacher.device) for name, of in batch.items()}
+        for batch in batches_for(teacher, rows):
             scored = read_signals(teacher, batch).logits
             assert scored is not None
             theirs = found["pooled"]
@@ -56,13 +53,13 @@ def fit_head(
     to_pooled = Moments(width, width, state.device)
     to_pooled.add(state, target)
     pooler = to_pooled.ridge(RIDGE)
-    _put(ours.base_model.pooler.dense, pooler)
+    pooler.put_into(ours.base_model.pooler.dense)
     with torch.no_grad():
         activated = torch.tanh(ours.base_model.pooler.dense(state))
     to_logits = Moments(width, logits[0].shape[1], state.device)
     to_logits.add(activated, torch.cat(logits))
     classifier = to_logits.ridge(RIDGE)
-    _put(ours.classifier, classifier)
+    classifier.put_into(ours.classifier)
     return [
         Unexplained(last + 1, "pooled", pooler.unexplained),
         Unexplained(last + 1, "logits", classifier.unexplained),

@@ -25,6 +25,13 @@ class LinearMap(NamedTuple):
     bias: Tensor
     unexplained: float
 
+    def put_into(self, module: Any) -> None:
+        """Make it a Linear's or a LayerNorm's weight and bias, if the module has one."""
+        with torch.no_grad():
+            module.weight.copy_(self.weight)
+            if module.bias is not None:
+                module.bias.copy_(self.bias)
+
 
 class Moments:
     """Sums of inputs x, targets y and their products.
@@ -53,6 +60,14 @@ class Moments:
         self.xy += x.mT @ y
         self.yy += y.square().sum(0)
 
+    def centred(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return x^T x, x^T y and the diagonal of y^T y, all about the means."""
+        return (
+            self.xx - torch.outer(self.x, self.x) / self.count,
+            self.xy - torch.outer(self.x, self.y) / self.count,
+            self.yy - self.y.square() / self.count,
+        )
+
     def ridge(self, strength: float, intercept: bool = True) -> LinearMap:
         """Solve min |y - x W^T - b|^2 + lambda |W|^2.
 
@@ -64,11 +79,7 @@ class Moments:
             strength: lambda as a share of the mean diagonal of x^T x.
             intercept: Whether there is a b.
         """
-        xx, xy, yy = self.xx, self.xy, self.yy
-        if intercept:
-            xx = xx - torch.outer(self.x, self.x) / self.count
-            xy = xy - torch.outer(self.x, self.y) / self.count
-            yy = yy - self.y.square() / self.count
+        xx, xy, yy = self.centred() if intercept else (self.xx, self.xy, self.yy)
         strength = strength * float(xx.diagonal().mean())
         eye = torch.eye(len(xx), dtype=xx.dtype, device=xx.device)
         weight = torch.linalg.solve(xx + strength * eye, xy)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from tinybert.errors import InputError
+from tinybert.student import DISTILBERT_NAMES
 
 
 class LayerParts(NamedTuple):
@@ -36,17 +37,10 @@ BERT_NAMES = LayerParts(  # RoBERTa, XLM-R, CamemBERT, ELECTRA and ERNIE too
     feedforward_out="output.dense",
     output_norm="output.LayerNorm",
 )
-DISTILBERT_NAMES = LayerParts(
-    query="attention.q_lin",
-    key="attention.k_lin",
-    value="attention.v_lin",
-    attention_output="attention.out_lin",
-    attention_norm="sa_layer_norm",
-    feedforward_in="ffn.lin1",
-    feedforward_out="ffn.lin2",
-    output_norm="output_layer_norm",
-)
-STACKS = {"encoder.layer": BERT_NAMES, "transformer.layer": DISTILBERT_NAMES}
+STACKS = {
+    "encoder.layer": BERT_NAMES,
+    "transformer.layer": LayerParts(*map(DISTILBERT_NAMES.__getitem__, BERT_NAMES)),
+}
 HEAD_LAYERS = ("pooler.dense", "classifier.dense", "pre_classifier")
 
 

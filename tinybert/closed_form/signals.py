@@ -89,6 +89,13 @@ def activation(model: PreTrainedModel) -> Any:
     return ACT2FN[getattr(config, "hidden_act", None) or config.activation]
 
 
+def batches_for(teacher: PreTrainedModel, rows: Rows) -> Iterator[Batch]:
+    """Yield all rows as batches on the teacher's device, the longest first."""
+    for numbers in sorted_batches(rows, BATCH_TOKENS):
+        batch = collate([rows[int(n)] for n in numbers], teacher.config.pad_token_id or 0)
+        yield {name: of.to(teacher.device) for name, of in batch.items()}
+
+
 def teacher_passes(
     teacher: PreTrainedModel, rows: Rows, layers: Sequence[int]
 ) -> Iterator[TeacherPass]:
@@ -99,14 +106,12 @@ def teacher_passes(
         rows: The texts.
         layers: Whose parts to record, from 1.
     """
-    theirs, pad = layers_of(teacher), teacher.config.pad_token_id or 0
+    theirs = layers_of(teacher)
     modules = {
         f"{part} {layer}": getattr(theirs[layer - 1], part) for layer in layers for part in RECORDED
     }
     with torch.no_grad(), recorded(modules) as found:
-        for numbers in sorted_batches(rows, BATCH_TOKENS):
-            batch = collate([rows[int(number)] for number in numbers], pad)
-            batch = {name: of.to(teacher.device) for name, of in batch.items()}
+        for batch in batches_for(teacher, rows):
             hidden = dict(read_signals(teacher, batch, hidden=True).hidden)
             yield TeacherPass(batch, batch["attention_mask"].bool(), found, hidden)
 

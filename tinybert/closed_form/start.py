@@ -53,6 +53,11 @@ class Fitted:
         order = list(dict.fromkeys(frame["map"]))
         return frame.pivot(index="map", columns="layer", values="unexplained").loc[order]
 
+    def as_text(self) -> str:
+        """Return the table as it is printed, below a line that says what it is."""
+        shares = self.table().to_string(float_format="{:.3f}".format, na_rep="")
+        return f"unexplained share of each map, by the student's layer\n{shares}"
+
     def report(self, start: str, score: dict[str, float]) -> dict[str, Any]:
         """Return what `starts.Start` reads."""
         return {
@@ -108,8 +113,7 @@ def fit_student(
         fit = EncoderFit(student, teacher, chosen, layers, seed, projections)
         maps = fit.run()
         if hasattr(student, "classifier"):
-            more = choose_rows(rows, HEAD_TIMES * max_tokens, seed)
-            maps = [*maps, *fit_head(student, teacher, more, seed)]
+            maps = [*maps, *refit_head(student, teacher, rows, seed, max_tokens)]
     finally:
         student.train(training[0]).to(device)
         teacher.train(training[1])
@@ -117,6 +121,13 @@ def fit_student(
             projections.to(device)
     seconds = time.monotonic() - began
     return Fitted(maps, list(layers), len(chosen), fit.targets.num_tokens, seconds)
+
+
+def refit_head(
+    student: PreTrainedModel, teacher: PreTrainedModel, rows: Rows, seed: int, max_tokens: int
+) -> list[Unexplained]:
+    """Fit the head alone, in place, to the layers as they are; arguments as for `fit_student`."""
+    return fit_head(student, teacher, choose_rows(rows, HEAD_TIMES * max_tokens, seed), seed)
 
 
 def require_fits(student: PreTrainedConfig, teacher: PreTrainedModel) -> None:
