@@ -22,7 +22,8 @@ from tinybert.checkpoints import (
 )
 from tinybert.choices import Loss, Projection
 from tinybert.classifier import DevSplit, dev_scores, dev_split, new_classifier, task_classifier
-from tinybert.closed_form.start import fit_student, refit_head, require_fits
+from tinybert.closed_form.head import HeadTargets, fit_head
+from tinybert.closed_form.start import fit_student, require_fits
 from tinybert.distillation import Distillation, Weights, phase_weights
 from tinybert.encoded import EncodedRows
 from tinybert.errors import InputError
@@ -175,6 +176,7 @@ def main(system: str, task: str) -> str:
     frame = rows_to_train_on(phase.data, task_folder, augmented, scored, info)
     rows = encode_split(frame, tokenizer, task_file.max_length)
     start: dict[str, Any] = {"start": phase.start}
+    head: HeadTargets | None = None
     start_projections: Callable[[Projections], object] = partial(
         Projections.load, file=general / PROJECTIONS
     )
@@ -184,7 +186,7 @@ def main(system: str, task: str) -> str:
         found = Projections(len(layers), *widths, kind=projection)
         require_every_class(task_folder, info)
         dev = dev_split(task_folder, tokenizer, task_file.max_length)
-        start = fit_start(student, teacher, rows, layers, found, settings, dev, info, how)
+        start, head = fit_start(student, teacher, rows, layers, found, settings, dev, info, how)
         start_projections = partial(_take_over, found)
     history = empty_history()
     if weights:
@@ -201,10 +203,8 @@ def main(system: str, task: str) -> str:
             how,
             phase.heads == "mean",
         )
-        if fitted:  # its layers have moved since
-            whole = task_classifier(teacher_folder, info).to(computing_device())
-            student.to(computing_device())
-            refit_head(student, whole, rows, seed, settings.closed_form_tokens)
+        if head is not None:  # the layers have moved since
+            fit_head(student.eval().to(computing_device()), head, seed)
             student.cpu()
     with replace_folder(folder) as partial_folder:
         student.save_pretrained(partial_folder)
@@ -228,8 +228,12 @@ def fit_start(
     dev: DevSplit,
     info: TaskInfo,
     how: Run,
-) -> dict[str, Any]:
-    """Fit a classifier, in place, to the fine-tuned teacher; return what the report shows of it."""
+) -> tuple[dict[str, Any], HeadTargets | None]:
+    """Fit a classifier, in place, to the fine-tuned teacher.
+
+    Returns:
+        What the report shows of it, and what its head was fitted to.
+    """
     fit = fit_student(
         student,
         teacher.to(computing_device()),
@@ -243,7 +247,7 @@ def fit_start(
     print(f"{how.phase}: {fit.as_text()}")
     shown = ", ".join(f"{name} {value:.3f}" for name, value in score.items())
     print(f"{how.phase}: closed form alone, in {fit.seconds:.0f} s: dev {shown}", flush=True)
-    return fit.report("closed_form", score)
+    return fit.report("closed_form", score), fit.head
 
 
 def require_every_class(task_folder: Path, info: TaskInfo) -> None:

@@ -22,6 +22,7 @@ from tinybert.closed_form.equations import (
     value_directions,
 )
 from tinybert.closed_form.fit import EncoderFit
+from tinybert.closed_form.head import fit_head
 from tinybert.closed_form.moments import CoordinateMoments, Moments
 from tinybert.closed_form.parts import embedding_tables
 from tinybert.closed_form.start import choose_rows, fit_student
@@ -256,6 +257,26 @@ def test_heads_that_are_left_out_are_told():
 def test_a_student_larger_than_its_teacher_is_refused(changes, message):
     with pytest.raises(InputError, match=message):
         fitted(tiny_classifier(), **changes)
+
+
+def test_a_head_is_fitted_again_to_layers_that_moved_without_the_teacher():
+    student, fit = fitted(sharp(tiny_classifier(3, seed=0)), some_rows(200))
+    before = {name: of.clone() for name, of in student.state_dict().items()}
+    with torch.no_grad():
+        student.classifier.weight.zero_()
+        student.bert.pooler.dense.weight.zero_()
+    shares = fit_head(student, fit.head, seed=0)
+    for name, of in student.state_dict().items():
+        torch.testing.assert_close(of, before[name], msg=name)
+    assert shares == [of for of in fit.maps if of.map in ("pooled", "logits")]
+    with torch.no_grad():  # a last LayerNorm with its signs turned gives the mirrored states
+        norm = student.bert.encoder.layer[0].output.LayerNorm
+        norm.weight.neg_()
+        norm.bias.neg_()
+    moved = fit_head(student, fit.head, seed=0)
+    assert [of.unexplained for of in moved] == pytest.approx(
+        [of.unexplained for of in shares], abs=1e-6
+    )
 
 
 def test_fewer_tokens_than_neurons_are_refused_with_the_number_needed():

@@ -19,7 +19,7 @@ import pandas as pd
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from tinybert.closed_form.fit import EncoderFit, Unexplained
-from tinybert.closed_form.head import fit_head
+from tinybert.closed_form.head import HeadTargets, fit_head, head_targets
 from tinybert.closed_form.parts import layers_of
 from tinybert.encoded import EncodedRows, Rows
 from tinybert.errors import InputError
@@ -39,6 +39,7 @@ class Fitted:
         num_rows: Texts it was fitted on.
         num_tokens: Their real tokens.
         seconds: Of wall time.
+        head: What the head was fitted to, by which `fit_head` fits it again; None without one.
     """
 
     maps: list[Unexplained]
@@ -46,6 +47,7 @@ class Fitted:
     num_rows: int
     num_tokens: int
     seconds: float
+    head: HeadTargets | None = None
 
     def table(self) -> pd.DataFrame:
         """Return the unexplained shares, a row per map and a column per layer of the student."""
@@ -109,25 +111,20 @@ def fit_student(
     teacher.eval()
     if projections is not None:
         projections.to(teacher.device)
+    head = None
     try:
         fit = EncoderFit(student, teacher, chosen, layers, seed, projections)
         maps = fit.run()
         if hasattr(student, "classifier"):
-            maps = [*maps, *refit_head(student, teacher, rows, seed, max_tokens)]
+            head = head_targets(teacher, choose_rows(rows, HEAD_TIMES * max_tokens, seed))
+            maps = [*maps, *fit_head(student, head, seed)]
     finally:
         student.train(training[0]).to(device)
         teacher.train(training[1])
         if projections is not None:
             projections.to(device)
     seconds = time.monotonic() - began
-    return Fitted(maps, list(layers), len(chosen), fit.targets.num_tokens, seconds)
-
-
-def refit_head(
-    student: PreTrainedModel, teacher: PreTrainedModel, rows: Rows, seed: int, max_tokens: int
-) -> list[Unexplained]:
-    """Fit the head alone, in place, to the layers as they are; arguments as for `fit_student`."""
-    return fit_head(student, teacher, choose_rows(rows, HEAD_TIMES * max_tokens, seed), seed)
+    return Fitted(maps, list(layers), len(chosen), fit.targets.num_tokens, seconds, head)
 
 
 def require_fits(student: PreTrainedConfig, teacher: PreTrainedModel) -> None:
