@@ -155,10 +155,9 @@ def forecasts(setup: Setup, pretrained: Path) -> Iterator[Forecast]:
         for task, sample in samples.items():
             about = setup.tasks[task]
             if inter:
-                scale = about.epochs_scale
-                data = system.intermediate_distill.data or default_data(about.has_unlabelled)
-                schedule = sections["intermediate_distill"]
-                schedule = schedule.model_copy(update={"num_epochs": schedule.num_epochs * scale})
+                phase, profile = system.intermediate_distill, sections["intermediate_distill"]
+                data = phase.data or default_data(about.has_unlabelled)
+                schedule = phase.schedule(profile, about.epochs_scale)
                 own = run_of(run, f"intermediate_distill {name} {task}")
                 yield forecast(inter, of_phase(sample, data), [schedule], own, False)
             if final:

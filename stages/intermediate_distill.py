@@ -154,9 +154,7 @@ def main(system: str, task: str) -> str:
     doctor().teacher(place, teacher_folder, task_folder, task_file, dtype)
     average = phase.heads == "mean"
     doctor().fit(place, student.config, teacher.config, weights, layers, projection, average)
-    schedule = settings.model_copy(
-        update={"num_epochs": settings.num_epochs * task_file.epochs_scale}
-    )
+    schedule = phase.schedule(settings, task_file.epochs_scale)
     read = {"schedule": schedule.model_dump(), "layers": layers, "projection": projection}
     read |= {"weights": weights, "heads": phase.heads, "data": phase.data, "seed": seed}
     read |= {"start": phase.start, "closed_form_tokens": settings.closed_form_tokens}

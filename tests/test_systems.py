@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from tinybert.errors import InputError
+from tinybert.schedule import Schedule
 from tinybert.settings import parse, read_yaml
-from tinybert.systems import GeneralPhase, Grid, OutputPhase, SystemFile
+from tinybert.systems import GeneralPhase, Grid, LayerPhase, OutputPhase, SystemFile
 
 ROOT = Path(__file__).parent.parent
 FILES = sorted((ROOT / "params/systems").glob("*.yaml"))
@@ -74,6 +75,21 @@ def test_one_value_needs_no_name_and_no_list_no_choice():
 def test_a_systems_own_grid_replaces_the_profiles():
     own = phase(terms=["label"], learning_rates=[3e-4, 1e-4], batch_sizes=[8]).grid(PROFILE)
     assert (own.learning_rates, own.batch_sizes, own.num_epochs) == ([3e-4, 1e-4], [8], 3.0)
+
+
+def test_a_layer_phase_takes_the_profiles_learning_rate_unless_it_has_its_own():
+    profile = Schedule(
+        num_epochs=4.0,
+        max_steps=7,
+        batch_size=32,
+        learning_rate=5e-4,
+        warmup_ratio=0.1,
+        weight_decay=0.01,
+    )
+    usual, own = (LayerPhase(terms=[], learning_rate=rate) for rate in (None, 2e-3))
+    assert usual.schedule(profile, 0.5) == profile.model_copy(update={"num_epochs": 2.0})
+    faster = own.schedule(profile, 1.0)
+    assert faster == profile.model_copy(update={"learning_rate": 2e-3})
 
 
 @pytest.mark.parametrize(

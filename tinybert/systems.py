@@ -46,7 +46,10 @@ class Grid(Settings):
 
 
 class LayerPhase(Settings):
-    """Intermediate distillation; no terms: the student passes through."""
+    """Intermediate distillation; no terms: the student passes through.
+
+    A learning rate left out is the profile's.
+    """
 
     # general: the general student | closed_form: one of its shape, fitted to the task's teacher
     start: Literal["general", "closed_form"] = "general"
@@ -54,6 +57,19 @@ class LayerPhase(Settings):
     weights: dict[LayerTerm, Weight] = Field(default_factory=dict)  # times those of params.yaml
     heads: Literal["each", "mean"] = "each"  # attention_probs: mean where heads differ in number
     data: PhaseData | None = None  # None: augmented, and the task's unlabelled rows if it has any
+    learning_rate: float | None = Field(default=None, gt=0)
+
+    def schedule(self, profile: Schedule, epochs_scale: float) -> Schedule:
+        """Return the profile's schedule with this system's own learning rate.
+
+        Args:
+            profile: Its schedule.
+            epochs_scale: The task's, times which its epochs are meant.
+        """
+        own = {"num_epochs": profile.num_epochs * epochs_scale}
+        if self.learning_rate is not None:
+            own["learning_rate"] = self.learning_rate
+        return profile.model_copy(update=own)
 
 
 class GeneralPhase(Settings):
