@@ -1,12 +1,14 @@
 """What the fit asks of the teacher: moments of its layers, then the targets of the student's maps.
 
-Two passes over the texts. The first one sums products, which decide the reduced bases; the second
-one keeps each token's reduced targets on disk. Padding enters neither.
+Two passes over the texts. The first one, over a part that suffices for them, sums products, which
+decide the reduced bases; the second one keeps each token's reduced targets on disk. Padding enters
+neither.
 """
 
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -22,10 +24,11 @@ from tinybert.closed_form.equations import (
 )
 from tinybert.closed_form.parts import layers_of, recorded
 from tinybert.closed_form.spool import Spool
-from tinybert.encoded import Rows
+from tinybert.encoded import Rows, rows_numbered
 from tinybert.signals import read_signals
 
 BATCH_TOKENS = 4096
+BASIS_TOKENS = 10_000  # products of so many decide as well as those of four times as many
 
 
 class LayerMoments(NamedTuple):
@@ -81,6 +84,11 @@ class TeacherPass(NamedTuple):
 
 
 RECORDED = ("query", "key", "value", "attention_norm", "feedforward_in")
+
+
+def every_nth(rows: Rows, every: int) -> Rows:
+    """Return each row whose number is a multiple of `every`."""
+    return rows_numbered(rows, np.arange(0, len(rows), every)) if every > 1 else rows
 
 
 def activation(model: PreTrainedModel) -> Any:
@@ -233,14 +241,15 @@ def make_targets(
     """
     wanted = sorted(set(layers))
     moments = TeacherMoments(teacher, wanted)
-    for found in teacher_passes(teacher, rows, wanted):
+    every = max(1, int(rows.lengths.sum()) // BASIS_TOKENS)
+    for found in teacher_passes(teacher, every_nth(rows, every), wanted):
         moments.add(found)
     basis = principal_basis(moments.covariance(), student.hidden_size, generator)
     reductions = {n: reduce_layer(teacher, n, moments.of_layer(n), student) for n in wanted}
     spool, number = Spool(teacher.device), 0
     for number, found in enumerate(teacher_passes(teacher, rows, wanted), start=1):
         _keep(spool, number - 1, found, basis.float(), reductions, moments.num_heads)
-    return Targets(basis, reductions, spool, number, moments.count)
+    return Targets(basis, reductions, spool, number, int(rows.lengths.sum()))
 
 
 def _keep(

@@ -21,7 +21,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from tinybert.closed_form.fit import EncoderFit, Unexplained
 from tinybert.closed_form.head import HeadTargets, fit_head, head_targets
 from tinybert.closed_form.parts import layers_of
-from tinybert.encoded import EncodedRows, Rows
+from tinybert.encoded import EncodedRows, Rows, rows_numbered
 from tinybert.errors import InputError
 from tinybert.projections import Projections
 
@@ -167,12 +167,4 @@ def choose_rows(rows: Rows, max_tokens: int, seed: int) -> EncodedRows:
     """
     order = np.random.default_rng(seed).permutation(len(rows))
     reached = np.cumsum(rows.lengths[order])
-    kept = np.sort(order[: int(np.searchsorted(reached, max_tokens)) + 1])
-    found = [rows[int(number)] for number in kept]
-    ids = [row["ids"].astype(np.int32) for row in found]
-    return EncodedRows(
-        np.concatenate(ids) if ids else np.empty(0, np.int32),
-        np.cumsum([len(each) for each in ids], dtype=np.int64),
-        np.asarray([row["first_length"] for row in found], dtype=np.int32),
-        {},
-    )
+    return rows_numbered(rows, np.sort(order[: int(np.searchsorted(reached, max_tokens)) + 1]))
