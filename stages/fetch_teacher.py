@@ -23,7 +23,7 @@ from tinybert.encoded import Blocks
 from tinybert.evaluation import write_json
 from tinybert.fingerprint import checkpoints_folder
 from tinybert.masked_head import has_closed_form, keep_layers, start_in_closed_form
-from tinybert.masked_lm import MaskedWords, masked_accuracy
+from tinybert.masked_lm import MaskedWords, masked_accuracy, masked_samples
 from tinybert.outputs import replace_file, replace_folder
 from tinybert.positions import require_positions
 from tinybert.precision import Precision, autocast_dtype
@@ -95,6 +95,8 @@ def _masked_lm(
             start_in_closed_form(masked_words, rows, settings.closed_form_blocks, pad, how.seed)
         history, _ = train(masked_words, rows, pad, settings, how)
         accuracy = _found_share(masked_words, corpus, held_out, tokenizer, how)
+    for sample in masked_samples(masked_words, Blocks(corpus, stop=held_out), tokenizer, how.dtype):
+        print(f"fetch_teacher: {sample}", flush=True)
     measures = {
         "head_trained_here": trained_here,
         "masked_token_accuracy": accuracy,

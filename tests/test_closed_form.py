@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from transformers import (
+    BertConfig,
     BertForSequenceClassification,
     DistilBertConfig,
     DistilBertForSequenceClassification,
@@ -13,7 +14,7 @@ from transformers import (
     RobertaForSequenceClassification,
 )
 
-from tests.models import VOCABULARY, tiny_classifier, tiny_config
+from tests.models import VOCABULARY, WORDS, tiny_classifier, tiny_config, tiny_tokenizer
 from tinybert.closed_form import signals as closed_form_signals
 from tinybert.closed_form.equations import (
     principal_basis,
@@ -25,7 +26,7 @@ from tinybert.closed_form.fit import EncoderFit
 from tinybert.closed_form.head import fit_head
 from tinybert.closed_form.moments import CoordinateMoments, Moments
 from tinybert.closed_form.parts import embedding_tables
-from tinybert.closed_form.start import choose_rows, fit_student
+from tinybert.closed_form.start import choose_rows, fit_student, fitted_student
 from tinybert.encoded import EncodedRows
 from tinybert.errors import InputError
 from tinybert.prediction import predict_logits
@@ -211,6 +212,36 @@ def test_a_student_of_any_bert_like_teacher_is_nearer_to_it_than_a_random_one(ki
     assert error < random
     assert error < np.square(gold - gold.mean(0)).mean()  # better than knowing the mean
     assert all(0 <= each.unexplained <= 1 for each in fit.maps)
+
+
+@pytest.mark.parametrize("paired", [False, True])
+def test_texts_and_a_shape_give_a_student_with_the_teachers_vocabulary_and_labels(paired, tmp_path):
+    names = {0: "bad", 1: "good", 2: "neither"}
+    teacher = sharp(tiny_classifier(id2label=names, label2id={v: k for k, v in names.items()}))
+    tokenizer, rng = tiny_tokenizer(tmp_path / "tokenizer"), np.random.default_rng(0)
+    texts = [" ".join(rng.choice(WORDS, 9)) for _ in range(120)]
+    given = list(zip(texts, reversed(texts), strict=True)) if paired else texts
+    shape = BertConfig(**SMALL, num_attention_heads=4, max_position_embeddings=50)
+    student, fit = fitted_student(teacher, tokenizer, shape, given)
+    assert student.config.id2label == names
+    assert student.config.vocab_size == len(tokenizer)
+    assert student.config.hidden_size == 12
+    assert fit.num_tokens == 120 * (9 * (1 + paired) + 2 + paired)
+    student.save_pretrained(tmp_path / "student")
+    again = BertForSequenceClassification.from_pretrained(tmp_path / "student")
+    rows = some_rows(20)
+    np.testing.assert_array_equal(
+        predict_logits(again, rows, None), predict_logits(student, rows, None)
+    )
+    bare, fit = fitted_student(teacher.bert, tokenizer, shape, given)
+    assert type(bare).__name__ == "BertModel"
+    assert fit.head is None
+
+
+def test_no_texts_are_refused(tmp_path):
+    shape = BertConfig(**SMALL, num_attention_heads=4)
+    with pytest.raises(InputError, match="more tokens than columns are needed, got 0"):
+        fitted_student(tiny_classifier(), tiny_tokenizer(tmp_path), shape, [])
 
 
 def test_positions_of_roberta_begin_after_the_padding_tokens():

@@ -7,7 +7,8 @@ import torch
 from transformers import BertForMaskedLM, DistilBertConfig, DistilBertForMaskedLM
 
 from tests.models import tiny_batch, tiny_config, tiny_tokenizer
-from tinybert.masked_lm import MaskedWords, mask_words, masked_logits
+from tinybert.encoded import encode
+from tinybert.masked_lm import MaskedWords, Sample, mask_words, masked_logits, masked_samples
 
 SPECIAL = torch.tensor([0, 1, 2, 3, 4])
 
@@ -70,3 +71,23 @@ def test_a_frozen_encoder_keeps_its_weights_and_has_no_dropout(tmp_path):
     after = masked.model.bert.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert any(weight.grad is not None for weight in masked.model.cls.parameters())
+
+
+def test_samples_show_the_middle_word_and_what_the_model_finds_there(tmp_path):
+    tokenizer = tiny_tokenizer(tmp_path)
+    model = BertForMaskedLM(tiny_config())
+    with torch.no_grad():  # whatever it is shown, the bias alone decides
+        model.cls.predictions.transform.LayerNorm.weight.zero_()
+        model.cls.predictions.bias[tokenizer.convert_tokens_to_ids("bird")] = 9.0
+        model.cls.predictions.bias[tokenizer.convert_tokens_to_ids("roof")] = 8.0
+    texts = ["the cat liked the dog", "they found a house", "a , ."]
+    rows = encode(tokenizer, texts, None, 16)
+    masked = MaskedWords(model, tokenizer, False).train()
+    samples = masked_samples(masked, rows, tokenizer, None, num_words=2)
+    assert samples == [
+        Sample("the cat [MASK] the dog", "liked", ["bird", "roof"]),
+        Sample("they [MASK] a house", "found", ["bird", "roof"]),
+    ]
+    assert str(samples[1]) == "they [MASK] a house (found): bird, roof"
+    assert masked.training
+    assert masked_samples(masked, rows.part(0, 0), tokenizer, None) == []

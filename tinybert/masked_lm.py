@@ -1,6 +1,6 @@
 """Masked-word training (Devlin et al. 2019, section 3.1), for checkpoints that lack the head."""
 
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -144,3 +144,70 @@ def masked_accuracy(
             total += int(places.sum())
     model.train(was_training)
     return right / max(1, total)
+
+
+class Sample(NamedTuple):
+    """What a masked-word model puts in a hidden word's place.
+
+    Attributes:
+        text: The words around the place, which is shown as the mask token.
+        hidden: The word that stood there.
+        found: The model's first words, the most probable first.
+    """
+
+    text: str
+    hidden: str
+    found: list[str]
+
+    def __str__(self) -> str:
+        return f"{self.text} ({self.hidden}): {', '.join(self.found)}"
+
+
+def masked_samples(
+    model: MaskedWords,
+    rows: Rows,
+    tokenizer: Any,
+    dtype: torch.dtype | None,
+    count: int = 3,
+    num_words: int = 5,
+) -> list[Sample]:
+    """Return what a model finds for the middle word of some rows.
+
+    Args:
+        model: The model.
+        rows: Held-out rows; as many as asked are taken, evenly spread.
+        tokenizer: Its tokenizer.
+        dtype: What the pass is autocast to; None for float32.
+        count: How many rows.
+        num_words: How many words to show of each.
+
+    Returns:
+        Fewer than asked where there are fewer rows, or a row has no whole word of letters.
+    """
+    device, samples = model.model.device, list[Sample]()
+    was_training = model.training
+    model.eval()
+    for number in np.linspace(0, len(rows), count, endpoint=False, dtype=int) if len(rows) else ():
+        batch = collate([rows[int(number)]], tokenizer.pad_token_id)
+        ids = batch["input_ids"][0].clone()
+        pieces = tokenizer.convert_ids_to_tokens(ids.tolist())
+        words = [place for place, piece in enumerate(pieces) if piece.isalpha() and len(piece) > 3]
+        if not words:
+            continue
+        place = min(words, key=lambda each: abs(each - len(ids) // 2))
+        ids[place] = model.mask_token_id
+        places = torch.zeros_like(batch["input_ids"], dtype=torch.bool)
+        places[0, place] = True
+        shown = {**batch, "input_ids": ids[None]}
+        with (
+            torch.no_grad(),
+            torch.autocast(device.type, dtype=dtype, enabled=dtype is not None),
+        ):
+            logits = masked_logits(
+                model.model, {key: of.to(device) for key, of in shown.items()}, places.to(device)
+            )
+        best = logits[0].topk(num_words).indices.tolist()
+        text = tokenizer.decode(ids[max(1, place - 8) : min(len(ids) - 1, place + 9)])
+        samples.append(Sample(text, pieces[place], tokenizer.convert_ids_to_tokens(best)))
+    model.train(was_training)
+    return samples

@@ -71,7 +71,7 @@ class EncoderFit:
     def run(self) -> list[Unexplained]:
         """Fit everything, in the order of the forward pass."""
         with torch.no_grad():
-            self._embeddings()
+            self.fit_embeddings()
             self._project(0)
             for layer in range(1, len(self.layers) + 1):
                 self._attention(layer)
@@ -79,7 +79,8 @@ class EncoderFit:
                 self._project(layer)
         return self.unexplained
 
-    def _embeddings(self) -> None:
+    @torch.no_grad()
+    def fit_embeddings(self) -> None:
         """Bring each table's rows, centred as the teacher's LayerNorm does, to the basis."""
         tables, base = embedding_tables(self.teacher), self.student.base_model
         embeddings: Any = base.embeddings

@@ -1,12 +1,11 @@
 """A student without a gradient step: its encoder and head fitted to a teacher on some texts.
 
-From Python, with texts encoded as `rows`:
+From Python, with a teacher and its tokenizer loaded as usual:
 
-    teacher = task_classifier(Path("models/teacher/mrpc"), info)
-    student = AutoModelForSequenceClassification.from_config(student_config(shape, teacher.config))
-    layers = teacher_layers("uniform", shape.num_hidden_layers, teacher.config.num_hidden_layers)
-    fitted = fit_student(student, teacher, rows, layers, seed=42)
-    print(fitted.table())
+    config = BertConfig(num_hidden_layers=3, hidden_size=192, intermediate_size=768)
+    student, fitted = fitted_student(teacher, tokenizer, config, texts)
+    print(fitted.as_text())
+    student.save_pretrained("student")
 """
 
 import time
@@ -16,13 +15,22 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from transformers import PreTrainedConfig, PreTrainedModel
+import torch
+from transformers import (
+    AutoModel,
+    AutoModelForSequenceClassification,
+    BertConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
 
 from tinybert.closed_form.fit import EncoderFit, Unexplained
 from tinybert.closed_form.head import HeadTargets, fit_head, head_targets
 from tinybert.closed_form.parts import layers_of
-from tinybert.encoded import EncodedRows, Rows, rows_numbered
+from tinybert.encoded import EncodedRows, Rows, encode, rows_numbered
 from tinybert.errors import InputError
+from tinybert.layer_map import LayerMap, teacher_layers
+from tinybert.positions import positions
 from tinybert.projections import Projections
 
 MAX_TOKENS = 40_000
@@ -71,6 +79,46 @@ class Fitted:
             "num_tokens": self.num_tokens,
             "seconds": round(self.seconds, 1),
         }
+
+
+def fitted_student(
+    teacher: PreTrainedModel,
+    tokenizer: Any,
+    config: BertConfig,
+    texts: Sequence[str] | Sequence[tuple[str, str]],
+    layer_map: LayerMap = "uniform",
+    seed: int = 42,
+    max_tokens: int = MAX_TOKENS,
+) -> tuple[PreTrainedModel, Fitted]:
+    """Make a student of a shape, fitted to its teacher; vocabulary and labels are the teacher's.
+
+    Args:
+        teacher: BERT-like; of a sequence classifier the student is one too.
+        tokenizer: The teacher's.
+        config: The student's sizes; what else a student shares with its teacher is replaced.
+        texts: Texts, or pairs of texts, of the kind that it will read.
+        layer_map: g: which teacher's layer each of the student's is fitted to.
+        seed: Of the choice of texts and of the random rotations.
+        max_tokens: How many tokens the layers are fitted on at most.
+
+    Raises:
+        InputError: The two do not fit, or there are too few texts.
+    """
+    theirs: Any = teacher.config
+    changes = {"vocab_size": theirs.vocab_size, "pad_token_id": theirs.pad_token_id or 0}
+    first = [t if isinstance(t, str) else t[0] for t in texts]
+    second = None if all(isinstance(t, str) for t in texts) else [t[1] for t in texts]
+    auto: Any = AutoModel
+    if hasattr(teacher, "classifier"):
+        auto = AutoModelForSequenceClassification
+        changes |= {"id2label": theirs.id2label, "label2id": theirs.label2id}
+        changes |= {"problem_type": theirs.problem_type}
+    longest = min(filter(None, (positions(config), positions(theirs))))
+    rows = encode(tokenizer, first, second, longest)
+    torch.manual_seed(seed)
+    student = auto.from_config(BertConfig(**{**config.to_dict(), **changes}))
+    layers = teacher_layers(layer_map, config.num_hidden_layers, theirs.num_hidden_layers)
+    return student, fit_student(student, teacher, rows, layers, seed, max_tokens=max_tokens)
 
 
 def fit_student(

@@ -1,0 +1,339 @@
+"""What a student is worth by where it starts: dev scores by start, general steps and task steps.
+
+python -m benchmarks.starts [--tasks A,B] [--seeds 42,43] [--steps 0,100,500] [--general 0,400]
+    [--starts random,embeddings,general,task] [--system NAME] [--show]
+
+Runs in a workspace whose corpus and teachers are made (`dvc repro finetune_teacher`). A cell that
+the table's file has is not computed again, so a run that was stopped goes on. Task steps are three
+fifths intermediate ones, then the head in closed form, then prediction steps: as closed_form_mini.
+"""
+
+import argparse
+import copy
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from itertools import product
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from transformers import PreTrainedModel
+
+from flows.glue import split_names
+from tinybert.checkpoints import load_encoder, load_tokenizer
+from tinybert.classifier import dev_scores, dev_split, new_classifier, task_classifier
+from tinybert.closed_form.fit import EncoderFit
+from tinybert.closed_form.head import HeadTargets, fit_head, head_targets
+from tinybert.closed_form.start import HEAD_TIMES, MAX_TOKENS, choose_rows, fit_student
+from tinybert.distillation import Distillation
+from tinybert.encoded import Blocks, EncodedRows
+from tinybert.errors import InputError
+from tinybert.evaluation import encode_split
+from tinybert.layer_map import LayerMap, teacher_layers
+from tinybert.outputs import replace_file
+from tinybert.phase_rows import read_rows
+from tinybert.precision import computing_device
+from tinybert.prediction import predict_logits
+from tinybert.projections import Projections
+from tinybert.schedule import Run, Schedule
+from tinybert.sections.general_distill import GeneralDistillSettings
+from tinybert.sections.intermediate_distill import IntermediateDistillSettings
+from tinybert.sections.prediction_distill import PredictionDistillSettings
+from tinybert.settings import read_param, read_section, read_system, read_task
+from tinybert.student import make_student
+from tinybert.systems import LayerPhase, OutputPhase, Shape
+from tinybert.tasks import TaskFile, read_named_info
+from tinybert.teacher import Teacher
+from tinybert.teacher_states import use_stored_states
+from tinybert.training import train
+
+STARTS = ("random", "embeddings", "general", "task")
+TABLE = Path("reports/benchmarks/starts.csv")
+LAYER_TERMS: Any = {"attention": 1.0, "hidden": 1.0, "embedding": 1.0}
+INTERMEDIATE_SHARE = 0.6  # of the task steps
+MAX_GIGABYTES = 20.0  # of the teacher's states
+
+
+class Cell(NamedTuple):
+    """One training.
+
+    Attributes:
+        task: Its name.
+        seed: Of everything.
+        start: One of STARTS.
+        general: General steps.
+        steps: Task steps.
+    """
+
+    task: str
+    seed: int
+    start: str
+    general: int
+    steps: int
+
+
+class Bench:
+    """What the cells of a system share.
+
+    Args:
+        system: A file of params/systems.
+        folder: For checkpoints and the teachers' states; removed by the caller.
+    """
+
+    def __init__(self, system: str, folder: Path) -> None:
+        self.folder = folder
+        self.shape = read_system(system, "shape", Shape)
+        self.intermediate = read_system(system, "intermediate_distill", LayerPhase)
+        self.prediction = read_system(system, "prediction_distill", OutputPhase)
+        self.pretrained = load_encoder(Path("models/pretrained"))
+        self.layers = teacher_layers(
+            read_system(system, "layer_map", LayerMap),
+            self.shape.num_hidden_layers,
+            self.pretrained.config.num_hidden_layers,
+        )
+        self.blocks = Blocks(Path("data/corpus"))
+        self.encoders: dict[tuple[str, int, int], tuple[PreTrainedModel, Projections]] = {}
+
+    def projections(self) -> Projections:
+        """Return new W_e and W_h."""
+        return Projections(
+            len(self.layers),
+            self.shape.hidden_size,
+            self.pretrained.config.hidden_size,
+            kind="per_layer",
+        )
+
+    def encoder(self, start: str, seed: int, general: int) -> tuple[PreTrainedModel, Projections]:
+        """Return a start that no task has been seen by, after general distillation."""
+        key = (start, seed, general)
+        if key not in self.encoders:
+            student = make_student(self.shape, "random", self.pretrained, seed)
+            found = self.projections()
+            device = computing_device()
+            self.pretrained.to(device)
+            if start == "general":
+                fit_student(student, self.pretrained, self.blocks, self.layers, seed, found)
+            if start == "embeddings":
+                student.to(device)
+                fit = EncoderFit(
+                    student,
+                    self.pretrained.eval(),
+                    choose_rows(self.blocks, MAX_TOKENS, seed),
+                    self.layers,
+                    seed,
+                )
+                fit.fit_embeddings()
+            if general:
+                settings = read_section("general_distill", GeneralDistillSettings)
+                schedule = settings.model_copy(update={"max_steps": general, "num_epochs": 99.0})
+                teacher = Teacher(self.pretrained, None)
+                self.match_layers(student, found, teacher, self.blocks, schedule, seed)
+            self.encoders[key] = student.cpu(), found.cpu()
+        return self.encoders[key]
+
+    def layer_schedule(self, steps: int) -> Schedule:
+        """Return so many intermediate steps at the system's learning rate."""
+        settings = read_section("intermediate_distill", IntermediateDistillSettings)
+        return self.intermediate.schedule(settings, 1.0).model_copy(
+            update={"max_steps": steps, "num_epochs": 999.0}
+        )
+
+    def output_schedule(self, steps: int) -> Schedule:
+        """Return so many prediction steps at the system's first learning rate."""
+        settings = read_section("prediction_distill", PredictionDistillSettings)
+        first = self.prediction.grid(settings).schedules()[0]
+        return first.model_copy(update={"max_steps": steps, "num_epochs": 999.0})
+
+    def match_layers(
+        self,
+        encoder: PreTrainedModel,
+        found: Projections,
+        teacher: Any,
+        rows: Any,
+        schedule: Schedule,
+        seed: int,
+    ) -> None:
+        """Train an encoder, in place, to match the teacher's layers, from projections found."""
+        model = Distillation(encoder, LAYER_TERMS, teacher, self.layers)
+        assert model.projections is not None
+        model.projections.load_state_dict(found.state_dict())
+        self.run(model, rows, schedule, seed)
+        found.load_state_dict(model.projections.state_dict())
+
+    def run(self, model: Distillation, rows: Any, schedule: Schedule, seed: int) -> None:
+        """Train a model, without a checkpoint to go on from."""
+        how = Run("starts", self.folder / "run", seed, None, save_steps=10**9)
+        shutil.rmtree(how.checkpoints, ignore_errors=True)
+        train(model, rows, 0, schedule, how)
+        shutil.rmtree(how.checkpoints, ignore_errors=True)
+
+
+class Begun(NamedTuple):
+    """A classifier before any task step.
+
+    Attributes:
+        student: The classifier.
+        projections: Its W_e and W_h.
+        head: What its head was fitted to.
+    """
+
+    student: PreTrainedModel
+    projections: Projections
+    head: HeadTargets
+
+
+class TaskBench:
+    """What the cells of a task share: its teacher's pass over the rows.
+
+    Args:
+        bench: The system's.
+        task: The task's name.
+    """
+
+    def __init__(self, bench: Bench, task: str) -> None:
+        self.bench, self.task = bench, task
+        self.task_folder, self.teacher_folder = Path("data/tasks") / task, Path("models/teacher")
+        self.teacher_folder /= task
+        self.info = read_named_info(self.task_folder, task)
+        self.max_length = read_task(task, TaskFile).max_length
+        self.tokenizer = load_tokenizer(self.teacher_folder)
+        self.teacher = task_classifier(self.teacher_folder, self.info).to(computing_device()).eval()
+        frame = read_rows(None, self.task_folder, Path("data/augmented") / task, self.info)
+        self.rows = encode_split(frame, self.tokenizer, self.max_length)
+        self.dev = dev_split(self.task_folder, self.tokenizer, self.max_length)
+        self.begun: dict[tuple[str, int, int], Begun] = {}
+        self.head: tuple[int, HeadTargets] | None = None  # of one seed
+
+    @cached_property
+    def signals(self) -> tuple[Any, EncodedRows]:
+        """What gives the teacher's layers, and the rows for it."""
+        frozen = Teacher(
+            task_classifier(self.teacher_folder, self.info).to(computing_device()), None
+        )
+        signals, rows, _ = use_stored_states(
+            frozen,
+            self.rows,
+            self.bench.layers,
+            [0, *self.bench.layers],
+            99.0,
+            MAX_GIGABYTES,
+            self.bench.folder / "states" / self.task,
+        )
+        return signals, rows
+
+    @cached_property
+    def logits(self) -> NDArray[np.float32]:
+        """The teacher's logits of all rows."""
+        return predict_logits(self.teacher, self.rows, None)
+
+    def begin(self, start: str, seed: int, general: int) -> Begun:
+        """Return a classifier before any task step, with a head in closed form."""
+        bench, key = self.bench, (start, seed, general)
+        if key in self.begun:
+            return self.begun[key]
+        if self.head is None or self.head[0] != seed:
+            rows = choose_rows(self.rows, HEAD_TIMES * MAX_TOKENS, seed)
+            self.head = seed, head_targets(self.teacher, rows)
+        encoder, found = bench.encoder("random" if start == "task" else start, seed, general)
+        folder = bench.folder / "encoder"
+        encoder.save_pretrained(folder)
+        student, found = new_classifier(folder, self.info, seed), copy.deepcopy(found)
+        student.to(self.teacher.device).eval()
+        if start == "task":
+            fit_student(student, self.teacher, self.rows, bench.layers, seed, found)
+        else:
+            fit_head(student, self.head[1], seed)
+        self.begun[key] = Begun(student, found, self.head[1])
+        return self.begun[key]
+
+    def score(self, cell: Cell) -> float:
+        """Train as a cell says; return the score on dev."""
+        bench, begun = self.bench, self.begin(cell.start, cell.seed, cell.general)
+        student, found = copy.deepcopy(begun.student), copy.deepcopy(begun.projections)
+        if cell.steps:
+            steps = max(1, round(INTERMEDIATE_SHARE * cell.steps))
+            bench.match_layers(
+                student.base_model, found, *self.signals, bench.layer_schedule(steps), cell.seed
+            )
+            fit_head(student.eval(), begun.head, cell.seed)
+            rows = self.rows.with_targets(teacher_logits=self.logits)
+            matching = Distillation(
+                student, {"prediction": 1.0}, regression=self.info.kind == "regression"
+            )
+            bench.run(matching, rows, bench.output_schedule(cell.steps - steps), cell.seed)
+        return next(iter(dev_scores(student.eval(), self.dev, self.info, None)().values()))
+
+
+def asked(given: argparse.Namespace) -> Iterator[Cell]:
+    """Yield the cells asked for, those that share most one after the other."""
+    for task, seed, start, general, steps in product(
+        split_names(given.tasks),
+        map(int, split_names(given.seeds)),
+        split_names(given.starts),
+        map(int, split_names(given.general)),
+        map(int, split_names(given.steps)),
+    ):
+        if start != "task" or not general:  # the task's fit replaces all of the general student
+            yield Cell(task, seed, start, general, steps)
+
+
+def show(found: pd.DataFrame) -> str:
+    """Return means over seeds, and their standard deviations, as text."""
+    keys = ["start", "general", "steps"]
+    groups = found.assign(score=100 * found["score"]).groupby(["task", *keys])["score"]
+    cells = groups.agg(
+        lambda of: f"{of.mean():.1f} ± {of.std():.1f}" if len(of) > 1 else f"{of.mean():.1f}"
+    )
+    return str(cells.unstack("task").reset_index().to_markdown(index=False))
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Compute the cells that the table lacks, and show it.
+
+    Raises:
+        InputError: A start is unknown, or the workspace lacks what is needed.
+    """
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.starts")
+    parser.add_argument("--system", default="closed_form_mini")
+    parser.add_argument("--tasks", default=",".join(read_param("tasks", list[str])))
+    parser.add_argument("--seeds", default="42,43,44")
+    parser.add_argument("--starts", default=",".join(STARTS))
+    parser.add_argument("--general", default="0,400")
+    parser.add_argument("--steps", default="0,100,500,2000")
+    parser.add_argument("--show", action="store_true", help="the table as far as it is")
+    given = parser.parse_args(arguments)
+    unknown = sorted(set(split_names(given.starts)) - set(STARTS))
+    if unknown:
+        raise InputError(f"--starts: unknown, got {unknown[0]}; known: {', '.join(STARTS)}")
+    found = (
+        pd.read_csv(TABLE) if TABLE.is_file() else pd.DataFrame(columns=[*Cell._fields, "score"])
+    )
+    if not given.show:
+        TABLE.parent.mkdir(parents=True, exist_ok=True)
+        known = {Cell(*of) for of in found[list(Cell._fields)].itertuples(index=False)}
+        with tempfile.TemporaryDirectory() as folder:
+            bench, of = Bench(given.system, Path(folder)), dict[str, TaskBench]()
+            wanted = [each for each in asked(given) if each not in known]
+            for number, cell in enumerate(wanted, start=1):
+                if cell.task not in of:
+                    of = {cell.task: TaskBench(bench, cell.task)}
+                row = {**cell._asdict(), "score": of[cell.task].score(cell)}
+                found = pd.concat([found, pd.DataFrame([row])], ignore_index=True)
+                shown = ", ".join(f"{name} {value}" for name, value in row.items())
+                print(f"starts: {number} of {len(wanted)}: {shown}", flush=True)
+                with replace_file(TABLE) as file:
+                    found.to_csv(file, index=False)
+    print(show(found))
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except InputError as error:
+        print(f"starts: {error}", file=sys.stderr)
+        sys.exit(1)
