@@ -52,6 +52,7 @@ def finetune_teacher(
         encode_split(read_split(task_folder, TRAIN), tokenizer, max_length),
         lambda model: dev_scores(model, dev, info, how.dtype),
         how,
+        len(dev.gold),
     )
     return model, history
 

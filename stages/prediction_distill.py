@@ -166,6 +166,7 @@ def prediction_distill(
         rows,
         lambda model: dev_scores(model, dev, info, how.dtype),
         how,
+        len(dev.gold),
     )
     done = f"from {len(rows):,} rows, {choice} {info.metrics[0]}"
     if phase.then is None:

@@ -14,7 +14,7 @@ from tinybert.distillation import Distillation
 from tinybert.encoded import Blocks, EncodedRows
 from tinybert.errors import InputError
 from tinybert.resuming import last_checkpoint
-from tinybert.schedule import Run, Schedule
+from tinybert.schedule import Run, Schedule, epochs_between
 from tinybert.teacher import Teacher
 from tinybert.training import train
 
@@ -260,6 +260,28 @@ def test_the_best_epoch_is_kept(tmp_path):
     _, best = train(model, rows_of(), 0, SCHEDULE, run_in(tmp_path), evaluate)
     assert best == 0.9
     assert same(weights_of(model), seen[1])
+
+
+def test_an_epoch_of_fewer_rows_than_are_scored_is_not_scored_each_time(tmp_path):
+    steps = []
+
+    def evaluate():
+        steps.append(len(trained))
+        return {"accuracy": 0.5}
+
+    trained = []
+
+    class Counting(Distillation):
+        def forward(self, **batch):
+            trained.append(batch)
+            return super().forward(**batch)
+
+    model = Counting(tiny_classifier(), {"label": 1.0})
+    num_rows = len(rows_of())
+    train(model, rows_of(), 0, SCHEDULE, run_in(tmp_path), evaluate, num_rows + 1)
+    assert steps == [16, 24]  # of three epochs of 8 steps, the second and the last
+    assert epochs_between(num_rows, num_rows) == 1
+    assert epochs_between(0, num_rows) == 1
 
 
 class Exploding(Distillation):

@@ -146,6 +146,7 @@ def best_of_grid(
     rows: EncodedRows,
     evaluate_model: Callable[[PreTrainedModel], Evaluate],
     run: Run,
+    num_evaluated: int = 0,
 ) -> tuple[PreTrainedModel, pd.DataFrame, str]:
     """Train once per point; return the student, history and choice with the best dev score.
 
@@ -154,6 +155,7 @@ def best_of_grid(
         rows: Training rows.
         evaluate_model: Gives the dev scoring function of a student.
         run: Where and how; each point has checkpoints of its own.
+        num_evaluated: Rows that the scoring function scores.
 
     Returns:
         The best student, its history, and in words the choice with its dev score.
@@ -172,7 +174,7 @@ def best_of_grid(
             point=point.name if len(points) > 1 else "",
         )
         evaluate = evaluate_model(model.student)
-        history, score = train(model, rows, pad, point.schedule, own, evaluate)
+        history, score = train(model, rows, pad, point.schedule, own, evaluate, num_evaluated)
         return model.student, history, score
 
     best, best_score = 0, math.nan

@@ -30,7 +30,7 @@ from tinybert.errors import InputError
 from tinybert.listeners import Row, announce
 from tinybert.processes import num_processes, of_the_first, rank, sum_over_all, wait_for_all
 from tinybert.resuming import PARTIAL, WEIGHTS, last_checkpoint, put_in_place, state_of
-from tinybert.schedule import Run, Schedule
+from tinybert.schedule import Run, Schedule, epochs_between
 from tinybert.together import Together, log_of
 
 Evaluate = Callable[[], dict[str, float]]
@@ -51,6 +51,7 @@ class PhaseTrainer(Trainer):  # type: ignore[misc]
         schedule: Schedule,
         run: Run,
         evaluate: Evaluate | None,
+        num_evaluated: int = 0,
     ) -> None:
         self.run, self.own_evaluate = run, evaluate
         # cuDNN's attention plans anew for each shape, and batches by tokens have many: without it a
@@ -71,6 +72,7 @@ class PhaseTrainer(Trainer):  # type: ignore[misc]
         )
         self.remove_callback(PrinterCallback)
         self.add_callback(_Epochs(self.batches))
+        self.add_callback(_Evaluations(epochs_between(num_evaluated, len(rows))))
         self._sums: dict[str, Tensor] = {}
         self._num_summed = 0
         self._all_finite: Tensor | bool = True
@@ -225,6 +227,19 @@ class _Epochs(TrainerCallback):  # type: ignore[misc]
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Choose the order; within an epoch that is gone on with, `state.epoch` is no integer."""
         self.batches.set_epoch(int(state.epoch or 0))
+
+
+class _Evaluations(TrainerCallback):  # type: ignore[misc]
+    """Leaves out evaluations, with their checkpoints, that would cost more than the training."""
+
+    def __init__(self, epochs_between: int) -> None:
+        self.epochs_between = epochs_between
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Called after the callback that asks for an evaluation at each epoch's end."""
+        is_last = state.global_step >= state.max_steps
+        if round(state.epoch) % self.epochs_between and not is_last:
+            control.should_evaluate = control.should_save = False
 
 
 class _Lines(TrainerCallback):  # type: ignore[misc]

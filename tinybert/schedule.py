@@ -78,6 +78,16 @@ class Run:
         shutil.rmtree(removed, ignore_errors=True)
 
 
+def epochs_between(num_evaluated: int, num_rows: int) -> int:
+    """Return after how many epochs to evaluate: so many as have the rows that are evaluated.
+
+    Args:
+        num_evaluated: Rows that an evaluation scores.
+        num_rows: Rows of an epoch.
+    """
+    return max(1, math.ceil(num_evaluated / num_rows))
+
+
 def require_shareable(schedule: Schedule, run: Run) -> None:
     """Check that each process gets as many rows of a batch.
 

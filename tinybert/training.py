@@ -34,6 +34,7 @@ def train(
     schedule: Schedule,
     run: Run,
     evaluate: Evaluate | None = None,
+    num_evaluated: int = 0,
 ) -> tuple[pd.DataFrame, float]:
     """Train a model whose forward pass returns `loss` and `loss/<term>`s.
 
@@ -47,6 +48,8 @@ def train(
         schedule: Length and speed.
         run: Where and how.
         evaluate: Called after each epoch; the epoch with the highest first value is kept.
+        num_evaluated: Rows that it scores; where an epoch has fewer, it is called after as many
+            epochs as have as many, and after the last one.
 
     Returns:
         The history, one row per `log_steps` with the means of the terms since the row before; and
@@ -63,7 +66,9 @@ def train(
     training_id = run.training_id or run.checkpoints.name
     with announced(Started(training_id, run.phase, run.point, schedule.model_dump())):
         if not run.is_finished:
-            trainer = PhaseTrainer(model, rows, pad_token_id, schedule, run, evaluate)
+            trainer = PhaseTrainer(
+                model, rows, pad_token_id, schedule, run, evaluate, num_evaluated
+            )
             keep_finished(trainer.run_to_the_end(), run.checkpoints)
     load_model(model, run.checkpoints / FINISHED / WEIGHTS)  # knows tied weights
     kept = json.loads((run.checkpoints / FINISHED / HISTORY).read_text(encoding="utf-8"))

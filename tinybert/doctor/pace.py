@@ -16,7 +16,7 @@ from tinybert.encoded import Rows
 from tinybert.precision import computing_device
 from tinybert.processes import num_processes
 from tinybert.resuming import FINISHED, last_checkpoint
-from tinybert.schedule import Run, Schedule
+from tinybert.schedule import Run, Schedule, epochs_between
 
 LOOKED_AT = 2_000  # batches among which the widest is sought
 ORDINARY = 2  # batches that are timed
@@ -109,7 +109,7 @@ def predicted_seconds(
         rows: Training rows.
         schedules: Of a grid, or one.
         seed: Of the batches.
-        dev_tokens: Scored after each epoch, by a third of a step's work per token.
+        dev_tokens: Scored, as `epochs_between` says, by a third of a step's work per token.
     """
     total = 0.0
     tokens_per_row = float(rows.lengths.mean())
@@ -117,7 +117,8 @@ def predicted_seconds(
         num_batches = len(epoch_batches(rows, schedule.batch_size, schedule.batches, seed))
         num_steps = schedule.num_steps(num_batches)
         per_row = measured.seconds_per_step / measured.batch_size
-        num_scored = -(-num_steps // num_batches) * dev_tokens
+        between = epochs_between(round(dev_tokens / tokens_per_row), len(rows))
+        num_scored = -(-num_steps // (num_batches * between)) * dev_tokens
         total += num_steps * schedule.batch_size * per_row
         total += num_scored / tokens_per_row * per_row / 3
     return total
