@@ -66,7 +66,7 @@ def test_speedup_is_the_teachers_time_over_the_students():
 
 def test_speedup_is_the_median_of_paired_ratios_within_its_quartiles():
     # Both slow down together, as on a busy machine: each pair's ratio is 3, whatever the pair.
-    student, teacher = Sleeper(4, 12), Sleeper(12, 36)
+    student, teacher = Sleeper(4, 4, 12, 12), Sleeper(12, 12, 36, 36)
     found = measure_pair(student, teacher, {}, num_repeats=6, num_warmup=0)
     assert found["speedup"] == pytest.approx(3, rel=0.2)
     assert found["speedup_high"] - found["speedup_low"] < 1
@@ -75,10 +75,17 @@ def test_speedup_is_the_median_of_paired_ratios_within_its_quartiles():
 
 def test_warmup_runs_are_not_counted():
     # Were the warm-up counted, the lower quartile of the ratios 4/200 and 4/4 would be 0.27.
-    student, teacher = Sleeper(200, 4), Sleeper(4)
+    student, teacher = Sleeper(4, 200, 4, 4), Sleeper(4)
     found = measure_pair(student, teacher, {}, num_repeats=1, num_warmup=1)
-    assert student.num_calls == teacher.num_calls == 2
+    assert student.num_calls == teacher.num_calls == 4
     assert found["speedup_low"] > 0.5
+
+
+def test_each_timed_pass_follows_one_of_the_same_model():
+    student, teacher = Sleeper(50, 5), Sleeper(100, 20)  # the first is slow: after the other model
+    found = measure_pair(student, teacher, {}, num_repeats=3, num_warmup=0)
+    assert found["student_ms"] == pytest.approx(5, rel=0.25)
+    assert found["teacher_ms"] == pytest.approx(20, rel=0.25)
 
 
 def test_every_cell_of_the_grid_is_measured_and_the_first_named_comes_first():

@@ -1,7 +1,9 @@
 """Measure a student's and its teacher's latency side by side.
 
 Both run alternately within one measurement, so that a busy or throttled machine slows both: the
-speed-up is the median of the ratios of neighbouring runs, and it comes with its quartiles.
+speed-up is the median of the ratios of neighbouring runs, and it comes with its quartiles. Each
+timed pass follows one of the same model, as in service: right after the other model's, its weights
+would have to come back into the processor's caches first.
 """
 
 import os
@@ -148,7 +150,7 @@ def measure_pair(
     num_repeats: int,
     num_warmup: int,
 ) -> dict[str, float]:
-    """Time two models in turn on the same batch; see `measure_grid` for what is returned."""
+    """Time two models in turn, each after a pass of its own; returned as `measure_grid` says."""
     pairs = []
     for repeat in range(num_warmup + num_repeats):
         # Who goes first changes, lest the second one always finds warm caches.
@@ -168,11 +170,12 @@ def measure_pair(
 
 
 def _milliseconds(model: nn.Module, inputs: dict[str, Tensor]) -> float:
-    _finish(inputs)
-    started = time.perf_counter()
     with torch.inference_mode():
         model(**inputs)
-    _finish(inputs)
+        _finish(inputs)
+        started = time.perf_counter()
+        model(**inputs)
+        _finish(inputs)
     return (time.perf_counter() - started) * 1000
 
 

@@ -33,7 +33,7 @@ from tinybert.layer_map import LayerMap, teacher_layers
 from tinybert.positions import positions
 from tinybert.projections import Projections
 
-MAX_TOKENS = 40_000
+MAX_TOKENS = 32_000
 HEAD_TIMES = 3  # so many times the tokens for the head, which sees one state of each row
 
 
