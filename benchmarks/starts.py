@@ -242,6 +242,7 @@ class TaskBench:
         encoder, found = bench.encoder("random" if start == "task" else start, seed, general)
         folder = bench.folder / "encoder"
         encoder.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
         student, found = new_classifier(folder, self.info, seed), copy.deepcopy(found)
         student.to(self.teacher.device).eval()
         if start == "task":

@@ -14,7 +14,9 @@ from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+from benchmarks import starts
 from tests.workspace import edit_yaml, make_workspace, sentences, write_yaml
+from tinybert.errors import InputError
 from tinybert.settings import read_yaml
 from tinybert.tasks import read_info, read_split
 
@@ -353,3 +355,26 @@ def test_a_closed_form_start_needs_a_row_of_each_class(workspace, tmp_path, monk
     info = info.model_copy(update={"labels": [*info.labels, "mixed"]})
     with pytest.raises(InputError, match="got none of mixed; add some"):
         require_every_class(workspace / "data/tasks/reviews", info)
+
+
+def test_the_table_of_starts_goes_on_where_it_stopped_and_scores_each_start(
+    workspace, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(shutil.copytree(workspace, tmp_path / "copy"))
+    asked = ["--system", "tinybert_mini", "--tasks", "reviews,scores", "--seeds", "1"]
+    asked += ["--general", "0,2", "--steps", "0,4"]
+    starts.main(asked)
+    found = pd.read_csv(starts.TABLE)
+    assert len(found) == 2 * (3 * 2 + 1) * 2  # tasks, starts with and without general, steps
+    assert found.notna().all().all()
+    assert set(found["start"]) == set(starts.STARTS)
+    printed = capsys.readouterr().out
+    assert "starts: 28 of 28: task scores, seed 1, start task, general 0, steps 4" in printed
+    assert "| task       |         0 |       4 |" in printed
+    found[:-2].to_csv(starts.TABLE, index=False)
+    starts.main(asked)
+    again = pd.read_csv(starts.TABLE)
+    assert "starts: 2 of 2: task scores" in capsys.readouterr().out
+    pd.testing.assert_frame_equal(again, found)
+    with pytest.raises(InputError, match="--starts: unknown, got luck; known: random, embeddings"):
+        starts.main(["--starts", "luck"])
