@@ -52,11 +52,13 @@ def benchmark_latency(
         "student": describe(models["student"], student),
         "teacher": describe(models["teacher"], teacher),
     }
-    with Progress(transient=True) as progress:
+    with Progress(transient=True, auto_refresh=False) as progress:  # no thread beside what is timed
         bar = progress.add_task(f"latency of {system}", total=num_cells(settings))
-        cells = measure_grid(
-            **models, grid=settings, device=device, seed=seed, advance=lambda: progress.advance(bar)
-        )
+
+        def advance() -> None:
+            progress.update(bar, advance=1, refresh=True)
+
+        cells = measure_grid(**models, grid=settings, device=device, seed=seed, advance=advance)
     found["cells"] = cells
     with replace_file(output) as file:
         file.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
