@@ -77,3 +77,18 @@ def test_a_stage_is_imported_without_garbage_collection_and_runs_with_it(tmp_pat
         text=True,
     )
     assert found.stdout.startswith("False\nexample: made True"), found.stderr
+
+
+@pytest.mark.parametrize(
+    ("stage", "policy"), [("prediction_distill", "PASSIVE"), ("benchmark_latency", None)]
+)
+def test_threads_wait_as_elsewhere_where_latency_is_measured(stage, policy):
+    code = "import os, stages; print(os.environ.get('OMP_WAIT_POLICY'))"
+    done = subprocess.run(
+        (sys.executable, "-c", code, f"stages.{stage}"),
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "OMP_WAIT_POLICY": "PASSIVE"},
+    )
+    assert done.stdout.strip() == str(policy)
