@@ -217,7 +217,7 @@ def test_a_student_of_any_bert_like_teacher_is_nearer_to_it_than_a_random_one(ki
 @pytest.mark.parametrize("paired", [False, True])
 def test_texts_and_a_shape_give_a_student_with_the_teachers_vocabulary_and_labels(paired, tmp_path):
     names = {0: "bad", 1: "good", 2: "neither"}
-    teacher = sharp(tiny_classifier(id2label=names, label2id={v: k for k, v in names.items()}))
+    teacher = sharp(tiny_classifier(3, id2label=names, label2id={v: k for k, v in names.items()}))
     tokenizer, rng = tiny_tokenizer(tmp_path / "tokenizer"), np.random.default_rng(0)
     texts = [" ".join(rng.choice(WORDS, 9)) for _ in range(120)]
     given = list(zip(texts, reversed(texts), strict=True)) if paired else texts
