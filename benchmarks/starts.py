@@ -28,8 +28,13 @@ from flows.glue import split_names
 from tinybert.checkpoints import load_encoder, load_tokenizer
 from tinybert.classifier import dev_scores, dev_split, new_classifier, task_classifier
 from tinybert.closed_form.fit import EncoderFit
-from tinybert.closed_form.head import HeadTargets, fit_head, head_targets
-from tinybert.closed_form.start import HEAD_TIMES, MAX_TOKENS, choose_rows, fit_student
+from tinybert.closed_form.head import HeadTargets, fit_head
+from tinybert.closed_form.start import (
+    MAX_TOKENS,
+    choose_head_targets,
+    choose_rows,
+    fit_student,
+)
 from tinybert.distillation import Distillation
 from tinybert.encoded import Blocks, EncodedRows
 from tinybert.errors import InputError
@@ -197,26 +202,22 @@ class TaskBench:
 
     def __init__(self, bench: Bench, task: str) -> None:
         self.bench, self.task = bench, task
-        self.task_folder, self.teacher_folder = Path("data/tasks") / task, Path("models/teacher")
-        self.teacher_folder /= task
-        self.info = read_named_info(self.task_folder, task)
-        self.max_length = read_task(task, TaskFile).max_length
-        self.tokenizer = load_tokenizer(self.teacher_folder)
-        self.teacher = task_classifier(self.teacher_folder, self.info).to(computing_device()).eval()
-        frame = read_rows(None, self.task_folder, Path("data/augmented") / task, self.info)
-        self.rows = encode_split(frame, self.tokenizer, self.max_length)
-        self.dev = dev_split(self.task_folder, self.tokenizer, self.max_length)
+        task_folder, teacher_folder = Path("data/tasks") / task, Path("models/teacher") / task
+        self.info = read_named_info(task_folder, task)
+        max_length = read_task(task, TaskFile).max_length
+        self.tokenizer = load_tokenizer(teacher_folder)
+        self.teacher = task_classifier(teacher_folder, self.info).to(computing_device()).eval()
+        frame = read_rows(None, task_folder, Path("data/augmented") / task, self.info)
+        self.rows = encode_split(frame, self.tokenizer, max_length)
+        self.dev = dev_split(task_folder, self.tokenizer, max_length)
         self.begun: dict[tuple[str, int, int], Begun] = {}
-        self.head: tuple[int, HeadTargets] | None = None  # of one seed
+        self.heads: dict[int, HeadTargets] = {}  # by seed
 
     @cached_property
     def signals(self) -> tuple[Any, EncodedRows]:
         """What gives the teacher's layers, and the rows for it."""
-        frozen = Teacher(
-            task_classifier(self.teacher_folder, self.info).to(computing_device()), None
-        )
         signals, rows, _ = use_stored_states(
-            frozen,
+            Teacher(self.teacher, None),
             self.rows,
             self.bench.layers,
             [0, *self.bench.layers],
@@ -236,9 +237,6 @@ class TaskBench:
         bench, key = self.bench, (start, seed, general)
         if key in self.begun:
             return self.begun[key]
-        if self.head is None or self.head[0] != seed:
-            rows = choose_rows(self.rows, HEAD_TIMES * MAX_TOKENS, seed)
-            self.head = seed, head_targets(self.teacher, rows)
         encoder, found = bench.encoder("random" if start == "task" else start, seed, general)
         folder = bench.folder / "encoder"
         encoder.save_pretrained(folder)
@@ -246,10 +244,14 @@ class TaskBench:
         student, found = new_classifier(folder, self.info, seed), copy.deepcopy(found)
         student.to(self.teacher.device).eval()
         if start == "task":
-            fit_student(student, self.teacher, self.rows, bench.layers, seed, found)
+            fit = fit_student(student, self.teacher, self.rows, bench.layers, seed, found)
+            assert fit.head is not None
+            self.heads[seed] = fit.head
         else:
-            fit_head(student, self.head[1], seed)
-        self.begun[key] = Begun(student, found, self.head[1])
+            if seed not in self.heads:
+                self.heads[seed] = choose_head_targets(self.teacher, self.rows, seed)
+            fit_head(student, self.heads[seed], seed)
+        self.begun[key] = Begun(student, found, self.heads[seed])
         return self.begun[key]
 
     def score(self, cell: Cell) -> float:

@@ -153,7 +153,7 @@ def measure_pair(
     """Time two models in turn, each after a pass of its own; returned as `measure_grid` says."""
     pairs = []
     for repeat in range(num_warmup + num_repeats):
-        # Who goes first changes, lest the second one always finds warm caches.
+        # Who goes first changes, lest a machine that slows down or speeds up favours one.
         first, second = (student, teacher) if repeat % 2 else (teacher, student)
         times = {first: _milliseconds(first, inputs), second: _milliseconds(second, inputs)}
         if repeat >= num_warmup:

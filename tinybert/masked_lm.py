@@ -1,5 +1,7 @@
 """Masked-word training (Devlin et al. 2019, section 3.1), for checkpoints that lack the head."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -113,6 +115,19 @@ def masked_logits(
     return cast(Tensor, model(**inputs).logits[places])
 
 
+@contextmanager
+def _only_asked(model: MaskedWords, dtype: torch.dtype | None) -> Iterator[None]:
+    """Ask a model without training it; its mode is put back."""
+    was_training = model.training
+    model.eval()
+    with (
+        torch.no_grad(),
+        torch.autocast(model.model.device.type, dtype=dtype, enabled=dtype is not None),
+    ):
+        yield
+    model.train(was_training)
+
+
 def masked_accuracy(
     model: MaskedWords, rows: Rows, pad_token_id: int, dtype: torch.dtype | None, seed: int
 ) -> float:
@@ -127,13 +142,7 @@ def masked_accuracy(
     """
     device = model.model.device
     right, total, batch_rows = 0, 0, 32
-    was_training = model.training
-    model.eval()
-    with (
-        torch.random.fork_rng(),
-        torch.no_grad(),
-        torch.autocast(device.type, dtype=dtype, enabled=dtype is not None),
-    ):
+    with torch.random.fork_rng(), _only_asked(model, dtype):
         torch.manual_seed(seed)
         for part in np.array_split(np.arange(len(rows)), max(1, len(rows) // batch_rows)):
             batch = collate([rows[int(row)] for row in part], pad_token_id)
@@ -142,7 +151,6 @@ def masked_accuracy(
             found = masked_logits(model.model, hidden, places.to(device)).argmax(dim=-1).cpu()
             right += int((found == batch["input_ids"][places]).sum())
             total += int(places.sum())
-    model.train(was_training)
     return right / max(1, total)
 
 
@@ -185,8 +193,6 @@ def masked_samples(
         Fewer than asked where there are fewer rows, or a row has no whole word of letters.
     """
     device, samples = model.model.device, list[Sample]()
-    was_training = model.training
-    model.eval()
     for number in np.linspace(0, len(rows), count, endpoint=False, dtype=int) if len(rows) else ():
         batch = collate([rows[int(number)]], tokenizer.pad_token_id)
         ids = batch["input_ids"][0].clone()
@@ -199,15 +205,11 @@ def masked_samples(
         places = torch.zeros_like(batch["input_ids"], dtype=torch.bool)
         places[0, place] = True
         shown = {**batch, "input_ids": ids[None]}
-        with (
-            torch.no_grad(),
-            torch.autocast(device.type, dtype=dtype, enabled=dtype is not None),
-        ):
+        with _only_asked(model, dtype):
             logits = masked_logits(
                 model.model, {key: of.to(device) for key, of in shown.items()}, places.to(device)
             )
         best = logits[0].topk(num_words).indices.tolist()
         text = tokenizer.decode(ids[max(1, place - 8) : min(len(ids) - 1, place + 9)])
         samples.append(Sample(text, pieces[place], tokenizer.convert_ids_to_tokens(best)))
-    model.train(was_training)
     return samples

@@ -164,7 +164,7 @@ def fit_student(
         fit = EncoderFit(student, teacher, chosen, layers, seed, projections)
         maps = fit.run()
         if hasattr(student, "classifier"):
-            head = head_targets(teacher, choose_rows(rows, HEAD_TIMES * max_tokens, seed))
+            head = choose_head_targets(teacher, rows, seed, max_tokens)
             maps = [*maps, *fit_head(student, head, seed)]
     finally:
         student.train(training[0]).to(device)
@@ -173,6 +173,13 @@ def fit_student(
             projections.to(device)
     seconds = time.monotonic() - began
     return Fitted(maps, list(layers), len(chosen), fit.targets.num_tokens, seconds, head)
+
+
+def choose_head_targets(
+    teacher: PreTrainedModel, rows: Rows, seed: int, max_tokens: int = MAX_TOKENS
+) -> HeadTargets:
+    """Run the teacher over what a head is fitted to; arguments as for `fit_student`."""
+    return head_targets(teacher, choose_rows(rows, HEAD_TIMES * max_tokens, seed))
 
 
 def require_fits(student: PreTrainedConfig, teacher: PreTrainedModel) -> None:
