@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from benchmarks import SUBJECTS, machine, options, result
-from tinybert.errors import InputError
+from tinybert.core.errors import InputError
 
 
 def main() -> None:

@@ -13,7 +13,8 @@ from benchmarks import shapes
 from benchmarks.machine import wait_for
 from benchmarks.options import Options
 from benchmarks.result import Result
-from tinybert.losses import QueryKey, attention_loss
+from tinybert.distillation.losses import attention_loss
+from tinybert.encoders.signals import QueryKey
 
 LENGTHS = (64, 128, 256, 512)
 TOKENS, HEADS = 4096, 12

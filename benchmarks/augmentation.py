@@ -12,8 +12,8 @@ from benchmarks import flops, shapes, texts
 from benchmarks.machine import MatrixRate, peak_gigabytes, wait_for
 from benchmarks.options import Options
 from benchmarks.result import Result
-from tinybert.augmentation import Augmenter
-from tinybert.masked_words import MaskedWords
+from tinybert.augmentation.masked_words import MaskedWords
+from tinybert.augmentation.sampling import Augmenter
 
 if TYPE_CHECKING:
     from gensim.models import KeyedVectors

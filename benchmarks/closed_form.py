@@ -5,7 +5,7 @@ from benchmarks.machine import peak_gigabytes
 from benchmarks.options import Options
 from benchmarks.result import Result
 from tinybert.closed_form.start import fit_student
-from tinybert.projections import Projections
+from tinybert.distillation.projections import Projections
 
 TOKENS = (8_192, 32_768)
 LENGTH = 64

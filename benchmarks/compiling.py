@@ -11,8 +11,8 @@ from benchmarks.machine import peak_gigabytes
 from benchmarks.options import Options
 from benchmarks.result import Result
 from benchmarks.training_steps import Steps, time_steps
-from tinybert.distillation import Distillation
-from tinybert.teacher import Teacher
+from tinybert.distillation.distillation import Distillation
+from tinybert.distillation.teacher import Teacher
 
 BATCH_SIZE, LENGTH = 32, 64
 

@@ -7,7 +7,7 @@ from benchmarks.machine import MatrixRate
 from benchmarks.options import Options
 from benchmarks.result import Result
 from benchmarks.training_steps import time_steps
-from tinybert.distillation import Distillation
+from tinybert.distillation.distillation import Distillation
 
 TASK = "rte"
 BATCH_SIZE = 32

@@ -1,11 +1,11 @@
-"""Floating-point operations on real tokens, by the convention of `tinybert.cost`."""
+"""Floating-point operations on real tokens, by the convention of `tinybert.encoders.cost`."""
 
 from collections import Counter
 from collections.abc import Iterable
 
 from transformers import BertConfig
 
-from tinybert.cost import encoder_flops
+from tinybert.encoders.cost import encoder_flops
 
 BACKWARD = 3  # forward and backward together, times forward
 

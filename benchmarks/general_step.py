@@ -6,9 +6,9 @@ from benchmarks.options import Options
 from benchmarks.plain_step import padded_batch, seconds_per_step
 from benchmarks.result import Result
 from benchmarks.training_steps import Steps, time_steps
-from tinybert.distillation import Distillation
-from tinybert.teacher import Teacher
-from tinybert.together import Together
+from tinybert.distillation.distillation import Distillation
+from tinybert.distillation.teacher import Teacher
+from tinybert.distillation.together import Together
 
 LENGTH = 128
 

@@ -4,8 +4,8 @@ from benchmarks import flops, shapes
 from benchmarks.machine import MatrixRate, peak_gigabytes
 from benchmarks.options import Options
 from benchmarks.result import Result
-from tinybert.latency import measure_grid
-from tinybert.sections.benchmark_latency import BenchmarkLatencySettings
+from tinybert.evaluation.latency import measure_grid
+from tinybert.evaluation.sections import BenchmarkLatencySettings
 
 BATCH_SIZES, LENGTHS = [1, 32], [128]
 

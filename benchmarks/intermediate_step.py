@@ -9,10 +9,10 @@ from benchmarks.options import Options
 from benchmarks.plain_step import padded_batch, seconds_per_step
 from benchmarks.result import Result
 from benchmarks.training_steps import Steps, time_steps
-from tinybert.distillation import Distillation
-from tinybert.encoded import EncodedRows
-from tinybert.teacher import Teacher, TeacherSignals
-from tinybert.teacher_states import use_stored_states
+from tinybert.distillation.distillation import Distillation
+from tinybert.distillation.teacher import Teacher, TeacherSignals
+from tinybert.distillation.teacher_states import use_stored_states
+from tinybert.text.encoded import EncodedRows
 
 TASKS = ("mrpc", "sst2")
 BATCH_SIZE, LENGTH = 32, {"mrpc": 128, "sst2": 64}

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 
-from tinybert.errors import InputError
-from tinybert.precision import autocast_dtype, computing_device
+from tinybert.core.errors import InputError
+from tinybert.core.precision import autocast_dtype, computing_device
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from transformers import BertConfig, PreTrainedModel
 
 from benchmarks.machine import wait_for
-from tinybert.batching import collate
-from tinybert.encoded import EncodedRows
+from tinybert.text.batching import collate
+from tinybert.text.encoded import EncodedRows
 
 REPEATS = 3
 

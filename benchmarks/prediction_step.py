@@ -8,9 +8,9 @@ from benchmarks.options import Options
 from benchmarks.plain_step import padded_batch, seconds_per_step
 from benchmarks.result import Result
 from benchmarks.training_steps import time_steps
-from tinybert.distillation import Distillation
-from tinybert.prediction import predict_logits
-from tinybert.teacher import Teacher
+from tinybert.distillation.distillation import Distillation
+from tinybert.distillation.teacher import Teacher
+from tinybert.evaluation.prediction import predict_logits
 
 TASKS = ("mrpc", "cola")
 BATCH_SIZE, LENGTH = 32, {"mrpc": 128, "cola": 64}

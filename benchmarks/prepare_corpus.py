@@ -10,8 +10,8 @@ from benchmarks import texts
 from benchmarks.machine import peak_gigabytes
 from benchmarks.options import Options
 from benchmarks.result import Result
-from tinybert.corpus import write_corpus
-from tinybert.corpus_shards import Document
+from tinybert.text.corpus import write_corpus
+from tinybert.text.shards import Document
 
 MEGABYTES = (8, 16, 32, 64)
 BLOCK_LENGTH = 128

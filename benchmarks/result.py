@@ -1,6 +1,5 @@
 """One measurement: its floor, its JSON file, its line in the table."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.machine import MatrixRate
+from tinybert.core.outputs import write_json
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def write(results: Sequence[Result], about: dict[str, object], file: Path) -> No
     """Write the results of one subject."""
     file.parent.mkdir(parents=True, exist_ok=True)
     values = {"machine": about, "results": [result.as_json() for result in results]}
-    file.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    write_json(values, file)
 
 
 def show(found: Sequence[dict[str, Any]], console: Console | None = None) -> None:

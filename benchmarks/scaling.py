@@ -7,8 +7,8 @@ from benchmarks.machine import MatrixRate, peak_gigabytes
 from benchmarks.options import Options
 from benchmarks.result import Result
 from benchmarks.training_steps import time_steps
-from tinybert.distillation import Distillation
-from tinybert.teacher import Teacher
+from tinybert.distillation.distillation import Distillation
+from tinybert.distillation.teacher import Teacher
 
 BATCH_SIZES, LENGTH = (8, 16, 32, 64), 64
 

@@ -10,7 +10,7 @@ from transformers import (
     BertModel,
 )
 
-from tinybert.distillation import Weights
+from tinybert.distillation.distillation import Weights
 
 SHAPES = {
     "bert": (

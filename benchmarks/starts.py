@@ -25,8 +25,6 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
 from flows.glue import split_names
-from tinybert.checkpoints import load_encoder, load_tokenizer
-from tinybert.classifier import dev_scores, dev_split, new_classifier, task_classifier
 from tinybert.closed_form.fit import EncoderFit
 from tinybert.closed_form.head import HeadTargets, fit_head
 from tinybert.closed_form.start import (
@@ -35,27 +33,29 @@ from tinybert.closed_form.start import (
     choose_rows,
     fit_student,
 )
-from tinybert.distillation import Distillation
-from tinybert.encoded import Blocks, EncodedRows
-from tinybert.errors import InputError
-from tinybert.evaluation import encode_split
-from tinybert.layer_map import LayerMap, teacher_layers
-from tinybert.outputs import replace_file
-from tinybert.phase_rows import read_rows
-from tinybert.precision import computing_device
-from tinybert.prediction import predict_logits
-from tinybert.projections import Projections
-from tinybert.schedule import Run, Schedule
-from tinybert.sections.general_distill import GeneralDistillSettings
-from tinybert.sections.intermediate_distill import IntermediateDistillSettings
-from tinybert.sections.prediction_distill import PredictionDistillSettings
-from tinybert.settings import read_param, read_section, read_system, read_task
-from tinybert.student import make_student
-from tinybert.systems import LayerPhase, OutputPhase, Shape
-from tinybert.tasks import TaskFile, read_named_info
-from tinybert.teacher import Teacher
-from tinybert.teacher_states import use_stored_states
-from tinybert.training import train
+from tinybert.core.errors import InputError
+from tinybert.core.outputs import replace_file
+from tinybert.core.precision import computing_device
+from tinybert.distillation.distillation import Distillation
+from tinybert.distillation.projections import Projections
+from tinybert.distillation.teacher import Teacher
+from tinybert.distillation.teacher_states import use_stored_states
+from tinybert.encoders.checkpoints import load_encoder, load_tokenizer
+from tinybert.encoders.classifier import new_classifier, task_classifier
+from tinybert.encoders.student import make_student
+from tinybert.evaluation.prediction import predict_logits
+from tinybert.evaluation.scores import encode_split
+from tinybert.settings.layer_map import LayerMap, teacher_layers
+from tinybert.settings.reader import read_param, read_section, read_system, read_task
+from tinybert.settings.schedule import Grid, Schedule
+from tinybert.settings.systems import LayerPhase, OutputPhase, Shape
+from tinybert.tasks.phase_rows import read_rows
+from tinybert.tasks.task import TaskFile, read_named_info
+from tinybert.text.encoded import Blocks, EncodedRows
+from tinybert.training.grid import dev_scores, dev_split
+from tinybert.training.run import Run
+from tinybert.training.sections import GeneralDistillSettings, IntermediateDistillSettings
+from tinybert.training.training import train
 
 STARTS = ("random", "embeddings", "general", "task")
 TABLE = Path("reports/benchmarks/starts.csv")
@@ -150,7 +150,7 @@ class Bench:
 
     def output_schedule(self, steps: int) -> Schedule:
         """Return so many prediction steps at the system's first learning rate."""
-        settings = read_section("prediction_distill", PredictionDistillSettings)
+        settings = read_section("prediction_distill", Grid)
         first = self.prediction.grid(settings).schedules()[0]
         return first.model_copy(update={"max_steps": steps, "num_epochs": 999.0})
 

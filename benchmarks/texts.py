@@ -10,15 +10,15 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from benchmarks.options import Options
-from tinybert.checkpoints import load_tokenizer, packaged
-from tinybert.corpus_files import read_text_files
-from tinybert.corpus_shards import Document
-from tinybert.encoded import EncodedRows
-from tinybert.evaluation import encode_split
-from tinybert.settings import read_task
-from tinybert.task_rows import prepare
-from tinybert.task_sources import Sources, read_splits
-from tinybert.tasks import TRAIN, TaskFile
+from tinybert.encoders.checkpoints import load_tokenizer, packaged
+from tinybert.evaluation.scores import encode_split
+from tinybert.settings.reader import read_task
+from tinybert.tasks.rows import prepare
+from tinybert.tasks.sources import Sources, read_splits
+from tinybert.tasks.task import TRAIN, TaskFile
+from tinybert.text.encoded import EncodedRows
+from tinybert.text.files import read_text_files
+from tinybert.text.shards import Document
 
 EMBEDDED = {"mrpc": "doc_similarity", "cola": "doc_acceptability", "sst2": "doc_topic"}
 EMBEDDED["rte"] = "doc_pair"
@@ -48,7 +48,7 @@ def documents(options: Options) -> Iterator[Document]:
     """Return the corpus's documents."""
     if options.corpus is not None:
         return read_text_files(options.corpus)
-    from tinybert.embedded import documents as embedded
+    from tinybert.text.embedded.docstrings import documents as embedded
 
     return (document.paragraphs for document in embedded())
 

@@ -15,9 +15,10 @@ from transformers import TrainerCallback
 from benchmarks.machine import MatrixRate, peak_gigabytes, wait_for
 from benchmarks.options import Options
 from benchmarks.result import Result
-from tinybert.encoded import Rows
-from tinybert.phase_trainer import PhaseTrainer
-from tinybert.schedule import Run, Schedule
+from tinybert.settings.schedule import Schedule
+from tinybert.text.encoded import Rows
+from tinybert.training.phase_trainer import PhaseTrainer
+from tinybert.training.run import Run
 
 WARMUP = 2
 

@@ -29,11 +29,11 @@ from flows.experiments import (
 from flows.glue import add_source_options, source_overrides, split_names
 from flows.request import Request
 from flows.server import wait_for_server
-from tinybert.ablation import Planned, group_names, plan, read_groups
-from tinybert.errors import InputError
-from tinybert.results import TaskScores
-from tinybert.settings import PARAMS, parse, read_yaml
-from tinybert.terminal import make_output_safe
+from tinybert.core.errors import InputError
+from tinybert.core.terminal import make_output_safe
+from tinybert.reports.ablation import Planned, group_names, plan, read_groups
+from tinybert.reports.results import TaskScores
+from tinybert.settings.reader import PARAMS, parse, read_yaml
 
 REPORTS = Path("reports/ablation")
 
@@ -157,7 +157,7 @@ def show(root: Path, study: Study) -> None:
     Raises:
         InputError: No experiment of these has run at this commit.
     """
-    from tinybert.ablation_table import build_table, write_files
+    from tinybert.reports.ablation_table import build_table, write_files
 
     experiments = read_experiments(root)
     planned = study.planned(root)
@@ -199,7 +199,7 @@ def print_table(table: pd.DataFrame, title: str) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from tinybert.ablation_table import CAPTION, as_text
+    from tinybert.reports.ablation_table import CAPTION, as_text
 
     text = as_text(table)
     console = Console(highlight=False, markup=False, emoji=False)

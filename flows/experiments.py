@@ -13,10 +13,10 @@ from typing import Any
 from flows.overrides import params_changed
 from flows.request import require_known_names, require_valid_params
 from flows.walk import ask_dvc, only_run_in
-from tinybert.errors import InputError
-from tinybert.names import FOLDERS
-from tinybert.repository import require_commit
-from tinybert.settings import PARAMS, read_yaml
+from tinybert.core.errors import InputError
+from tinybert.core.repository import require_commit
+from tinybert.settings.names import FOLDERS
+from tinybert.settings.reader import PARAMS, read_yaml
 
 RAW = "data/raw"  # mostly not in git, so a queued experiment's folder would lack it
 VIA = ("dvc", "prefect")

@@ -11,8 +11,8 @@ from pathlib import Path
 from flows.experiments import Asked, call, require_valid
 from flows.groups import SystemGroup, read_group
 from flows.request import Request
-from tinybert.errors import InputError
-from tinybert.settings import read_yaml
+from tinybert.core.errors import InputError
+from tinybert.settings.reader import read_yaml
 
 USUAL = SystemGroup(
     description="What `make glue` runs where no group is named",

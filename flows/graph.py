@@ -9,7 +9,7 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
-from tinybert.errors import InputError
+from tinybert.core.errors import InputError
 
 Graph = Mapping[str, frozenset[str]]  # stage, as `name@item` -> the stages it waits for
 TRAINING = (  # they use every core, or the accelerator

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from pydantic import Field
 
-from tinybert.errors import InputError
-from tinybert.names import require_group_name
-from tinybert.settings import Settings, parse, read_yaml
+from tinybert.core.errors import InputError
+from tinybert.settings.names import require_group_name
+from tinybert.settings.reader import Settings, parse, read_yaml
 
 GROUPS = Path("params/groups")
 

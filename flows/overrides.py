@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from flows.graph import apply_overrides
-from tinybert.errors import InputError
-from tinybert.settings import PARAMS, read_yaml
+from tinybert.core.errors import InputError
+from tinybert.settings.reader import PARAMS, read_yaml
 
 KEPT = Path(".dvc/tmp/params_before_run")  # survives a killed run, and is put back by the next
 

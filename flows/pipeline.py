@@ -31,8 +31,8 @@ from flows.request import (
 from flows.room import Room
 from flows.stage_process import Outcome
 from flows.walk import Walk, changed_stages, dvc, only_run_in
-from tinybert.errors import InputError
-from tinybert.repository import require_commit
+from tinybert.core.errors import InputError
+from tinybert.core.repository import require_commit
 
 RESULTS = ("dvc.lock", "reports/metrics", "reports/latency", "reports/pretrained.json")
 SCORES = Path("reports/tables/results.csv")

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 from flows.request import require_known_names
-from tinybert.errors import InputError
-from tinybert.repository import require_commit
+from tinybert.core.errors import InputError
+from tinybert.core.repository import require_commit
 
 
 def main(root: Path) -> None:

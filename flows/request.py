@@ -10,9 +10,9 @@ from typing import Any
 from pydantic import Field
 
 from flows.groups import read_group
-from tinybert.errors import InputError
-from tinybert.names import FOLDERS, known_names, require_names
-from tinybert.settings import PARAMS, Settings, parse, read_yaml
+from tinybert.core.errors import InputError
+from tinybert.settings.names import FOLDERS, known_names, require_names
+from tinybert.settings.reader import PARAMS, Settings, parse, read_yaml
 
 
 class Request(Settings):

@@ -12,7 +12,7 @@ from prefect import serve
 from flows.pipeline import FLOWS
 from flows.server import wait_for_server
 from flows.split import split
-from tinybert.errors import InputError
+from tinybert.core.errors import InputError
 
 NAME = "full"
 

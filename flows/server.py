@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-from tinybert.errors import InputError
+from tinybert.core.errors import InputError
 
 PROBE_SECONDS = 3.0
 START_SECONDS = 120.0

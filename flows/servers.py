@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from flows.server import get
-from tinybert.errors import InputError
-from tinybert.processes import die_with_parent
+from tinybert.core.errors import InputError
+from tinybert.core.processes import die_with_parent
 
 HOST = "127.0.0.1"
 START_SECONDS = 120.0

@@ -16,7 +16,7 @@ from prefect import runtime
 from flows.cache import corrupted_objects, forget_objects
 from flows.room import Room
 from flows.stage_process import Outcome, Processes, run_stage
-from tinybert.errors import InputError
+from tinybert.core.errors import InputError
 
 DYING_SECONDS = 30.0
 LOCK = Path(".dvc/tmp/flow_run.lock")

@@ -30,9 +30,9 @@ if "stages.benchmark_latency" in sys.orig_argv:
 else:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from tinybert.errors import InputError
-from tinybert.outputs import disk_space_guard
-from tinybert.processes import die_with_parent, rank
+from tinybert.core.errors import InputError
+from tinybert.core.outputs import disk_space_guard
+from tinybert.core.processes import die_with_parent, rank
 
 STARTED = time.monotonic()  # before the imports of a stage, which take seconds
 PARENT = os.getppid()  # read before what takes seconds to import, while a parent may be killed
@@ -76,7 +76,7 @@ def run(main: Callable[..., str]) -> None:
     name = Path(sys.argv[0]).stem
     die_with_parent(PARENT)
     quieten_libraries()
-    importlib.import_module("tinybert.terminal").make_output_safe()  # it changes no output
+    importlib.import_module("tinybert.core.terminal").make_output_safe()  # it changes no output
     if rank():
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115  (open to the end)
     try:
@@ -98,7 +98,7 @@ def run(main: Callable[..., str]) -> None:
 def _write_seconds(name: str) -> None:
     """Write down how long the stage took; imported by name, since it changes no output."""
     if name in NAMES and name not in UNTIMED and not rank():
-        times = importlib.import_module("tinybert.times")
+        times = importlib.import_module("tinybert.reports.times")
         times.write_seconds(name, sys.argv[1:], time.monotonic() - STARTED)
 
 

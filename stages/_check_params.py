@@ -5,9 +5,7 @@ A misspelt key of the last stage is found by the first one, not after hours.
 python -m stages._check_params [FOLDER...]    # each with its own params.yaml and params/
 """
 
-import importlib
 import os
-import pkgutil
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -16,19 +14,40 @@ from pathlib import Path
 
 from pydantic import Field
 
-from stages import NAMES
-from tinybert import sections
-from tinybert.choices import Loss
-from tinybert.comparison import TABLES
-from tinybert.errors import InputError
-from tinybert.names import require_distinct, require_names, strange_files
-from tinybert.page import PUBLISHED
-from tinybert.phase_rows import require_unlabelled
-from tinybert.precision import Precision
-from tinybert.settings import PARAMS, Settings, named_file, parse, read_yaml
-from tinybert.systems import OutputPhase, SystemFile
-from tinybert.tasks import TaskFile
-from tinybert.teacher_source import TeacherSource
+from tinybert.augmentation.sections import AugmentSettings
+from tinybert.core.errors import InputError
+from tinybert.core.precision import Precision
+from tinybert.distillation.sections import TeacherLogitsSettings
+from tinybert.encoders.sections import FetchTeacherSettings
+from tinybert.encoders.teacher_source import TeacherSource
+from tinybert.evaluation.sections import BenchmarkLatencySettings
+from tinybert.reports.comparison import TABLES
+from tinybert.reports.page import PUBLISHED
+from tinybert.settings.choices import Loss
+from tinybert.settings.names import require_distinct, require_names, strange_files
+from tinybert.settings.reader import PARAMS, Settings, named_file, parse, read_yaml
+from tinybert.settings.schedule import Grid
+from tinybert.settings.systems import OutputPhase, SystemFile
+from tinybert.tasks.phase_rows import require_unlabelled
+from tinybert.tasks.sections import PrepareTaskSettings
+from tinybert.tasks.task import TaskFile
+from tinybert.text.sections import PrepareCorpusSettings, WordVectorsSettings
+from tinybert.training.sections import GeneralDistillSettings, IntermediateDistillSettings
+
+# What the section of each stage that has one may say, by the stage's name.
+SECTIONS: dict[str, type[Settings]] = {
+    "fetch_teacher": FetchTeacherSettings,
+    "prepare_corpus": PrepareCorpusSettings,
+    "word_vectors": WordVectorsSettings,
+    "prepare_task": PrepareTaskSettings,
+    "finetune_teacher": Grid,
+    "general_distill": GeneralDistillSettings,
+    "augment": AugmentSettings,
+    "teacher_logits": TeacherLogitsSettings,
+    "intermediate_distill": IntermediateDistillSettings,
+    "prediction_distill": Grid,
+    "benchmark_latency": BenchmarkLatencySettings,
+}
 
 
 class LossSection(Loss):
@@ -96,7 +115,7 @@ def check_params() -> None:
 def _check_profile(profile: str) -> None:
     file = named_file("profiles", profile)
     found = read_yaml(file)
-    schemas: dict[str, type[Settings]] = {"teacher": TeacherSource} | _stage_schemas()
+    schemas: dict[str, type[Settings]] = {"teacher": TeacherSource} | SECTIONS
     problems = [
         f"{file}: {name}: unknown section, got {name!r}; known: {', '.join(schemas)}"
         for name in found
@@ -112,16 +131,6 @@ def _check_profile(profile: str) -> None:
             problems.extend(error.problems)
     if problems:
         raise InputError(*problems)
-
-
-def _stage_schemas() -> dict[str, type[Settings]]:
-    """Return what the section of each stage that has one may say: a module each, by its name."""
-    listed = {module.name for module in pkgutil.iter_modules(sections.__path__)}
-    return {
-        name: importlib.import_module(f"{sections.__name__}.{name}").SETTINGS
-        for name in NAMES
-        if name in listed
-    }
 
 
 def _check_file(folder: str, name: str, schema: type[Settings]) -> None:

@@ -6,7 +6,6 @@ Nothing needs to have run. Exit code 1 if something is wrong, with a line for ea
 """
 
 import argparse
-import importlib
 import sys
 from collections.abc import Iterator
 from functools import partial
@@ -17,9 +16,12 @@ from rich.console import Console
 from rich.table import Table
 
 import stages
-from tinybert.checkpoints import load_config, load_tokenizer
-from tinybert.choices import Loss
-from tinybert.distillation import phase_weights
+from stages._check_params import SECTIONS, check_params
+from tinybert.core.errors import InputError
+from tinybert.core.precision import Precision, autocast_dtype, computing_device
+from tinybert.core.repository import require_commit
+from tinybert.core.terminal import make_output_safe
+from tinybert.distillation.distillation import phase_weights
 from tinybert.doctor import room, workspace
 from tinybert.doctor.findings import Finding, doubt, found_by, wrong
 from tinybert.doctor.forecast import (
@@ -32,17 +34,15 @@ from tinybert.doctor.forecast import (
     task_sample,
 )
 from tinybert.doctor.pace import shown_time
-from tinybert.errors import InputError
-from tinybert.latency import processor_name
-from tinybert.phase_rows import default_data
-from tinybert.precision import Precision, autocast_dtype, computing_device
-from tinybert.repository import require_commit
-from tinybert.schedule import Run
-from tinybert.settings import PARAMS, named_file, parse, read_param, read_section, read_yaml
-from tinybert.systems import SystemFile
-from tinybert.tasks import TaskFile
-from tinybert.teacher_source import TeacherSource, locate_teacher
-from tinybert.terminal import make_output_safe
+from tinybert.encoders.checkpoints import load_config, load_tokenizer
+from tinybert.encoders.teacher_source import TeacherSource, locate_teacher
+from tinybert.evaluation.latency import processor_name
+from tinybert.settings.choices import Loss
+from tinybert.settings.reader import PARAMS, named_file, parse, read_param, read_section, read_yaml
+from tinybert.settings.systems import SystemFile
+from tinybert.tasks.phase_rows import default_data
+from tinybert.tasks.task import TaskFile
+from tinybert.training.run import Run
 
 DISTILLATION = ("general_distill", "intermediate_distill", "prediction_distill")
 READ = ("prepare_corpus", "fetch_teacher", "augment", "teacher_logits", *DISTILLATION)
@@ -75,11 +75,8 @@ def read_setup(system: str | None, task: str | None) -> Setup:
     Raises:
         InputError: One line for each problem of each file.
     """
-    importlib.import_module("stages._check_params").check_params()
-    sections = {
-        name: read_section(name, importlib.import_module(f"tinybert.sections.{name}").SETTINGS)
-        for name in READ
-    }
+    check_params()
+    sections = {name: read_section(name, SECTIONS[name]) for name in READ}
     run = Run(
         phase="",
         checkpoints=Path("checkpoints/doctor/none"),

@@ -3,7 +3,6 @@
 python -m stages.augment TASK
 """
 
-import json
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -19,16 +18,16 @@ from numpy.typing import NDArray
 from rich.progress import Progress
 
 from stages import run
-from tinybert.augmentation import Augmenter
-from tinybert.errors import InputError
-from tinybert.fingerprint import checkpoints_folder
-from tinybert.masked_words import load_masked_words
-from tinybert.outputs import replace_folder
-from tinybert.precision import Precision, autocast_dtype
-from tinybert.sections.augment import AugmentSettings
-from tinybert.settings import read_param, read_section
-from tinybert.tasks import TRAIN, read_info, read_split
-from tinybert.word_vectors import load_vectors
+from tinybert.augmentation.masked_words import load_masked_words
+from tinybert.augmentation.sampling import Augmenter
+from tinybert.augmentation.sections import AugmentSettings
+from tinybert.core.errors import InputError
+from tinybert.core.fingerprint import checkpoints_folder
+from tinybert.core.outputs import replace_folder, write_json
+from tinybert.core.precision import Precision, autocast_dtype
+from tinybert.settings.reader import read_param, read_section
+from tinybert.tasks.task import TRAIN, read_info, read_split
+from tinybert.text.word_vectors import load_vectors
 
 MODEL = Path("models/pretrained/masked_lm")
 VECTORS = Path("data/word_vectors")
@@ -88,8 +87,7 @@ def augment_task(
         parts = partial(augmenter.augment, train, chosen, shards)
         samples = _write_parts(folder / f"{TRAIN}.parquet", parts, len(train))
         summary = summarise(augmenter.counts, augmenter.answers.num_asked)
-        text = json.dumps({**summary, "samples": samples}, indent=2, ensure_ascii=False)
-        (folder / "augmentation.json").write_text(text + "\n", encoding="utf-8")
+        write_json({**summary, "samples": samples}, folder / "augmentation.json")
     shutil.rmtree(shards, ignore_errors=True)
     return summary
 
@@ -100,8 +98,7 @@ def write_without_copies(train: pd.DataFrame, output: Path) -> dict[str, Any]:
     with replace_folder(output) as folder:
         rows = train.assign(row=np.arange(len(train), dtype=np.int64))
         rows.to_parquet(folder / f"{TRAIN}.parquet", compression="zstd", index=False)
-        text = json.dumps({**summary, "samples": []}, indent=2)
-        (folder / "augmentation.json").write_text(text + "\n", encoding="utf-8")
+        write_json({**summary, "samples": []}, folder / "augmentation.json")
     return summary
 
 

@@ -3,22 +3,21 @@
 python -m stages.benchmark_latency SYSTEM
 """
 
-import json
 from pathlib import Path
 
 from stages import run
-from tinybert.checkpoints import load_classifier
-from tinybert.errors import InputError
-from tinybert.latency import (
+from tinybert.core.errors import InputError
+from tinybert.core.outputs import replace_file, write_json
+from tinybert.encoders.checkpoints import load_classifier
+from tinybert.evaluation.latency import (
     choose_device,
     describe,
     describe_protocol,
     measure_grid,
     num_cells,
 )
-from tinybert.outputs import replace_file
-from tinybert.sections.benchmark_latency import BenchmarkLatencySettings
-from tinybert.settings import read_param, read_section
+from tinybert.evaluation.sections import BenchmarkLatencySettings
+from tinybert.settings.reader import read_param, read_section
 
 
 def benchmark_latency(
@@ -61,7 +60,7 @@ def benchmark_latency(
         cells = measure_grid(**models, grid=settings, device=device, seed=seed, advance=advance)
     found["cells"] = cells
     with replace_file(output) as file:
-        file.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+        write_json(found, file)
     return cells[0]["speedup"]
 
 

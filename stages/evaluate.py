@@ -6,12 +6,12 @@ python -m stages.evaluate SYSTEM TASK
 from pathlib import Path
 
 from stages import run
-from tinybert.checkpoints import load_classifier, load_tokenizer
-from tinybert.evaluation import evaluate_task, shown_scores, write_json
-from tinybert.outputs import replace_file, replace_folder
-from tinybert.positions import require_positions
-from tinybert.settings import read_task
-from tinybert.tasks import DEV, TaskFile, read_named_info
+from tinybert.core.outputs import replace_file, replace_folder, write_json
+from tinybert.encoders.checkpoints import load_classifier, load_tokenizer
+from tinybert.encoders.positions import require_positions
+from tinybert.evaluation.scores import evaluate_task, shown_scores
+from tinybert.settings.reader import read_task
+from tinybert.tasks.task import DEV, TaskFile, read_named_info
 
 
 def main(system: str, task: str) -> str:

@@ -11,7 +11,12 @@ import torch
 from transformers import AutoModelForMaskedLM, PreTrainedModel
 
 from stages import doctor, run
-from tinybert.checkpoints import (
+from tinybert.closed_form.masked_head import has_closed_form, keep_layers, start_in_closed_form
+from tinybert.core.fingerprint import checkpoints_folder
+from tinybert.core.outputs import replace_file, replace_folder, write_json
+from tinybert.core.precision import Precision, autocast_dtype
+from tinybert.distillation.masked_lm import MaskedWords, masked_accuracy, masked_samples
+from tinybert.encoders.checkpoints import (
     load_config,
     load_encoder,
     load_masked_lm,
@@ -19,19 +24,13 @@ from tinybert.checkpoints import (
     missing_weights,
     require_mask,
 )
-from tinybert.encoded import Blocks
-from tinybert.evaluation import write_json
-from tinybert.fingerprint import checkpoints_folder
-from tinybert.masked_head import has_closed_form, keep_layers, start_in_closed_form
-from tinybert.masked_lm import MaskedWords, masked_accuracy, masked_samples
-from tinybert.outputs import replace_file, replace_folder
-from tinybert.positions import require_positions
-from tinybert.precision import Precision, autocast_dtype
-from tinybert.schedule import Run
-from tinybert.sections.fetch_teacher import FetchTeacherSettings
-from tinybert.settings import read_param, read_section
-from tinybert.teacher_source import TeacherSource, locate_teacher
-from tinybert.training import empty_history, train
+from tinybert.encoders.positions import require_positions
+from tinybert.encoders.sections import FetchTeacherSettings
+from tinybert.encoders.teacher_source import TeacherSource, locate_teacher
+from tinybert.settings.reader import read_param, read_section
+from tinybert.text.encoded import Blocks
+from tinybert.training.run import Run
+from tinybert.training.training import empty_history, train
 
 CORPUS, PRETRAINED = Path("data/corpus"), Path("models/pretrained")
 HISTORY, METRICS = Path("reports/training/fetch_teacher/mlm.csv"), Path("reports/pretrained.json")

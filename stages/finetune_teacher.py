@@ -10,28 +10,28 @@ import pandas as pd
 from transformers import PreTrainedModel
 
 from stages import doctor, run
-from tinybert.checkpoints import from_hub, load_config, load_tokenizer
-from tinybert.classifier import (
-    Point,
-    best_of_grid,
-    dev_scores,
-    dev_split,
-    finetuned_classifier,
-    new_classifier,
-    schedule_name,
+from tinybert.core.fingerprint import checkpoints_folder
+from tinybert.core.outputs import replace_file, replace_folder, write_json
+from tinybert.core.precision import Precision, autocast_dtype
+from tinybert.distillation.distillation import Distillation
+from tinybert.encoders.checkpoints import from_hub, load_config, load_tokenizer
+from tinybert.encoders.classifier import finetuned_classifier, new_classifier
+from tinybert.encoders.positions import require_positions
+from tinybert.evaluation.scores import encode_split, evaluate_task, shown_scores
+from tinybert.settings.reader import read_param, read_section, read_task
+from tinybert.settings.schedule import Grid
+from tinybert.tasks.task import (
+    DEV,
+    TRAIN,
+    TaskFile,
+    TaskInfo,
+    read_info,
+    read_named_info,
+    read_split,
 )
-from tinybert.distillation import Distillation
-from tinybert.evaluation import encode_split, evaluate_task, shown_scores, write_json
-from tinybert.fingerprint import checkpoints_folder
-from tinybert.outputs import replace_file, replace_folder
-from tinybert.positions import require_positions
-from tinybert.precision import Precision, autocast_dtype
-from tinybert.schedule import Run
-from tinybert.sections.finetune_teacher import FinetuneTeacherSettings
-from tinybert.settings import read_param, read_section, read_task
-from tinybert.systems import Grid
-from tinybert.tasks import DEV, TRAIN, TaskFile, TaskInfo, read_info, read_named_info, read_split
-from tinybert.training import empty_history
+from tinybert.training.grid import Point, best_of_grid, dev_scores, dev_split, schedule_name
+from tinybert.training.run import Run
+from tinybert.training.training import empty_history
 
 PRETRAINED = Path("models/pretrained")
 
@@ -80,7 +80,7 @@ def save_teacher(
 
 def main(task: str) -> str:
     """Read the settings and fine-tune the teacher on a task."""
-    settings = read_section("finetune_teacher", FinetuneTeacherSettings)
+    settings = read_section("finetune_teacher", Grid)
     task_file, task_folder = read_task(task, TaskFile), Path("data/tasks") / task
     seed, precision = read_param("seed", int), read_param("precision", Precision)
     compiled = read_param("torch_compile", bool)

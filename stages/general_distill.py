@@ -16,34 +16,35 @@ from filelock import FileLock
 from transformers import PreTrainedModel
 
 from stages import doctor, run
-from tinybert.checkpoints import (
+from tinybert.closed_form.start import fit_student
+from tinybert.core.errors import InputError
+from tinybert.core.fingerprint import checkpoints_folder
+from tinybert.core.outputs import replace_file, replace_folder
+from tinybert.core.precision import Precision, autocast_dtype, computing_device
+from tinybert.core.processes import num_processes
+from tinybert.distillation.distillation import Distillation, Weights, phase_weights
+from tinybert.distillation.pretraining import Pretraining
+from tinybert.distillation.teacher import Teacher
+from tinybert.distillation.terms import reads_teacher
+from tinybert.distillation.together import Together
+from tinybert.encoders.checkpoints import (
     load_config,
     load_encoder,
     load_masked_lm,
     load_tokenizer,
     require_same_vocabulary,
 )
-from tinybert.choices import Loss, Projection
-from tinybert.closed_form.start import fit_student
-from tinybert.distillation import Distillation, Weights, phase_weights
-from tinybert.encoded import Blocks
-from tinybert.errors import InputError
-from tinybert.fingerprint import checkpoints_folder
-from tinybert.layer_map import LayerMap, teacher_layers
-from tinybert.outputs import replace_file, replace_folder
-from tinybert.positions import require_positions
-from tinybert.precision import Precision, autocast_dtype, computing_device
-from tinybert.pretraining import Pretraining
-from tinybert.processes import num_processes
-from tinybert.schedule import Run, Schedule
-from tinybert.sections.general_distill import GeneralDistillSettings
-from tinybert.settings import PARAMS, read_param, read_section, read_system, read_yaml
-from tinybert.student import make_student
-from tinybert.systems import GeneralPhase, Initialisation, Shape, TeacherLayers
-from tinybert.teacher import Teacher
-from tinybert.terms import reads_teacher
-from tinybert.together import Together
-from tinybert.training import empty_history, train, train_together
+from tinybert.encoders.positions import require_positions
+from tinybert.encoders.student import make_student
+from tinybert.settings.choices import Loss, Projection
+from tinybert.settings.layer_map import LayerMap, teacher_layers
+from tinybert.settings.reader import PARAMS, read_param, read_section, read_system, read_yaml
+from tinybert.settings.schedule import Schedule
+from tinybert.settings.systems import GeneralPhase, Initialisation, Shape, TeacherLayers
+from tinybert.text.encoded import Blocks
+from tinybert.training.run import Run
+from tinybert.training.sections import GeneralDistillSettings
+from tinybert.training.training import empty_history, train, train_together
 
 CORPUS, PRETRAINED = Path("data/corpus"), Path("models/pretrained")
 GENERAL = Path("models/general")

@@ -14,37 +14,39 @@ import pandas as pd
 from transformers import PreTrainedModel
 
 from stages import doctor, run
-from tinybert.checkpoints import (
+from tinybert.closed_form.head import HeadTargets, fit_head
+from tinybert.closed_form.start import fit_student, require_fits
+from tinybert.core.errors import InputError
+from tinybert.core.fingerprint import checkpoints_folder
+from tinybert.core.outputs import replace_file, replace_folder, write_json
+from tinybert.core.precision import Precision, autocast_dtype, computing_device
+from tinybert.core.processes import num_processes
+from tinybert.distillation.distillation import Distillation, Weights, phase_weights
+from tinybert.distillation.projections import Projections
+from tinybert.distillation.teacher import Teacher, TeacherSignals
+from tinybert.distillation.teacher_logits import rows_to_train_on
+from tinybert.distillation.teacher_states import use_stored_states
+from tinybert.distillation.terms import ATTENTION_TERMS
+from tinybert.encoders.checkpoints import (
     load_classifier,
     load_encoder,
     load_tokenizer,
     require_same_vocabulary,
 )
-from tinybert.choices import Loss, Projection
-from tinybert.classifier import DevSplit, dev_scores, dev_split, new_classifier, task_classifier
-from tinybert.closed_form.head import HeadTargets, fit_head
-from tinybert.closed_form.start import fit_student, require_fits
-from tinybert.distillation import Distillation, Weights, phase_weights
-from tinybert.encoded import EncodedRows
-from tinybert.errors import InputError
-from tinybert.evaluation import encode_split, write_json
-from tinybert.fingerprint import checkpoints_folder
-from tinybert.layer_map import LayerMap, teacher_layers
-from tinybert.outputs import replace_file, replace_folder
-from tinybert.positions import require_positions
-from tinybert.precision import Precision, autocast_dtype, computing_device
-from tinybert.processes import num_processes
-from tinybert.projections import Projections
-from tinybert.schedule import Run, Schedule
-from tinybert.sections.intermediate_distill import IntermediateDistillSettings
-from tinybert.settings import read_param, read_section, read_system, read_task
-from tinybert.systems import LayerPhase
-from tinybert.tasks import TRAIN, TaskFile, TaskInfo, read_named_info, read_split
-from tinybert.teacher import Teacher, TeacherSignals
-from tinybert.teacher_logits import rows_to_train_on
-from tinybert.teacher_states import use_stored_states
-from tinybert.terms import ATTENTION_TERMS
-from tinybert.training import empty_history, train
+from tinybert.encoders.classifier import new_classifier, task_classifier
+from tinybert.encoders.positions import require_positions
+from tinybert.evaluation.scores import encode_split
+from tinybert.settings.choices import Loss, Projection
+from tinybert.settings.layer_map import LayerMap, teacher_layers
+from tinybert.settings.reader import read_param, read_section, read_system, read_task
+from tinybert.settings.schedule import Schedule
+from tinybert.settings.systems import LayerPhase
+from tinybert.tasks.task import TRAIN, TaskFile, TaskInfo, read_named_info, read_split
+from tinybert.text.encoded import EncodedRows
+from tinybert.training.grid import DevSplit, dev_scores, dev_split
+from tinybert.training.run import Run
+from tinybert.training.sections import IntermediateDistillSettings
+from tinybert.training.training import empty_history, train
 
 PROJECTIONS = "projections.safetensors"
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from stages import run
-from tinybert.errors import InputError
-from tinybert.model_card import CARD, Augmented, Corpus, Facts, copy_with_card, megabytes
-from tinybert.results import TEACHER, read_results
-from tinybert.settings import (
+from tinybert.core.errors import InputError
+from tinybert.reports.model_card import CARD, Augmented, Corpus, Facts, copy_with_card, megabytes
+from tinybert.reports.results import TEACHER, read_results
+from tinybert.settings.reader import (
     named_file,
     profile_file,
     read_json,
@@ -18,7 +18,7 @@ from tinybert.settings import (
     read_task,
     read_yaml,
 )
-from tinybert.tasks import TaskFile, read_named_info
+from tinybert.tasks.task import TaskFile, read_named_info
 
 REPORTS = Path("reports")
 

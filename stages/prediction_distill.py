@@ -15,40 +15,33 @@ import pandas as pd
 from transformers import PreTrainedModel
 
 from stages import doctor, run
-from tinybert.checkpoints import (
+from tinybert.core.fingerprint import checkpoints_folder
+from tinybert.core.outputs import replace_file, replace_folder
+from tinybert.core.precision import Precision, autocast_dtype
+from tinybert.distillation.distillation import Distillation, phase_weights
+from tinybert.distillation.teacher import Teacher
+from tinybert.distillation.teacher_logits import read_logits, rows_to_train_on
+from tinybert.distillation.terms import TEACHER_OUTPUT_TERMS
+from tinybert.encoders.checkpoints import (
     load_classifier,
     load_config,
     load_tokenizer,
     save_tokenizer,
 )
-from tinybert.choices import Loss
-from tinybert.classifier import (
-    Point,
-    best_of_grid,
-    dev_scores,
-    dev_split,
-    finetuned_classifier,
-    new_classifier,
-    schedule_name,
-)
-from tinybert.distillation import Distillation, phase_weights
-from tinybert.encoded import EncodedRows
-from tinybert.evaluation import encode_split
-from tinybert.fingerprint import checkpoints_folder
-from tinybert.layer_map import LayerMap, teacher_layers
-from tinybert.outputs import replace_file, replace_folder
-from tinybert.phase_rows import default_data, read_rows, require_unlabelled, rows_with_logits
-from tinybert.positions import require_positions
-from tinybert.precision import Precision, autocast_dtype
-from tinybert.schedule import Run
-from tinybert.sections.prediction_distill import PredictionDistillSettings
-from tinybert.settings import read_param, read_section, read_system, read_task
-from tinybert.systems import Choice, Grid, OutputPhase
-from tinybert.tasks import TaskFile, read_info, read_named_info
-from tinybert.teacher import Teacher
-from tinybert.teacher_logits import read_logits, rows_to_train_on
-from tinybert.terms import TEACHER_OUTPUT_TERMS
-from tinybert.training import empty_history
+from tinybert.encoders.classifier import finetuned_classifier, new_classifier
+from tinybert.encoders.positions import require_positions
+from tinybert.evaluation.scores import encode_split
+from tinybert.settings.choices import Loss
+from tinybert.settings.layer_map import LayerMap, teacher_layers
+from tinybert.settings.reader import read_param, read_section, read_system, read_task
+from tinybert.settings.schedule import Grid
+from tinybert.settings.systems import Choice, OutputPhase
+from tinybert.tasks.phase_rows import default_data, read_rows, require_unlabelled, rows_with_logits
+from tinybert.tasks.task import TaskFile, read_info, read_named_info
+from tinybert.text.encoded import EncodedRows
+from tinybert.training.grid import Point, best_of_grid, dev_scores, dev_split, schedule_name
+from tinybert.training.run import Run
+from tinybert.training.training import empty_history
 
 
 class Output(NamedTuple):
@@ -202,7 +195,7 @@ def main(system: str, task: str) -> str:
     of = Output(
         task=task,
         encoder=encoder,
-        settings=read_section("prediction_distill", PredictionDistillSettings),
+        settings=read_section("prediction_distill", Grid),
         loss=loss,
         layers=layers,
         max_length=task_file.max_length,

@@ -12,22 +12,22 @@ from typing import Any
 from rich.progress import track
 
 from stages import run
-from tinybert.checkpoints import load_config, load_tokenizer
-from tinybert.corpus import limit_words, read_hub, write_corpus
-from tinybert.corpus_files import describe_text_files, read_text_files
-from tinybert.corpus_shards import Document
-from tinybert.errors import InputError
-from tinybert.fingerprint import checkpoints_folder
-from tinybert.outputs import replace_folder
-from tinybert.positions import require_positions
-from tinybert.sections.prepare_corpus import PrepareCorpusSettings
-from tinybert.settings import read_param, read_section
-from tinybert.teacher_source import TeacherSource, locate_teacher
+from tinybert.core.errors import InputError
+from tinybert.core.fingerprint import checkpoints_folder
+from tinybert.core.outputs import replace_folder
+from tinybert.encoders.checkpoints import load_config, load_tokenizer
+from tinybert.encoders.positions import require_positions
+from tinybert.encoders.teacher_source import TeacherSource, locate_teacher
+from tinybert.settings.reader import read_param, read_section
+from tinybert.text.corpus import limit_words, read_hub, write_corpus
+from tinybert.text.files import describe_text_files, read_text_files
+from tinybert.text.sections import PrepareCorpusSettings
+from tinybert.text.shards import Document
 
 CORPUS = Path("data/corpus")
 
 
-# Of all word pieces; English text has fewer by far (see `tinybert.corpus.MOST_UNKNOWN`).
+# Of all word pieces; English text has fewer by far (see `tinybert.text.corpus.MOST_UNKNOWN`).
 MUCH_UNKNOWN = 0.05
 # A word. English Wikipedia in BERT's vocabulary has 1.33; English pieces make 2.4 of a German word,
 # 3.9 of a Finnish and 6.5, single letters, of a Russian one (measured, on a sentence each).
@@ -85,7 +85,7 @@ def find_documents(settings: PrepareCorpusSettings, files: Path) -> Iterable[Doc
                 "and column of a data set, or take source: files"
             )
         return read_hub(hub.path, hub.name, hub.split, hub.column)
-    from tinybert.embedded import documents
+    from tinybert.text.embedded.docstrings import documents
 
     return (document.paragraphs for document in documents())
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import pandas as pd
 
 from stages import run
-from tinybert.outputs import replace_folder
-from tinybert.sections.prepare_task import PrepareTaskSettings
-from tinybert.settings import read_param, read_section, read_task
-from tinybert.task_rows import prepare
-from tinybert.task_sources import Sources, read_splits
-from tinybert.task_unlabelled import prepare_unlabelled, read_unlabelled_tables
-from tinybert.tasks import UNLABELLED, TaskFile, TaskInfo, write_task
+from tinybert.core.outputs import replace_folder
+from tinybert.settings.reader import read_param, read_section, read_task
+from tinybert.tasks.rows import prepare
+from tinybert.tasks.sections import PrepareTaskSettings
+from tinybert.tasks.sources import Sources, read_splits
+from tinybert.tasks.task import UNLABELLED, TaskFile, TaskInfo, write_task
+from tinybert.tasks.unlabelled import prepare_unlabelled, read_unlabelled_tables
 
 
 def prepare_task(

@@ -12,13 +12,13 @@ from pathlib import Path
 import pandas as pd
 
 from stages import run
-from tinybert import comparison as beside
-from tinybert.errors import InputError
-from tinybert.outputs import replace_file, replace_folder
-from tinybert.page import Report, read_published, read_samples, write_page, write_tables
-from tinybert.plots import draw_all, training_curves
-from tinybert.recomputed import require_same_scores
-from tinybert.results import (
+from tinybert.core.errors import InputError
+from tinybert.core.outputs import replace_file, replace_folder
+from tinybert.reports import comparison as beside
+from tinybert.reports.page import Report, read_published, read_samples, write_page, write_tables
+from tinybert.reports.plots import draw_all, training_curves
+from tinybert.reports.recomputed import require_same_scores
+from tinybert.reports.results import (
     COLUMN_WORDS,
     as_text,
     build_table,
@@ -29,12 +29,12 @@ from tinybert.results import (
     without_unknown,
     write_table,
 )
-from tinybert.settings import read_param
-from tinybert.shown_rows import read_examples
-from tinybert.starts import read_starts, with_starts
-from tinybert.submission import PACKED, wnli_source, write_submission
-from tinybert.tasks import TaskInfo, read_named_info
-from tinybert.times import read_seconds
+from tinybert.reports.shown_rows import read_examples
+from tinybert.reports.starts import read_starts, with_starts
+from tinybert.reports.submission import PACKED, wnli_source, write_submission
+from tinybert.reports.times import read_seconds
+from tinybert.settings.reader import read_param
+from tinybert.tasks.task import TaskInfo, read_named_info
 
 REPORTS = Path("reports")
 DATA = Path("data")

@@ -3,27 +3,26 @@
 python -m stages.teacher_logits TASK
 """
 
-import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 
 from stages import doctor, run
-from tinybert.agreement import DROPPED, count_copies, describe_copies, judge_copies
-from tinybert.checkpoints import load_config, load_tokenizer
-from tinybert.classifier import label_names, task_classifier
-from tinybert.evaluation import encode_split
-from tinybert.fingerprint import checkpoints_folder
-from tinybert.outputs import replace_folder
-from tinybert.phase_rows import NO_ROW, read_rows
-from tinybert.positions import require_positions
-from tinybert.precision import Precision, autocast_dtype, computing_device
-from tinybert.schedule import Run
-from tinybert.sections.teacher_logits import TeacherLogitsSettings
-from tinybert.settings import read_param, read_section, read_task
-from tinybert.tasks import TaskFile, read_augmented, read_named_info
-from tinybert.teacher import Teacher
-from tinybert.teacher_logits import INFO, LOGITS, ROWS, choose_rows, score_rows
+from tinybert.augmentation.agreement import DROPPED, count_copies, describe_copies, judge_copies
+from tinybert.core.fingerprint import checkpoints_folder
+from tinybert.core.outputs import replace_folder, write_json
+from tinybert.core.precision import Precision, autocast_dtype, computing_device
+from tinybert.distillation.sections import TeacherLogitsSettings
+from tinybert.distillation.teacher import Teacher
+from tinybert.distillation.teacher_logits import INFO, LOGITS, ROWS, choose_rows, score_rows
+from tinybert.encoders.checkpoints import load_config, load_tokenizer
+from tinybert.encoders.classifier import label_names, task_classifier
+from tinybert.encoders.positions import require_positions
+from tinybert.evaluation.scores import encode_split
+from tinybert.settings.reader import read_param, read_section, read_task
+from tinybert.tasks.phase_rows import NO_ROW, read_rows
+from tinybert.tasks.task import TaskFile, read_augmented, read_named_info
 
 
 def main(task: str) -> str:
@@ -45,19 +44,14 @@ def main(task: str) -> str:
     row, further = frame["row"].to_numpy(), settings.max_unlabelled_rows
     numbers = choose_rows(row, settings.max_rows, also, seed, further)
     read = {"settings": settings.model_dump(), "task": task_file.model_dump(), "seed": seed}
-    how = Run(
-        phase=f"teacher_logits {task}",
-        checkpoints=checkpoints_folder(
-            "teacher_logits",
-            {**read, "precision": precision},
-            [teacher_folder, augmented, task_folder],
-        ),
-        seed=seed,
-        dtype=dtype,
+    parts = checkpoints_folder(
+        "teacher_logits",
+        {**read, "precision": precision},
+        [teacher_folder, augmented, task_folder],
     )
     rows = encode_split(frame.iloc[numbers], load_tokenizer(teacher_folder), task_file.max_length)
     teacher = Teacher(model.to(computing_device()), dtype)
-    logits = score_rows(teacher, rows, dtype, how.checkpoints)
+    logits = score_rows(teacher, rows, dtype, parts)
     copies: dict[str, int] = {}
     if agreeing:
         limits = (settings.min_probability, settings.max_change)
@@ -75,8 +69,8 @@ def main(task: str) -> str:
         np.save(partial / LOGITS, logits)
         about = {"labels": label_names(model), "num_rows": len(numbers), "of": len(frame)}
         about |= {"keep": settings.keep, "copies": copies}
-        (partial / INFO).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
-    how.finish()
+        write_json(about, partial / INFO)
+    shutil.rmtree(parts, ignore_errors=True)
     return f"made logits of {len(numbers):,} of {len(frame):,} rows in {folder}"
 
 

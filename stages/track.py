@@ -16,10 +16,10 @@ from rich.console import Console
 from rich.table import Table
 
 from stages import run
-from tinybert.errors import InputError
-from tinybert.outputs import replace_file
-from tinybert.results import read_results
-from tinybert.settings import PARAMS, profile_file, read_param, read_yaml
+from tinybert.core.errors import InputError
+from tinybert.core.outputs import replace_file
+from tinybert.reports.results import read_results
+from tinybert.settings.reader import PARAMS, profile_file, read_param, read_yaml
 from tinybert.tracking.children import records_folder
 from tinybert.tracking.compare import Comparison, compare
 from tinybert.tracking.display import (

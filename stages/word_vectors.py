@@ -6,11 +6,11 @@ python -m stages.word_vectors
 from pathlib import Path
 
 from stages import run
-from tinybert.outputs import replace_folder
-from tinybert.sections.word_vectors import WordVectorsSettings
-from tinybert.settings import read_param, read_section
-from tinybert.vector_files import read_text_vectors
-from tinybert.word_vectors import save_vectors, train_vectors
+from tinybert.core.outputs import replace_folder
+from tinybert.settings.reader import read_param, read_section
+from tinybert.text.sections import WordVectorsSettings
+from tinybert.text.vector_files import read_text_vectors
+from tinybert.text.word_vectors import save_vectors, train_vectors
 
 CORPUS = Path("data/corpus/text.txt")
 OUTPUT = Path("data/word_vectors")

@@ -30,15 +30,15 @@ def store(tmp_path_factory) -> str:
 
 @pytest.fixture
 def tokenizer(tmp_path):
-    """The tokenizer of tests/small_masked_lm.py."""
-    from tests.small_masked_lm import small_tokenizer
+    """The tokenizer of tests/fixtures/small_masked_lm.py."""
+    from tests.fixtures.small_masked_lm import small_tokenizer
 
     return small_tokenizer(tmp_path)
 
 
 @pytest.fixture
 def model():
-    """The masked language model of tests/small_masked_lm.py."""
-    from tests.small_masked_lm import small_model
+    """The masked language model of tests/fixtures/small_masked_lm.py."""
+    from tests.fixtures.small_masked_lm import small_model
 
     return small_model()

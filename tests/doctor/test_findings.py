@@ -2,8 +2,8 @@
 
 import pytest
 
+from tinybert.core.errors import InputError
 from tinybert.doctor.findings import MODE, doubt, found_by, report, right, wrong
-from tinybert.errors import InputError
 
 FOUND = [right("12 heads"), doubt("3% cut off"), wrong("a: bad, got 1; write 2"), right("fits")]
 

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from tests.models import tiny_classifier
-from tinybert.distillation import Distillation
+from tests.fixtures.models import tiny_classifier
+from tinybert.distillation.distillation import Distillation
 from tinybert.doctor.first_losses import compare, ranges_for, read_ranges
-from tinybert.encoded import EncodedRows
+from tinybert.text.encoded import EncodedRows
 
 RANGES = {"general_distill": {"attention": (0.5, 8.0), "embedding": (0.1, 2.0)}}
 

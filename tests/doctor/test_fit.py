@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.models import tiny_config, tiny_tokenizer
+from tests.fixtures.models import tiny_config, tiny_tokenizer
 from tinybert.doctor.fit import fit, fit_by_map, vocabulary_fits
 
 LAYERS = {"attention": 1.0, "hidden": 1.0}

@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 from transformers import RobertaConfig
 
-from tests.models import tiny_config, tiny_tokenizer
+from tests.fixtures.models import tiny_config, tiny_tokenizer
 from tinybert.doctor.lengths import judge, judge_positions, lengths_of, summary
-from tinybert.positions import positions
+from tinybert.encoders.positions import positions
 
 
 def test_shares_and_lengths_are_those_derived_by_hand():

@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 import torch
 
-from tests.models import tiny_classifier, tiny_encoder
-from tests.test_training import SCHEDULE, rows_of, run_in, same, weights_of
-from tinybert.distillation import Distillation
+from tests.fixtures.models import tiny_classifier, tiny_encoder
+from tests.fixtures.training import SCHEDULE, rows_of, run_in, same, weights_of
+from tinybert.distillation.distillation import Distillation
+from tinybert.distillation.teacher import Teacher
+from tinybert.distillation.together import Together
 from tinybert.doctor import pace
 from tinybert.doctor.checkup import training
 from tinybert.doctor.findings import MODE
 from tinybert.doctor.pace import Measured, measure_steps, predicted_seconds, shown_time
-from tinybert.encoded import EncodedRows
-from tinybert.teacher import Teacher
-from tinybert.together import Together
-from tinybert.training import train
+from tinybert.text.encoded import EncodedRows
+from tinybert.training.training import train
 
 BY_TOKENS = SCHEDULE.model_copy(update={"batches": "tokens", "num_epochs": 1.0})
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.models import save_pretrained
-from tests.workspace import REVIEWS, make_workspace, write_yaml
+from tests.fixtures.models import save_pretrained
+from tests.fixtures.workspace import REVIEWS, make_workspace, write_yaml
+from tinybert.core.errors import InputError
 from tinybert.doctor.findings import MODE
-from tinybert.errors import InputError
-from tinybert.tasks import read_split
+from tinybert.tasks.task import read_split
 
 STAGES = (
     ("finetune_teacher", "reviews"),

@@ -8,13 +8,13 @@ import pytest
 import torch
 from transformers import BertForSequenceClassification
 
-from tests.models import save_pretrained, tiny_config, tiny_tokenizer
-from tests.workspace import REVIEWS, sentences
-from tinybert.classifier import task_classifier
+from tests.fixtures.models import save_pretrained, tiny_config, tiny_tokenizer
+from tests.fixtures.workspace import REVIEWS, sentences
 from tinybert.doctor.checkup import look_at_teacher
 from tinybert.doctor.teacher import Seen, judge
-from tinybert.settings import parse
-from tinybert.tasks import TaskFile, TaskInfo, write_task
+from tinybert.encoders.classifier import task_classifier
+from tinybert.settings.reader import parse
+from tinybert.tasks.task import TaskFile, TaskInfo, write_task
 
 INFO = TaskInfo(
     name="reviews",

@@ -10,10 +10,10 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from stages import _doctor
-from tests.models import VOCABULARY, save_pretrained
-from tests.workspace import ROOT, SHAPE, edit_yaml, make_workspace
+from tests.fixtures.models import VOCABULARY, save_pretrained
+from tests.fixtures.workspace import ROOT, SHAPE, edit_yaml, make_workspace
+from tinybert.core.errors import InputError
 from tinybert.doctor.forecast import Sample, augmented, of_phase, random_rows
-from tinybert.errors import InputError
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ import mlflow
 import pandas as pd
 import pytest
 
-from tests.end_to_end.test_repro import make_clone, run
-from tests.workspace import ROOT
+from tests.fixtures.clones import make_clone, run
+from tests.fixtures.workspace import ROOT
 from tinybert.tracking.experiment import EXPERIMENT
 
 pytestmark = pytest.mark.slow

@@ -10,8 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.end_to_end.test_repro import make_clone, ran, run
-from tests.workspace import edit_yaml, read_yaml
+from tests.fixtures.clones import make_clone, ran, run
+from tests.fixtures.workspace import edit_yaml, read_yaml
 
 pytestmark = pytest.mark.slow
 

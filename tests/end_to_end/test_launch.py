@@ -14,9 +14,17 @@ import psutil
 import pytest
 from safetensors.numpy import load_file
 
-from tests.killing import Stage, copy_of, outputs, run_stage
-from tests.test_kill import PIPELINE, SYSTEM, TASK, make_longer_workspace
-from tests.workspace import ROOT, SHAPE, edit_yaml, read_yaml
+from tests.fixtures.killing import (
+    PIPELINE,
+    SYSTEM,
+    TASK,
+    Stage,
+    copy_of,
+    make_longer_workspace,
+    outputs,
+    run_stage,
+)
+from tests.fixtures.workspace import ROOT, SHAPE, edit_yaml, read_yaml
 
 pytestmark = pytest.mark.slow
 

@@ -1,59 +1,14 @@
 """The real `dvc repro` in a clone: it runs, then runs nothing, then only what a change touches."""
 
-import os
-import shutil
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from tests.workspace import ROOT, edit_yaml, make_workspace, read_yaml
+from tests.fixtures.clones import make_clone, ran, run
+from tests.fixtures.workspace import edit_yaml, read_yaml
 
 pytestmark = pytest.mark.slow
-
-
-def run(folder: Path, *command: str) -> str:
-    """Run a command; return what it printed."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    done = subprocess.run(
-        command,
-        cwd=folder,
-        env={**os.environ, "PATH": path, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "2"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout + done.stderr
-
-
-def ran(output: str) -> set[str]:
-    """Return the stages that were executed."""
-    lines = output.splitlines()
-    return {line.split("'")[1] for line in lines if line.startswith("Running stage '")}
-
-
-def make_clone(folder: Path) -> Path:
-    """Make a git repository of the project's code with a tiny workspace."""
-    for name in ("tinybert", "stages", ".dvc/config", "dvc.yaml", ".dvcignore", ".gitignore"):
-        source, target = ROOT / name, folder / name
-        target.parent.mkdir(exist_ok=True)
-        if source.is_dir():
-            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(source, target)
-    shutil.copy(ROOT / "requirements.lock", folder)
-    make_workspace(folder)
-    # Keep the tests' own data in git, so that experiments see it.
-    (folder / ".gitignore").write_text((ROOT / ".gitignore").read_text() + "\n!data/raw/*/*\n")
-    run(folder, "git", "init", "-q")
-    run(folder, "git", "config", "user.email", "test@example.org")
-    run(folder, "git", "config", "user.name", "test")
-    run(folder, "git", "add", "-A")
-    run(folder, "git", "commit", "-qm", "start")
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -10,10 +10,10 @@ from flows.ablation import main, read_study
 from flows.experiments import read_experiments
 from flows.overrides import params_changed
 from stages._check_params import check_params
-from tests.flows.small_study import make_study, times_run
-from tests.workspace import ROOT, edit_yaml, read_yaml
-from tinybert.ablation import FULL
-from tinybert.errors import InputError
+from tests.fixtures.small_study import make_study, times_run
+from tests.fixtures.workspace import ROOT, edit_yaml, read_yaml
+from tinybert.core.errors import InputError
+from tinybert.reports.ablation import FULL
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,8 @@ import subprocess
 import pytest
 
 from flows.cache import corrupted_objects, forget_objects
-from flows.graph import local_cache
-from tests.flows.small_pipeline import make_pipeline
+from tests.fixtures.small_pipeline import make_pipeline
+from tests.fixtures.stored_runs import cached, spoil
 
 
 @pytest.fixture(scope="module")
@@ -14,17 +14,6 @@ def reproduced(tmp_path_factory):
     root = make_pipeline(tmp_path_factory.mktemp("cache") / "repo")
     subprocess.run(["dvc", "repro", "-q"], cwd=root, check=True)
     return root
-
-
-def cached(root, content):
-    (found,) = (f for f in local_cache(root).rglob("*") if f.is_file() and f.read_text() == content)
-    return found
-
-
-def spoil(file):
-    file.chmod(0o644)
-    file.write_text("spoilt")
-    file.chmod(0o444)  # DVC trusts what nobody may write
 
 
 def test_only_the_corrupted_object_is_found_and_removed(reproduced):

@@ -6,8 +6,8 @@ from argparse import Namespace
 import pytest
 
 from flows.glue import main, source_overrides
-from tests.workspace import ROOT
-from tinybert.errors import InputError
+from tests.fixtures.workspace import ROOT
+from tinybert.core.errors import InputError
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@
 import pytest
 
 from flows.graph import read_graph, stage_names, with_upstream
-from tests.flows.small_pipeline import STAGES, make_pipeline
-from tinybert.errors import InputError
+from tests.fixtures.small_pipeline import STAGES, make_pipeline
+from tinybert.core.errors import InputError
 
 GRAPH = {
     "prepare_corpus": frozenset(),

@@ -4,8 +4,8 @@ import pytest
 
 from flows.groups import GROUPS, read_group
 from flows.request import FOLDERS, read_request
-from tests.workspace import ROOT, write_yaml
-from tinybert.errors import InputError
+from tests.fixtures.workspace import ROOT, write_yaml
+from tinybert.core.errors import InputError
 
 SMALL = {"description": "", "profile": "tiny", "tasks": ["one"], "systems": ["small", "big"]}
 NAMES = sorted(file.stem for file in (ROOT / GROUPS).glob("*.yaml"))

@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 
 from flows.server import require_server
-from tests.flows.small_pipeline import STAGES, make_pipeline, set_params, times_run
-from tests.flows.test_stage_process import wait_for_stage
-from tinybert.errors import InputError
+from tests.fixtures.processes import wait_for_stage
+from tests.fixtures.small_pipeline import STAGES, make_pipeline, set_params, times_run
+from tests.fixtures.workspace import ROOT
+from tinybert.core.errors import InputError
 
 pytestmark = pytest.mark.slow
-ROOT = Path(__file__).parents[2]
 
 
 def environment(address: str, home: Path) -> dict[str, str]:

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 import yaml
@@ -25,10 +24,11 @@ from prefect.testing.utilities import prefect_test_harness
 
 from flows import pipeline
 from flows.graph import local_cache
-from tests.flows.small_pipeline import STAGES, make_pipeline, set_params, times_run
-from tests.flows.test_cache import cached, spoil
-from tests.flows.test_stage_process import gone, wait_for_stage
-from tinybert.errors import InputError
+from tests.fixtures.processes import gone, wait_for_stage
+from tests.fixtures.small_pipeline import STAGES, make_pipeline, set_params, times_run
+from tests.fixtures.stored_runs import cached, spoil
+from tests.fixtures.workspace import ROOT
+from tinybert.core.errors import InputError
 
 
 @pytest.fixture(scope="session")
@@ -244,7 +244,7 @@ def start_run(root, arguments=""):
         cwd=root,
         env={
             **os.environ,
-            "PYTHONPATH": str(Path(__file__).parents[2]),
+            "PYTHONPATH": str(ROOT),
             "PREFECT_API_URL": PREFECT_API_URL.value(),
         },
     )

@@ -4,8 +4,8 @@ import pytest
 import yaml
 
 from flows.request import read_request, require_known_names, require_valid_params
-from tests.flows.small_pipeline import PARAMS, make_pipeline, set_params
-from tinybert.errors import InputError
+from tests.fixtures.small_pipeline import PARAMS, make_pipeline, set_params
+from tinybert.core.errors import InputError
 
 
 def test_profile_tasks_and_systems_come_before_the_overrides():

@@ -9,17 +9,15 @@ import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from pathlib import Path
 
 import psutil
 import pytest
 
 from flows.server import require_server, wait_for_server
 from flows.servers import mlflow_server, prefect_server, relay, require_free_port
-from tests.mlflow_server import free_port
-from tinybert.errors import InputError
-
-ROOT = Path(__file__).parents[2]
+from tests.fixtures.mlflow_server import free_port
+from tests.fixtures.workspace import ROOT
+from tinybert.core.errors import InputError
 
 
 class Page(BaseHTTPRequestHandler):

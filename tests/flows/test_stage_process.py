@@ -4,11 +4,11 @@ import subprocess
 import threading
 import time
 
-import psutil
 import pytest
 
 from flows.stage_process import Outcome, Processes, read_outcome, run_stage
-from tests.flows.small_pipeline import make_pipeline, set_params, times_run
+from tests.fixtures.processes import gone, wait_for_stage
+from tests.fixtures.small_pipeline import make_pipeline, set_params, times_run
 
 
 @pytest.fixture
@@ -114,21 +114,3 @@ def test_two_repros_started_at_once_leave_a_workspace_that_the_next_one_finishes
     assert (root / "out/report").read_text() == "reportonecorpustwocorpusspeedsmall1.0corpus"
     done = subprocess.run(["dvc", "status"], cwd=root, capture_output=True, text=True)
     assert "up to date" in done.stdout
-
-
-def wait_for_stage(root, name="corpus"):
-    """Wait until a stage runs; return its process id."""
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        file = root / "ran" / name
-        if file.is_file() and file.read_text().endswith("\n"):
-            return int(file.read_text().splitlines()[-1].split()[0])
-        time.sleep(0.05)
-    raise TimeoutError(name)
-
-
-def gone(pid, deadline):
-    """Wait until a process is gone."""
-    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
-        assert time.monotonic() < deadline, f"process {pid} lives on"
-        time.sleep(0.05)

@@ -10,7 +10,7 @@ from flows.overrides import params_changed
 from flows.pipeline import experiment_name
 from flows.sweep import main, print_experiments, split_values, sweep_table
 from flows.walk import only_run_in
-from tinybert.errors import InputError
+from tinybert.core.errors import InputError
 
 
 def experiment(weight, accuracy):

@@ -15,10 +15,10 @@ from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from benchmarks import starts
-from tests.workspace import edit_yaml, make_workspace, sentences, write_yaml
-from tinybert.errors import InputError
-from tinybert.settings import read_yaml
-from tinybert.tasks import read_info, read_split
+from tests.fixtures.workspace import edit_yaml, make_workspace, sentences, write_yaml
+from tinybert.core.errors import InputError
+from tinybert.settings.reader import read_yaml
+from tinybert.tasks.task import read_info, read_split
 
 TASKS, SYSTEMS = ("reviews", "scores"), ("tinybert_mini", "scratch_mini")
 
@@ -189,7 +189,7 @@ def test_the_report_is_written(workspace):
 
 
 def test_a_teacher_finetuned_elsewhere_is_put_into_the_tasks_label_order(workspace, tmp_path):
-    from tinybert.classifier import finetuned_classifier
+    from tinybert.encoders.classifier import finetuned_classifier
 
     folder = workspace / "models/teacher/reviews"
     info = read_info(workspace / "data/tasks/reviews")
@@ -209,8 +209,8 @@ def test_a_teacher_finetuned_elsewhere_is_put_into_the_tasks_label_order(workspa
 
 
 def test_a_teacher_with_other_labels_is_refused(workspace, tmp_path):
-    from tinybert.classifier import finetuned_classifier
-    from tinybert.errors import InputError
+    from tinybert.core.errors import InputError
+    from tinybert.encoders.classifier import finetuned_classifier
 
     info = read_info(workspace / "data/tasks/reviews")
     info = info.model_copy(update={"labels": ["bad", "worse"]})
@@ -219,7 +219,7 @@ def test_a_teacher_with_other_labels_is_refused(workspace, tmp_path):
 
 
 def test_unlabelled_rows_are_scored_and_trained_on_but_not_for_gold_labels(workspace):
-    from tinybert.teacher_logits import read_logits
+    from tinybert.distillation.teacher_logits import read_logits
 
     augmented = read_split(workspace / "data/augmented/scores", "train")
     num_rows = len(augmented) + 40
@@ -245,7 +245,7 @@ def test_unlabelled_rows_are_scored_and_trained_on_but_not_for_gold_labels(works
 
 
 def test_the_teachers_logits_are_those_of_the_augmented_rows(workspace):
-    from tinybert.teacher_logits import read_logits
+    from tinybert.distillation.teacher_logits import read_logits
 
     folder = workspace / "models/teacher/reviews"
     model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
@@ -259,7 +259,7 @@ def test_the_teachers_logits_are_those_of_the_augmented_rows(workspace):
 
 
 def test_phases_train_on_the_copies_that_the_teacher_labels_as_their_originals(workspace):
-    from tinybert.teacher_logits import read_logits, rows_to_train_on
+    from tinybert.distillation.teacher_logits import read_logits, rows_to_train_on
 
     for task, num_outputs in (("reviews", 2), ("scores", 1)):
         folder = workspace / "data/teacher_logits" / task
@@ -277,7 +277,7 @@ def test_phases_train_on_the_copies_that_the_teacher_labels_as_their_originals(w
 
 
 def test_without_a_filter_phases_train_on_all_augmented_rows(workspace, tmp_path, monkeypatch):
-    from tinybert.teacher_logits import rows_to_train_on
+    from tinybert.distillation.teacher_logits import rows_to_train_on
 
     shutil.copytree(workspace / "data", tmp_path / "data")
     shutil.copytree(workspace / "params", tmp_path / "params")
@@ -349,7 +349,7 @@ def test_a_closed_form_start_of_the_general_phase_is_nearer_to_the_teacher(
 
 def test_a_closed_form_start_needs_a_row_of_each_class(workspace, tmp_path, monkeypatch):
     from stages.intermediate_distill import require_every_class
-    from tinybert.errors import InputError
+    from tinybert.core.errors import InputError
 
     info = read_info(workspace / "data/tasks/reviews")
     info = info.model_copy(update={"labels": [*info.labels, "mixed"]})

@@ -11,11 +11,11 @@ import torch
 from transformers import BertConfig, BertForMaskedLM, BertTokenizerFast
 
 from stages.augment import augment_task, choose_rows, describe, find_doubts
-from tinybert.errors import InputError
-from tinybert.masked_words import MaskedWords
-from tinybert.sections.augment import AugmentSettings
-from tinybert.tasks import TaskInfo, read_split, write_task
-from tinybert.word_vectors import WordVectors, save_vectors
+from tinybert.augmentation.masked_words import MaskedWords
+from tinybert.augmentation.sections import AugmentSettings
+from tinybert.core.errors import InputError
+from tinybert.tasks.task import TaskInfo, read_split, write_task
+from tinybert.text.word_vectors import WordVectors, save_vectors
 
 WORDS = "cat dog house tree river stone red blue runs sleeps walks the a is".split()
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *'.,"', "##s", *WORDS]
@@ -226,7 +226,7 @@ MANY = pd.DataFrame(
 
 @pytest.fixture
 def many_shards(monkeypatch):
-    monkeypatch.setattr("tinybert.answers.SHARD_TOKENS", 40)
+    monkeypatch.setattr("tinybert.augmentation.answers.SHARD_TOKENS", 40)
 
 
 def contents(folder):
@@ -277,14 +277,14 @@ def test_an_interrupted_run_goes_on_where_it_was_and_writes_the_same(
 KILLED = """
 import os, pathlib, signal, sys
 import tests.stages.test_augment as here
-import tinybert.answers
-tinybert.answers.SHARD_TOKENS = 40
-store = tinybert.answers._store
+import tinybert.augmentation.answers
+tinybert.augmentation.answers.SHARD_TOKENS = 40
+store = tinybert.augmentation.answers._store
 def dying(file, found):
     if file.stem == sys.argv[2]:
         os.kill(os.getpid(), signal.SIGKILL)
     store(file, found)
-tinybert.answers._store = dying
+tinybert.augmentation.answers._store = dying
 here.augment(pathlib.Path(sys.argv[1]))
 """
 
@@ -313,14 +313,14 @@ def test_threads_parts_shards_and_batches_change_nothing(folders, monkeypatch):
     frame = read_split(folders / "out", "train")
     summary = json.loads((folders / "out" / "augmentation.json").read_text())
     threads = torch.get_num_threads()
-    monkeypatch.setattr("tinybert.answers.SHARD_TOKENS", 60)
+    monkeypatch.setattr("tinybert.augmentation.answers.SHARD_TOKENS", 60)
     torch.set_num_threads(1 if threads > 1 else 2)
     try:
         augment(folders, SETTINGS.model_copy(update={"batch_tokens": 8}))
     finally:
         torch.set_num_threads(threads)
     assert (folders / "out" / "train.parquet").read_bytes() == expected
-    monkeypatch.setattr("tinybert.augmentation.ROWS_AT_ONCE", 5)
+    monkeypatch.setattr("tinybert.augmentation.sampling.ROWS_AT_ONCE", 5)
     augment(folders)
     # Parts are row groups of the file: other bytes, the same rows, counts and samples.
     pd.testing.assert_frame_equal(read_split(folders / "out", "train"), frame)

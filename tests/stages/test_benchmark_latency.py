@@ -7,9 +7,9 @@ import pytest
 from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
 
 from stages.benchmark_latency import benchmark_latency
-from tinybert.cost import encoder_flops
-from tinybert.errors import InputError
-from tinybert.sections.benchmark_latency import BenchmarkLatencySettings
+from tinybert.core.errors import InputError
+from tinybert.encoders.cost import encoder_flops
+from tinybert.evaluation.sections import BenchmarkLatencySettings
 
 SETTINGS = BenchmarkLatencySettings(
     batch_sizes=[1],

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.workspace import SHAPE, edit_yaml, make_workspace, read_yaml, write_yaml
+from tests.fixtures.workspace import SHAPE, edit_yaml, make_workspace, read_yaml, write_yaml
 
 OTHER = SHAPE | {"num_hidden_layers": 2, "hidden_size": 8}
 SYSTEMS = ["tinybert_mini", "scratch_mini", "other"]
@@ -62,7 +62,8 @@ def test_a_system_made_beside_another_is_the_one_made_alone(workspace, monkeypat
 def test_what_was_trained_along_is_not_trained_again(workspace, monkeypatch):
     distil("tinybert_mini")
     monkeypatch.setattr(
-        "tinybert.phase_trainer.PhaseTrainer.run_to_the_end", lambda self: pytest.fail("trained")
+        "tinybert.training.phase_trainer.PhaseTrainer.run_to_the_end",
+        lambda self: pytest.fail("trained"),
     )
     assert "model.safetensors" in distil("other")
 
@@ -94,7 +95,7 @@ def test_a_companion_that_diverges_leaves_the_system_as_it_is_alone(workspace, m
     monkeypatch.setenv("TINYBERT_TOGETHER", "0")
     alone = distil("tinybert_mini")
     monkeypatch.delenv("TINYBERT_TOGETHER")
-    from tinybert.distillation import Distillation
+    from tinybert.distillation.distillation import Distillation
 
     real = Distillation.terms
 
@@ -108,8 +109,8 @@ def test_a_companion_that_diverges_leaves_the_system_as_it_is_alone(workspace, m
 
 
 def test_a_systems_own_weights_count_times_those_of_params():
-    from tinybert.choices import Loss
-    from tinybert.distillation import phase_weights
+    from tinybert.distillation.distillation import phase_weights
+    from tinybert.settings.choices import Loss
 
     loss = Loss(attn_weight=2.0, hidden_weight=3.0)
     weights = phase_weights(["attention", "hidden", "embedding"], loss, {"attention": 0.25})

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from tests.workspace import edit_yaml, make_workspace, read_yaml, write_yaml
+from tests.fixtures.workspace import edit_yaml, make_workspace, read_yaml, write_yaml
 
 SIZES = {  # of the tiny teacher, which has two layers
     "num_hidden_layers": 2,

@@ -3,12 +3,12 @@ from pathlib import Path
 import pytest
 
 from stages.prepare_task import describe, main, prepare_task
-from tinybert.errors import InputError
-from tinybert.sections.prepare_task import PrepareTaskSettings
-from tinybert.settings import parse, read_yaml
-from tinybert.tasks import TaskFile, read_info, read_split
+from tests.fixtures.workspace import ROOT
+from tinybert.core.errors import InputError
+from tinybert.settings.reader import parse, read_yaml
+from tinybert.tasks.sections import PrepareTaskSettings
+from tinybert.tasks.task import TaskFile, read_info, read_split
 
-ROOT = Path(__file__).parents[2]
 GLUE = ROOT.parent / "shared" / "data" / "glue"
 SETTINGS = PrepareTaskSettings(glue="folder", glue_hub="nyu-mll/glue", max_train_rows=None)
 TASK = """# A task of one's own.

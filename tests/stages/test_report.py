@@ -1,6 +1,5 @@
 """The whole report from a handful of metric files."""
 
-import json
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -9,8 +8,9 @@ import pandas as pd
 import pytest
 
 from stages.report import compare_with_paper, main, print_summary, report
-from tinybert.errors import InputError
-from tinybert.plots import MOST_POINTS, thinned, training_curves
+from tests.fixtures.measured import put_json, write_run
+from tinybert.core.errors import InputError
+from tinybert.reports.plots import MOST_POINTS, thinned, training_curves
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 
@@ -36,39 +36,6 @@ class Page(HTMLParser):
     def handle_data(self, data):
         if self.open and self.open[-1] in ("td", "th"):
             self.cells.append(data)
-
-
-def write_json(file: Path, values: object) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(values), encoding="utf-8")
-
-
-def write_run(root: Path) -> tuple[Path, Path]:
-    data, reports = root / "data", root / "reports"
-    info = {"name": "rte", "kind": "classification", "labels": ["<yes>", "no"], "pair": True}
-    info |= {"metrics": ["accuracy"], "num_rows": {"train": 2, "dev": 4}, "glue": "RTE"}
-    write_json(data / "tasks/rte/task.json", info)
-    samples = [{"original": "if a < b", "copies": ["when a < b"]}]
-    write_json(data / "augmented/rte/augmentation.json", {"samples": samples})
-    for system, value in (("teacher", 0.75), ("tinybert4", 0.5)):
-        scores = {"main_metric": "accuracy", "metrics": {"dev": {"accuracy": value}}}
-        scores |= {"confusion": {"dev": [[17, 1], [1, 19]]}, "labels": info["labels"]}
-        write_json(reports / f"metrics/{system}/rte.json", scores)
-    cell = {"batch_size": 1, "sequence_length": 128, "num_threads": 2, "student_ms": 5.0}
-    cell |= {"teacher_ms": 20.0, "speedup": 4.0, "speedup_low": 3.9, "speedup_high": 4.2}
-    protocol = {"precision": "fp32", "device": "cpu", "processor": "Test CPU", "torch": "2.13.0"}
-    cost = {"parameters": 14_350_248, "gflops": 1.25, "size_mb": 57.4}
-    latency = {"protocol": protocol | {"num_repeats": 9}, "student": cost, "teacher": cost}
-    write_json(reports / "latency/tinybert4.json", latency | {"cells": [cell]})
-    log = reports / "training/intermediate_distill/tinybert4-rte.csv"
-    log.parent.mkdir(parents=True)
-    lines = ["step,epoch,loss,loss/attention,loss/hidden,learning_rate"]
-    lines += [f"{step},0.1,{3 / step},{1 / step},{2 / step},0.0001" for step in range(1, 9)]
-    log.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    untrained = reports / "training/general_distill/tinybert4.csv"
-    untrained.parent.mkdir(parents=True)
-    untrained.write_text("step,epoch,loss,learning_rate\n", encoding="utf-8")
-    return data, reports
 
 
 @pytest.fixture(scope="module")
@@ -236,7 +203,7 @@ def test_a_broken_log_and_broken_samples_are_named(tmp_path: Path):
     with pytest.raises(InputError, match=r"tinybert4-rte\.csv: no training log, got columns a, b"):
         training_curves(["tinybert4"], ["rte"], reports / "training")
     log.unlink()
-    write_json(data / "augmented/rte/augmentation.json", {"samples": [{"copies": []}]})
+    put_json(data / "augmented/rte/augmentation.json", {"samples": [{"copies": []}]})
     with pytest.raises(InputError, match=r"samples\.0\.original: Field required"):
         report(["tinybert4"], ["rte"], "demo", data, reports)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from stages.report import report
-from tests.stages.test_report import write_run
+from tests.fixtures.measured import write_run
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM = next((path for name in NAMES if (path := shutil.which(name))), None)

@@ -9,7 +9,7 @@ from tokenizers import ByteLevelBPETokenizer
 from transformers import RobertaConfig, RobertaForMaskedLM, RobertaTokenizerFast
 
 from stages import _doctor
-from tests.workspace import (
+from tests.fixtures.workspace import (
     REVIEWS,
     edit_yaml,
     make_workspace,
@@ -17,7 +17,7 @@ from tests.workspace import (
     sentences,
     write_yaml,
 )
-from tinybert.errors import InputError
+from tinybert.core.errors import InputError
 
 SPECIAL = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
 REFUSED = (

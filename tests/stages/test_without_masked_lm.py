@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from stages import _doctor
-from tests.workspace import edit_yaml, make_workspace, read_yaml
-from tinybert.errors import InputError
+from tests.fixtures.workspace import edit_yaml, make_workspace, read_yaml
+from tinybert.core.errors import InputError
 
 PROFILE = Path("params/profiles/tiny.yaml")
 

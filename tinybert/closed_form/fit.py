@@ -15,8 +15,8 @@ from transformers import PreTrainedModel
 from tinybert.closed_form.moments import CoordinateMoments, Moments
 from tinybert.closed_form.parts import LayerParts, embedding_tables, layers_of
 from tinybert.closed_form.signals import activation, make_targets
-from tinybert.encoded import Rows
-from tinybert.projections import Projections
+from tinybert.distillation.projections import Projections
+from tinybert.text.encoded import Rows
 
 RIDGE = 1e-3  # of the mean diagonal; 1e-4 gives the same to four digits
 

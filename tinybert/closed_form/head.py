@@ -11,8 +11,8 @@ from tinybert.closed_form.fit import Unexplained
 from tinybert.closed_form.moments import Moments
 from tinybert.closed_form.parts import head_layer, recorded
 from tinybert.closed_form.signals import batches_for
-from tinybert.encoded import Rows
-from tinybert.signals import read_signals
+from tinybert.encoders.signals import read_signals
+from tinybert.text.encoded import Rows
 
 RIDGE = 1e-2  # of the mean diagonal: there are only as many rows as texts
 POOLED_DEVIATION = 0.5  # of the pooled state before tanh, which it leaves nearly linear

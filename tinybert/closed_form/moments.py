@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from tinybert.errors import InputError
+from tinybert.core.errors import InputError
 
 
 class LinearMap(NamedTuple):

@@ -14,7 +14,6 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.activations import ACT2FN
 
-from tinybert.batching import Batch, collate, sorted_batches
 from tinybert.closed_form.equations import (
     head_strength,
     principal_basis,
@@ -24,8 +23,9 @@ from tinybert.closed_form.equations import (
 )
 from tinybert.closed_form.parts import layers_of, recorded
 from tinybert.closed_form.spool import Spool
-from tinybert.encoded import Rows, rows_numbered
-from tinybert.signals import read_signals
+from tinybert.encoders.signals import read_signals
+from tinybert.text.batching import Batch, collate, sorted_batches
+from tinybert.text.encoded import Rows, rows_numbered
 
 BATCH_TOKENS = 4096
 BASIS_TOKENS = 10_000  # products of so many decide as well as those of four times as many

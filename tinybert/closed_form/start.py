@@ -27,11 +27,11 @@ from transformers import (
 from tinybert.closed_form.fit import EncoderFit, Unexplained
 from tinybert.closed_form.head import HeadTargets, fit_head, head_targets
 from tinybert.closed_form.parts import layers_of
-from tinybert.encoded import EncodedRows, Rows, encode, rows_numbered
-from tinybert.errors import InputError
-from tinybert.layer_map import LayerMap, teacher_layers
-from tinybert.positions import positions
-from tinybert.projections import Projections
+from tinybert.core.errors import InputError
+from tinybert.distillation.projections import Projections
+from tinybert.encoders.positions import positions
+from tinybert.settings.layer_map import LayerMap, teacher_layers
+from tinybert.text.encoded import EncodedRows, Rows, encode, rows_numbered
 
 MAX_TOKENS = 32_000
 HEAD_TIMES = 3  # so many times the tokens for the head, which sees one state of each row

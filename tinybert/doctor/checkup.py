@@ -12,23 +12,24 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from tinybert.checkpoints import load_tokenizer, require_mask
-from tinybert.choices import Projection
-from tinybert.classifier import task_classifier
-from tinybert.distillation import Distillation, Weights
+from tinybert.augmentation.masked_words import require_whole_words
+from tinybert.core.errors import InputError
+from tinybert.core.precision import computing_device
+from tinybert.core.processes import num_processes
+from tinybert.distillation.distillation import Distillation, Weights
+from tinybert.distillation.together import Together, log_of
 from tinybert.doctor import first_losses, lengths, pace, room
 from tinybert.doctor import fit as fitting
 from tinybert.doctor import teacher as teachers
 from tinybert.doctor.findings import Finding, doubt, found_by, mode, report, right, wrong
-from tinybert.encoded import Rows
-from tinybert.errors import InputError
-from tinybert.masked_words import require_whole_words
-from tinybert.precision import computing_device
-from tinybert.processes import num_processes
-from tinybert.schedule import Run, Schedule
-from tinybert.settings import read_section
-from tinybert.tasks import TRAIN, TaskFile, read_info, read_split
-from tinybert.together import Together, log_of
+from tinybert.encoders.checkpoints import load_tokenizer, require_mask
+from tinybert.encoders.classifier import task_classifier
+from tinybert.settings.choices import Projection
+from tinybert.settings.reader import read_section
+from tinybert.settings.schedule import Schedule
+from tinybert.tasks.task import TRAIN, TaskFile, read_info, read_split
+from tinybert.text.encoded import Rows
+from tinybert.training.run import Run
 
 
 def augmentation(place: str, pretrained: Path) -> None:

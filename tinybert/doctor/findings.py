@@ -4,8 +4,8 @@ import os
 from collections.abc import Callable, Iterable
 from typing import Literal, NamedTuple, cast, get_args
 
-from tinybert.errors import InputError
-from tinybert.processes import rank
+from tinybert.core.errors import InputError
+from tinybert.core.processes import rank
 
 Level = Literal["right", "doubt", "wrong"]
 Mode = Literal["refuse", "warn", "off"]

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import torch
 
-from tinybert.distillation import Distillation
+from tinybert.distillation.distillation import Distillation
+from tinybert.distillation.terms import Term, output_terms
 from tinybert.doctor.findings import Finding, doubt, right
-from tinybert.encoded import EncodedRows, Rows
-from tinybert.settings import read_yaml
-from tinybert.signals import Signals
-from tinybert.terms import Term, output_terms
+from tinybert.encoders.signals import Signals
+from tinybert.settings.reader import read_yaml
+from tinybert.text.encoded import EncodedRows, Rows
 
 RANGES = Path(__file__).with_suffix(".yaml")
 SUMMED_OVER_LAYERS = frozenset({"attention", "attention_probs", "hidden"})

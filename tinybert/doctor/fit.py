@@ -4,13 +4,18 @@ from typing import Any
 
 import torch
 
-from tinybert.checkpoints import require_vocabulary
-from tinybert.choices import Projection
-from tinybert.distillation import Weights, require_equal_heads, require_equal_widths
+from tinybert.distillation.distillation import Weights, require_equal_heads, require_equal_widths
+from tinybert.distillation.projections import Projections
+from tinybert.distillation.terms import (
+    ATTENTION_TERMS,
+    EQUAL_WIDTH_TERMS,
+    LAYER_TERMS,
+    PROJECTED_TERMS,
+)
 from tinybert.doctor.findings import Finding, found_by, right
-from tinybert.layer_map import LayerMap, teacher_layers
-from tinybert.projections import Projections
-from tinybert.terms import ATTENTION_TERMS, EQUAL_WIDTH_TERMS, LAYER_TERMS, PROJECTED_TERMS
+from tinybert.encoders.checkpoints import require_vocabulary
+from tinybert.settings.choices import Projection
+from tinybert.settings.layer_map import LayerMap, teacher_layers
 
 
 def fit(

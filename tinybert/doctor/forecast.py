@@ -16,23 +16,24 @@ from transformers import (
     PreTrainedModel,
 )
 
-from tinybert.batching import epoch_batches
-from tinybert.checkpoints import load_tokenizer
-from tinybert.choices import PhaseData
-from tinybert.distillation import Distillation, Weights
+from tinybert.core.precision import computing_device
+from tinybert.distillation.distillation import Distillation, Weights
+from tinybert.distillation.pretraining import Pretraining
+from tinybert.distillation.teacher import Teacher
+from tinybert.distillation.terms import reads_teacher
 from tinybert.doctor import pace, room
-from tinybert.encoded import Blocks, EncodedRows, Rows
-from tinybert.evaluation import encode_split
-from tinybert.layer_map import teacher_layers
-from tinybert.phase_rows import WITH_COPIES, WITH_UNLABELLED
-from tinybert.precision import computing_device
-from tinybert.pretraining import Pretraining
-from tinybert.schedule import Run, Schedule
-from tinybert.student import make_student, student_config
-from tinybert.systems import GeneralPhase, LayerPhase, SystemFile
-from tinybert.tasks import TRAIN, TaskFile, read_info, read_split
-from tinybert.teacher import Teacher
-from tinybert.terms import reads_teacher
+from tinybert.encoders.checkpoints import load_tokenizer
+from tinybert.encoders.student import make_student, student_config
+from tinybert.evaluation.scores import encode_split
+from tinybert.settings.choices import PhaseData
+from tinybert.settings.layer_map import teacher_layers
+from tinybert.settings.schedule import Schedule
+from tinybert.settings.systems import GeneralPhase, LayerPhase, SystemFile
+from tinybert.tasks.phase_rows import WITH_COPIES, WITH_UNLABELLED
+from tinybert.tasks.task import TRAIN, TaskFile, read_info, read_split
+from tinybert.text.batching import epoch_batches
+from tinybert.text.encoded import Blocks, EncodedRows, Rows
+from tinybert.training.run import Run
 
 SAMPLE_ROWS = 512  # encoded, or made up
 LARGEST_BATCH = 32  # that is measured; larger ones take as much more time and memory

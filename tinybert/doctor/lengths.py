@@ -8,7 +8,7 @@ import pandas as pd
 from transformers import PreTrainedConfig
 
 from tinybert.doctor.findings import Finding, doubt, found_by, right
-from tinybert.positions import require_positions
+from tinybert.encoders.positions import require_positions
 
 MAX_ROWS, SEED = 5_000, 0
 OFTEN = 0.01

@@ -9,14 +9,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from tinybert.batching import EpochBatches, collate, epoch_batches
-from tinybert.cpu_dropout import CpuDropout
+from tinybert.core.precision import computing_device
+from tinybert.core.processes import num_processes
 from tinybert.doctor import room
-from tinybert.encoded import Rows
-from tinybert.precision import computing_device
-from tinybert.processes import num_processes
-from tinybert.resuming import FINISHED, last_checkpoint
-from tinybert.schedule import Run, Schedule, epochs_between
+from tinybert.settings.schedule import Schedule
+from tinybert.text.batching import EpochBatches, collate, epoch_batches
+from tinybert.text.encoded import Rows
+from tinybert.training.cpu_dropout import CpuDropout
+from tinybert.training.run import FINISHED, Run, epochs_between, last_checkpoint
 
 LOOKED_AT = 2_000  # batches among which the widest is sought
 ORDINARY = 2  # batches that are timed

@@ -17,17 +17,17 @@ from transformers import (
     PreTrainedModel,
 )
 
-from tinybert.checkpoints import load_config, load_tokenizer, missing_weights
+from tinybert.core.fingerprint import checkpoints_folder
+from tinybert.core.outputs import replace_file
+from tinybert.core.precision import computing_device
 from tinybert.doctor.agreement import BETTER_THAN_CHANCE, agreement_z, better_order, kappa
 from tinybert.doctor.findings import Finding, doubt, right, wrong
-from tinybert.evaluation import encode_split
-from tinybert.fingerprint import checkpoints_folder
-from tinybert.metrics import score
-from tinybert.outputs import replace_file
-from tinybert.precision import computing_device
-from tinybert.prediction import from_logits, predict_logits, scores
-from tinybert.settings import Settings
-from tinybert.tasks import DEV, TaskInfo, read_info, read_split
+from tinybert.encoders.checkpoints import load_config, load_tokenizer, missing_weights
+from tinybert.evaluation.prediction import from_logits, predict_logits, scores
+from tinybert.evaluation.scores import encode_split
+from tinybert.settings.reader import Settings
+from tinybert.tasks.metrics import score
+from tinybert.tasks.task import DEV, TaskInfo, read_info, read_split
 
 MAX_ROWS, SEED = 1_000, 0  # of the dev split, and of their drawing
 FEWEST_ROWS = 50  # of which anything is said

@@ -6,24 +6,24 @@ from typing import Any
 
 import torch
 
-from tinybert.checkpoints import (
+from tinybert.distillation.terms import LAYER_TERMS
+from tinybert.doctor import lengths
+from tinybert.doctor.checkup import look_at_augmentation, look_at_teacher
+from tinybert.doctor.findings import Finding, found_by, right, wrong
+from tinybert.doctor.fit import fit_by_map
+from tinybert.doctor.teacher import config_of
+from tinybert.encoders.checkpoints import (
     load_classifier,
     load_encoder,
     load_tokenizer,
     require_checkpoint,
     require_same_vocabulary,
 )
-from tinybert.classifier import finetuned_classifier
-from tinybert.doctor import lengths
-from tinybert.doctor.checkup import look_at_augmentation, look_at_teacher
-from tinybert.doctor.findings import Finding, found_by, right, wrong
-from tinybert.doctor.fit import fit_by_map
-from tinybert.doctor.teacher import config_of
-from tinybert.student import from_checkpoint
-from tinybert.systems import Checkpoint, SystemFile
-from tinybert.tasks import TaskFile, read_info
-from tinybert.teacher_source import TeacherSource, locate_teacher
-from tinybert.terms import LAYER_TERMS
+from tinybert.encoders.classifier import finetuned_classifier
+from tinybert.encoders.student import from_checkpoint
+from tinybert.encoders.teacher_source import TeacherSource, locate_teacher
+from tinybert.settings.systems import Checkpoint, SystemFile
+from tinybert.tasks.task import TaskFile, read_info
 
 CORPUS, TASKS = Path("data/corpus"), Path("data/tasks")
 PRETRAINED, TEACHERS = Path("models/pretrained"), Path("models/teacher")

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tinybert.ablation import FULL
-from tinybert.errors import InputError
+from tinybert.core.errors import InputError
+from tinybert.reports.ablation import FULL
 from tinybert.tracking.compare import comparison_page
 from tinybert.tracking.experiment import experiment_id
 from tinybert.tracking.failures import store_errors

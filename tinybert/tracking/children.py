@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tinybert.outputs import replace_file
+from tinybert.core.outputs import replace_file
 from tinybert.tracking.curves import Curves
 from tinybert.tracking.display import log_data, source_tags
 from tinybert.tracking.experiment import find_runs, is_there, restored

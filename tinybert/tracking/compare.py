@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import pandas as pd
 
-from tinybert.errors import InputError
+from tinybert.core.errors import InputError
 from tinybert.tracking.display import TRAINING, server_of
 from tinybert.tracking.experiment import experiment_id
 from tinybert.tracking.failures import store_errors

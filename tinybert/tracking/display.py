@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tinybert.results import Results, score_columns
-from tinybert.tasks import DEV, TRAIN
+from tinybert.reports.results import Results, score_columns
+from tinybert.tasks.task import DEV, TRAIN
 from tinybert.tracking.store import milliseconds
 
 NOTE_TAG = "mlflow.note.content"  # the description, on top of a run's page

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tinybert.errors import InputError
+from tinybert.core.errors import InputError
 
 VARIABLE = "MLFLOW_TRACKING_URI"
 RIGHT = (

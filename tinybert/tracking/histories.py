@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from tinybert.errors import InputError
+from tinybert.core.errors import InputError
 
 # What a training stage is run for.
 ARGUMENTS: dict[str, tuple[str, ...]] = {

@@ -13,8 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from tinybert.listeners import Ended, Event, Row, Started, listening
-from tinybert.settings import PARAMS, read_yaml
+from tinybert.settings.reader import PARAMS, read_yaml
 from tinybert.tracking.children import (
     FINISHED,
     HISTORY_TAG,
@@ -30,6 +29,7 @@ from tinybert.tracking.failures import explain, reason_of
 from tinybert.tracking.histories import ARGUMENTS, Points, frame_sha256, metric_name, points
 from tinybert.tracking.record import git_commit
 from tinybert.tracking.store import open_store, require_server, store_uri
+from tinybert.training.listeners import Ended, Event, Row, Started, listening
 
 PROBE_SECONDS = 1.0
 CLOSING_SECONDS = 3.0

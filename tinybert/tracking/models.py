@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tinybert.model_card import CARD
-from tinybert.results import TEACHER, Results
-from tinybert.tasks import DEV, read_named_info
+from tinybert.reports.model_card import CARD
+from tinybert.reports.results import TEACHER, Results
+from tinybert.tasks.task import DEV, read_named_info
 
 LONGEST = 5000  # characters of a description, in MLflow's databases
 CUT = "\n..."

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tinybert.errors import InputError
-from tinybert.results import TEACHER, Results, build_table
-from tinybert.settings import PARAMS, read_yaml
+from tinybert.core.errors import InputError
+from tinybert.reports.results import TEACHER, Results, build_table
+from tinybert.settings.reader import PARAMS, read_yaml
+from tinybert.settings.yaml_reader import parse_yaml
 from tinybert.tracking.display import TaskData
 from tinybert.tracking.histories import History
 from tinybert.tracking.models import Model
-from tinybert.yaml_reader import parse_yaml
 
 # What they read are results, with measured milliseconds among them; the state is what made these.
 SHOWING = ("model_card", "report", "track")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
-from tinybert.checkpoints import load_classifier, load_tokenizer
+from tinybert.encoders.checkpoints import load_classifier, load_tokenizer
 from tinybert.tracking.models import Model, best_version
 
 PACKAGES = ("mlflow", "torch", "transformers", "accelerate", "safetensors", "pandas")

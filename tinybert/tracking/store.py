@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tinybert.errors import InputError
+from tinybert.core.errors import InputError
 from tinybert.tracking.experiment import EXPERIMENT, artifacts_beside
 from tinybert.tracking.failures import (
     NOT_MLFLOW,

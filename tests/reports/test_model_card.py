@@ -1,0 +1,150 @@
+"""A card holds what the files say, reads as the hub's metadata, and stands beside a whole model."""
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from huggingface_hub import ModelCard
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from tests.fixtures.measured import LATENCY, facts
+from tests.fixtures.models import tiny_classifier, tiny_tokenizer
+from tests.fixtures.workspace import ROOT, read_yaml
+from tinybert.core.errors import InputError
+from tinybert.reports.model_card import CARD, Augmented, copy_with_card, render
+from tinybert.reports.results import Cost
+from tinybert.settings.reader import read_json
+from tinybert.tasks.task import TaskFile, TaskInfo
+
+SHARED_MEMORY = Path("/dev/shm")
+
+
+def test_the_front_matter_is_the_hubs_and_holds_the_scores():
+    card = ModelCard(render(facts()))
+    assert card.data.library_name == "transformers"
+    assert card.data.pipeline_tag == "text-classification"
+    assert card.data.base_model == ["google-bert/bert-base-uncased"]
+    assert card.data.language == "en" and card.data.get("license") is None
+    assert set(card.data.datasets) == {"nyu-mll/glue", "wikimedia/wikipedia"}
+    assert card.data.model_name == "tinybert4-mrpc"
+    found = {
+        (each.dataset_type, each.dataset_config, each.dataset_split, each.metric_name): (
+            each.metric_type,
+            each.metric_value,
+        )
+        for each in card.data.eval_results
+    }
+    assert found == {
+        ("nyu-mll/glue", "mrpc", "dev", "f1"): ("f1", 0.861),
+        ("nyu-mll/glue", "mrpc", "dev", "accuracy"): ("accuracy", 0.8),
+    }
+
+
+def test_the_card_says_what_the_files_say():
+    text = render(facts())
+    assert "| dev | 408 | f1 | 86.1 | 90.0 | 95.7% |" in text  # 0.861 / 0.9
+    assert "| 1 | 64 | 2 | 2.50 | 10.00 | 4.04x (3.90-4.20) |" in text
+    assert "device: cpu; precision: fp32; num repeats: 9." in text
+    assert "14,350,248 | 109,482,240" in text and "57.4 MB" in text
+    assert "1.25 | 22.35" in text and "1.27 | 22.50" in text
+    assert "uniform (1 from 3, 2 from 6, 3 from 9, 4 from 12 of 12)" in text
+    assert "| paper, 43, auto |" in text
+    assert "3,668 training rows" in text and "77,123" in text and "2,500,000 words" in text
+    assert "`not_equivalent`, `equivalent`" in text
+    assert "best of 6 schedules" in text  # 2 batch sizes and 3 learning rates
+    assert "Not measured: test (has no labels)" in text
+    assert 'tokenizer("first text", "second text", truncation=True, max_length=128' in text
+    assert "distilled from a fine-tuned teacher" in text
+
+
+def test_each_term_stands_with_its_weight():
+    system = read_yaml(ROOT / "params/systems/tinybert4.yaml")
+    system["intermediate_distill"] |= {"weights": {"hidden": 0.5}}
+    loss = {"attn_weight": 3.0, "hidden_weight": 4.0, "embedding_weight": 0.1, "temperature": 1.0}
+    text = render(facts(system_file=system, params=facts().params | {"loss": loss}))
+    assert "loss of general_distill | 3 x attention + 4 x hidden + 0.1 x embedding |" in text
+    assert "loss of intermediate_distill | 3 x attention + 2 x hidden + 0.1 x embedding |" in text
+
+
+def test_what_was_not_used_is_not_claimed():
+    text = render(facts("scratch_mini"))
+    assert "trained without distillation" in text
+    assert "knowledge-distillation" not in text
+    assert (
+        "No phase of this system reads them." in text and "no phase of this system reads it" in text
+    )
+    assert "loss of general_distill | no terms: the student passes through |" in text
+
+
+def test_what_nobody_measured_is_left_out():
+    text = render(facts(latency=None, teacher_scores=None))
+    assert "| dev | 408 | f1 | 86.1 | \N{EN DASH} | \N{EN DASH} |" in text
+    assert "speed-up |" not in text and "parameters, pooler" not in text
+    old = LATENCY.model_copy(update={"student": Cost(parameters=1, gflops=1.0, size_mb=1.0)})
+    assert "as the paper prints" not in render(facts(latency=old))
+
+
+def test_an_own_regression_task_has_no_labels_and_no_known_language():
+    info = TaskInfo(
+        name="score", kind="regression", labels=[], metrics=["spearman"], pair=False, num_rows={}
+    )
+    columns = {"sentence1": "text", "label": "score"}
+    task_file = TaskFile.model_validate({"files": {"train": "own|x.csv"}, "columns": columns})
+    card = render(facts(profile="demo", info=info, task_file=task_file))
+    data = ModelCard(card).data
+    assert data.language is None and data.base_model is None and data.datasets is None
+    assert "gives a text a score" in card and "id2label" not in card
+
+
+def test_a_layer_map_of_other_layers_is_written_as_it_stands():
+    system = read_yaml(ROOT / "params/systems/tinybert4.yaml") | {"layer_map": [3, 6, 9]}
+    assert "| layers it learns from | [3, 6, 9] |" in render(facts(system_file=system))
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    folder = tmp_path / "prediction"
+    tiny_classifier().save_pretrained(folder)
+    tiny_tokenizer(tmp_path / "vocabulary").save_pretrained(folder)
+    return folder
+
+
+def test_the_student_is_its_files_once_and_loads_with_plain_transformers(source, tmp_path):
+    (source / CARD).write_text("another's")
+    before = {file.name: file.read_bytes() for file in source.iterdir()}
+    folder = tmp_path / "student"
+    for _ in range(2):  # also in the place of an old one
+        copy_with_card(source, facts(), folder)
+    for file in set(before) - {CARD}:
+        assert (folder / file).samefile(source / file)
+    assert {file.name: file.read_bytes() for file in source.iterdir()} == before
+    assert (folder / CARD).read_text() == render(facts())
+    model = AutoModelForSequenceClassification.from_pretrained(folder)
+    inputs = AutoTokenizer.from_pretrained(folder)("the cat sat", return_tensors="pt")
+    assert model(**inputs).logits.shape == (1, 2)
+
+
+@pytest.mark.skipif(not SHARED_MEMORY.is_dir(), reason="no second file system")
+def test_files_are_copied_where_they_cannot_be_linked(source, tmp_path):
+    with tempfile.TemporaryDirectory(dir=SHARED_MEMORY) as other:
+        copy_with_card(source, facts(), Path(other) / "student")
+        copied = Path(other) / "student/model.safetensors"
+        assert copied.stat().st_dev != source.stat().st_dev
+        assert copied.read_bytes() == (source / "model.safetensors").read_bytes()
+
+
+def test_a_file_that_is_no_json_is_named(tmp_path):
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(InputError, match=r"config\.json: not valid JSON.*`dvc repro evaluate`"):
+        read_json(tmp_path / "config.json", dict[str, Any], "dvc repro evaluate")
+    with pytest.raises(InputError, match="rows_in: Field required"):
+        (tmp_path / "config.json").write_text("{}")
+        read_json(tmp_path / "config.json", Augmented, "dvc repro augment")
+
+
+def test_the_stage_starts_without_torch():
+    check = "import sys, stages.model_card; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", check], cwd=ROOT, check=False).returncode == 0

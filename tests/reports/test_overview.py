@@ -1,0 +1,129 @@
+"""What a newcomer sees first: what was kept, three rows with answers, seconds, and starts."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.fixtures.measured import put_json, write_run
+from tinybert.core.errors import InputError
+from tinybert.evaluation.scores import _write_predictions
+from tinybert.reports.overview import kept, stage_bars, summaries
+from tinybert.reports.recomputed import read_predictions
+from tinybert.reports.results import as_text, build_table, read_results, without_unknown
+from tinybert.reports.shown_rows import chosen_rows, read_examples
+from tinybert.reports.starts import read_starts, with_starts
+from tinybert.reports.times import read_seconds, write_seconds
+from tinybert.tasks.task import TaskInfo, read_named_info
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> pd.DataFrame:
+    _, reports = write_run(tmp_path)
+    return build_table(read_results(["tinybert4"], ["rte"], reports))
+
+
+def test_a_student_is_summed_up_by_its_share_its_speed_and_its_size(tmp_path):
+    _, reports = write_run(tmp_path)
+    results = read_results(["tinybert4", "unmeasured"], ["rte"], reports)
+    (found,) = summaries(results, build_table(results))
+    assert found.share == "66.7%"  # 0.5 / 0.75
+    assert [words for words, _ in found.facts] == ["4.0x as fast", "1.0x smaller"]
+
+
+def test_a_bar_is_as_wide_as_its_part_of_the_best_score(table):
+    teacher, student = kept(table)["rte accuracy dev"]
+    assert teacher.width == 100 and student.width == pytest.approx(100 * 0.5 / 0.75)
+    assert student.text == "50.0 (67% of the teacher's)"
+
+
+def test_one_row_that_differs_is_chosen_first_and_always_the_same_ones():
+    differ = np.zeros(50, dtype=bool)
+    differ[17] = True
+    rows = chosen_rows(differ)
+    assert rows[0] == 17 and len(set(rows)) == 3
+    assert rows == chosen_rows(differ)
+    assert len(set(chosen_rows(~np.zeros(2, dtype=bool)))) == 2  # no more rows than there are
+
+
+def test_examples_show_each_models_answer_and_what_is_wrong(tmp_path):
+    data, reports = write_run(tmp_path)
+    info = read_named_info(data / "tasks/rte", "rte")
+    texts = [f"text {number}" for number in range(4)]
+    frame = pd.DataFrame({"sentence1": texts, "sentence2": texts, "label": [0, 1, 0, 1]})
+    frame.to_parquet(data / "tasks/rte/dev.parquet")
+    logits = {"teacher": [[0, 1], [0, 1], [1, 0], [0, 1]], "tinybert4": [[1, 0]] * 4}
+    for system, values in logits.items():
+        file = reports / f"predictions/{system}/rte/dev.tsv"
+        file.parent.mkdir(parents=True)
+        _write_predictions(np.log(np.array(values, np.float32) * 3 + 1), info, file)
+    systems = ["tinybert4", "none"]
+    examples = read_examples(info, data / "tasks/rte", reports / "predictions", systems)
+    teacher, student = examples[0].answers
+    assert len(examples) == 3 and examples[0].texts[0] == examples[0].texts[1]
+    assert teacher.text != student.text and teacher.right is not student.right
+    assert teacher.probability == student.probability == "80%"  # 4 / (4 + 1)
+    assert read_examples(info, data / "tasks/rte", reports / "predictions", ["none"]) == []
+    with pytest.raises(InputError, match="must have the 5 rows of dev in their order, got 4"):
+        read_predictions(reports / "predictions/teacher/rte/dev.tsv", 5, "dev")
+
+
+def test_predicted_values_have_no_probability(tmp_path):
+    info = TaskInfo(
+        name="sts", kind="regression", labels=[], metrics=["spearman"], pair=True, num_rows={}
+    )
+    _write_predictions(np.array([[0.5]], np.float32), info, tmp_path / "dev.tsv")
+    assert (tmp_path / "dev.tsv").read_text(encoding="utf-8").split() == [
+        *("index", "prediction"),
+        *("0", "0.5"),
+    ]
+
+
+def test_seconds_are_summed_over_the_runs_own_systems_and_tasks(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert read_seconds(Path("reports/times"), ["rte"]) == {}
+    for stage, arguments, seconds in (
+        ("prepare_corpus", [], 3.0),
+        ("evaluate", ["small", "rte"], 2.0),
+        ("evaluate", ["small", "cola"], 4.0),
+        ("evaluate", ["other", "cola"], 9.0),
+        ("evaluate", ["small", "rte"], 1.0),  # again: its last run counts
+    ):
+        write_seconds(stage, arguments, seconds)
+    found = read_seconds(Path("reports/times"), ["small", "rte", "cola"])
+    assert list(found.items()) == [("evaluate", 5.0), ("prepare_corpus", 3.0)]
+    assert [bar.width for bar in stage_bars(found)] == [100, 60]
+    Path("reports/times/evaluate@small@rte.json").write_text('{"stage": 1}', encoding="utf-8")
+    with pytest.raises(InputError, match=r"evaluate@small@rte\.json"):
+        read_seconds(Path("reports/times"), ["small", "rte"])
+
+
+def test_a_closed_form_start_has_a_row_below_its_system_and_a_table(tmp_path, table):
+    maps = [{"layer": layer, "map": "query", "unexplained": layer / 10} for layer in (2, 1)]
+    start = {"start": "closed_form", "score": {"accuracy": 0.6}, "maps": maps}
+    put_json(tmp_path / "tinybert4-rte.json", start)
+    put_json(tmp_path / "scratch-rte.json", {"start": "general"})
+    starts = read_starts(tmp_path, ["tinybert4", "scratch", "absent"], ["rte"])
+    assert list(starts) == [("tinybert4", "rte")]
+    assert starts["tinybert4", "rte"].shares == (
+        ["map", "layer 1", "layer 2"],
+        [["query", "10.0%", "20.0%"]],
+    )
+    shown = with_starts(table, starts)
+    assert list(shown.index) == ["teacher", "tinybert4", "tinybert4, closed form alone"]
+    assert shown["share_of_teacher"].iloc[2] == pytest.approx(0.6 / 0.75)
+    assert as_text(shown).iloc[2]["rte accuracy dev"] == "60.0"
+    pd.testing.assert_frame_equal(with_starts(table, {}), table)
+
+
+def test_a_damaged_start_is_named(tmp_path):
+    (tmp_path / "small-rte.json").write_text(json.dumps({"score": {}}), encoding="utf-8")
+    with pytest.raises(InputError, match=r"small-rte\.json: start: Field required"):
+        read_starts(tmp_path, ["small"], ["rte"])
+
+
+def test_a_column_without_any_figure_is_left_out(table):
+    text = as_text(table.assign(gflops=np.nan))
+    assert set(text.columns) - set(without_unknown(text).columns) == {"GFLOPs"}

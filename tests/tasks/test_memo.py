@@ -1,0 +1,56 @@
+"""Extracted documentation is kept on disk until the sources or the code change."""
+
+import multiprocessing
+from dataclasses import dataclass
+
+from tinybert.text.embedded.memo import memo_file, read_memo, write_memo
+
+
+@dataclass(frozen=True)
+class Document:
+    library: str
+    name: str
+    paragraphs: tuple[str, ...]
+
+
+def test_what_is_written_is_what_is_read(tmp_path):
+    documents = [("numpy", "a.py:f", ("One “quoted” line.", "Two.")), ("scipy", "b.py:g", ())]
+    file = tmp_path / "deep" / "memo.jsonl"
+    write_memo(file, [Document(*row) for row in documents])
+    assert read_memo(file) == documents
+
+
+def test_a_changed_source_has_another_memo_and_an_unchanged_one_the_same(tmp_path, monkeypatch):
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    source = tmp_path / "a.py"
+    source.write_text("'''One.'''")
+    files = [("lib", tmp_path, source)]
+    first = memo_file(files)
+    assert memo_file(files) == first
+    assert first.parent == tmp_path / "checkpoints" / "embedded"
+    source.write_text("'''Another.'''")
+    assert memo_file(files) != first
+
+
+def test_processes_that_write_one_memo_at_once_leave_it_whole(tmp_path):
+    """Six writers held at one barrier: whoever ends last wins, nobody fails."""
+    file = tmp_path / "memo.jsonl"
+    spawn = multiprocessing.get_context("spawn")
+    barrier = spawn.Barrier(6)
+    writers = [spawn.Process(target=write_together, args=(file, barrier)) for _ in range(6)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert [writer.exitcode for writer in writers] == [0] * 6
+    assert read_memo(file) == [("numpy", str(row), ("text",)) for row in range(20)]
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def write_together(file, barrier):
+    def documents():
+        for row in range(20):
+            barrier.wait()  # all have begun, none has ended
+            yield Document("numpy", str(row), ("text",))
+
+    write_memo(file, documents())

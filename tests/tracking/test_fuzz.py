@@ -1,0 +1,57 @@
+"""Any bytes in the place of mlflow.db give a run, or one line that says what to do."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from stages.track import track
+from tests.fixtures.tracked import write_lock, write_reports
+from tinybert.core.errors import InputError
+
+SLOW = settings(
+    max_examples=15,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+PAGE = 4096  # bytes, sqlite's
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("project")
+    write_reports(folder / "reports", 0.6)
+    write_lock(folder / "dvc.lock")
+    return folder
+
+
+def logged_or_refused(project: Path, content: bytes, folder: Path) -> None:
+    file = folder / "mlflow.db"
+    file.write_bytes(content)
+    uri = f"sqlite:///{file}"
+    try:
+        assert track(["small"], ["rte"], {"seed": "0"}, "demo", project, uri)
+    except InputError as error:
+        (line,) = error.problems
+        assert str(file) in line and ", got " in line and "; " in line and "\n" not in line
+
+
+@SLOW
+@given(st.binary(max_size=64), st.booleans())
+@example(b"<html>", False)
+def test_any_file_is_a_store_or_refused_in_one_line(project, tmp_path_factory, content, begins):
+    head = b"SQLite format 3\0" if begins else b""
+    logged_or_refused(project, head + content, tmp_path_factory.mktemp("store"))
+
+
+@SLOW
+@given(st.data())
+def test_a_damaged_store_is_used_or_refused_in_one_line(project, tmp_path_factory, store, data):
+    whole = Path(store.removeprefix("sqlite:///")).read_bytes()
+    at = data.draw(st.integers(0, len(whole) - 1))
+    length = data.draw(st.sampled_from([1, 16, PAGE, len(whole) - at]))
+    if data.draw(st.booleans()):  # cut short, or overwritten
+        content = whole[:at]
+    else:
+        content = whole[:at] + b"\xaa" * length + whole[at + length :]
+    logged_or_refused(project, content, tmp_path_factory.mktemp("store"))

@@ -1,0 +1,259 @@
+"""One MLflow run per pipeline state, in a real store."""
+
+import hashlib
+import json
+import socket
+import time
+from pathlib import Path
+
+import mlflow
+import pytest
+
+from stages.track import track
+from tests.fixtures.tracked import (
+    PARAMS,
+    children,
+    git,
+    log,
+    runs,
+    state,
+    with_lock,
+    write_lock,
+    write_reports,
+)
+from tinybert.core.errors import InputError
+from tinybert.reports.results import read_results
+from tinybert.tracking.ablation import Marked, mark_ablations
+from tinybert.tracking.compare import compare
+from tinybert.tracking.record import flat, flat_metrics, run_name
+from tinybert.tracking.store import backend_uri, require_server, store_uri
+
+
+def test_a_state_has_one_run_which_is_brought_up_to_date_and_another_state_has_its_own(
+    tmp_path: Path,
+):
+    # One test for the store's whole life: creating it takes most of the time.
+    folder = tmp_path / "with space"
+    folder.mkdir()
+    first, client = log(folder)
+    again, _ = log(folder, accuracy=0.7)
+    assert again == first and len(runs(client)) == 1
+
+    logged = client.get_run(first)
+    assert logged.data.metrics["small/rte/dev/accuracy"] == 0.7
+    assert logged.data.metrics["teacher/average"] == 0.8
+    assert logged.data.params == PARAMS
+    assert logged.data.tags["profile"] == "demo" and logged.data.tags["git_commit"]
+    lock = hashlib.md5((folder / "dvc.lock").read_bytes()).hexdigest()
+    assert logged.data.tags["dvc_revision"] == lock and logged.info.run_name.startswith("demo")
+    assert logged.info.status == "FINISHED"
+    assert [item.path for item in client.list_artifacts(first, "tables")] == ["tables/results.md"]
+    assert (folder / "mlartifacts").is_dir()
+    written = json.loads((folder / "reports/tracking.json").read_text(encoding="utf-8"))
+    assert written == {"pipeline_state": logged.data.tags["pipeline_state"]}
+
+    name = "finetune_teacher/rte/loss/label"
+    points = client.get_metric_history(first, name)
+    assert sorted(point.step for point in points) == list(range(1, 1201))
+    # The second call found another history, so another training of the same stage.
+    assert {run.info.run_name for run in children(client, first)} == {"finetune_teacher rte"}
+    assert len(children(client, first)) == 2
+
+    other, _ = log(folder, accuracy=0.7, evaluate="b")
+    assert other != first and len(runs(client)) == 2
+    assert not children(client, other)  # its training is the first run's
+    shared = client.get_run(other).data.tags["shared/finetune_teacher/rte"]
+    assert shared in {run.info.run_id for run in children(client, first)}
+
+
+def test_a_run_is_named_by_its_profile_and_by_what_differs_from_the_commit(tmp_path: Path):
+    (tmp_path / "params/profiles").mkdir(parents=True)
+    (tmp_path / "params.yaml").write_text("profile: demo\nloss: {attn_weight: 1.0, t: 1.0}\n")
+    (tmp_path / "params/profiles/tiny.yaml").write_text("augment: {num_copies: 20}\n")
+    git(tmp_path, "init", "-q")
+    same = {"profile": "tiny", "loss.attn_weight": "1.0", "loss.t": "1.0"}
+    same |= {"profile.augment.num_copies": "20"}
+    assert run_name("tiny", same, tmp_path) == "tiny"  # nothing committed to compare with
+    git(tmp_path, "add", "-A")
+    git(tmp_path, "commit", "-qm", "start")
+    assert run_name("tiny", same, tmp_path) == "tiny"
+    written_otherwise = same | {"loss.attn_weight": "1", "loss.t": "1e0"}
+    assert run_name("tiny", written_otherwise, tmp_path) == "tiny"
+    changed = same | {"loss.attn_weight": "0.5", "profile.augment.num_copies": "2"}
+    assert run_name("tiny", changed, tmp_path) == "tiny loss.attn_weight=0.5 augment.num_copies=2"
+    inside = tmp_path / "inside"  # a project in a folder of a repository
+    inside.mkdir()
+    (inside / "params.yaml").write_text("seed: 1\n")
+    git(tmp_path, "add", "-A")
+    git(tmp_path, "commit", "-qm", "more")
+    assert run_name("x", {"seed": "2"}, inside) == "x seed=2"
+
+
+def test_the_state_hangs_on_what_made_the_results(tmp_path: Path):
+    before = state(write_lock(tmp_path / "dvc.lock"))
+    assert state(write_lock(tmp_path / "dvc.lock")) == before
+    assert state(write_lock(tmp_path / "dvc.lock", evaluate="b")) != before
+    assert state(write_lock(tmp_path / "dvc.lock"), PARAMS | {"section.setting_7": "1"}) != before
+
+
+def test_the_state_does_not_hang_on_measured_times_or_on_forgotten_systems(tmp_path: Path):
+    before = state(write_lock(tmp_path / "dvc.lock"))
+    after = write_lock(tmp_path / "dvc.lock", report="b", track="b", card="b", forgotten="b")
+    assert state(after) == before
+
+
+def test_without_a_lock_file_the_command_that_makes_it_is_named(tmp_path: Path):
+    with pytest.raises(InputError, match="run `dvc repro`"):
+        state(tmp_path / "dvc.lock")
+
+
+def test_a_server_that_is_down_costs_seconds_and_one_line(tmp_path: Path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound, never listening: nobody else can answer there
+        uri = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        started = time.monotonic()
+        with pytest.raises(InputError, match="start the server with `make ui`") as caught:
+            track(["small"], ["rte"], {}, "demo", with_lock(tmp_path), uri)
+    assert time.monotonic() - started < 5
+    assert len(caught.value.problems) == 1 and "\n" not in str(caught.value)
+    assert not (tmp_path / "reports/tracking.json").exists()
+
+
+def test_a_server_that_hangs_costs_seconds_too(tmp_path: Path):
+    with socket.socket() as deaf, socket.socket() as first, socket.socket() as second:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen(0)
+        for waiting in (first, second):  # fills the queue: the next one gets no answer at all
+            waiting.setblocking(False)
+            waiting.connect_ex(deaf.getsockname())
+        uri = f"http://127.0.0.1:{deaf.getsockname()[1]}"
+        started = time.monotonic()
+        with pytest.raises(InputError, match="timed out; start the server"):
+            track(["small"], ["rte"], {}, "demo", with_lock(tmp_path), uri)
+    assert time.monotonic() - started < 10
+
+
+def test_a_local_store_needs_no_server():
+    require_server("sqlite:////nowhere/mlflow.db")
+
+
+def test_the_store_stands_in_the_main_checkout_unless_another_is_named(tmp_path: Path):
+    assert store_uri({"DVC_ROOT": str(tmp_path)}) == f"sqlite:///{tmp_path}/mlflow.db"
+    assert store_uri({"DVC_ROOT": "/x", "MLFLOW_TRACKING_URI": "http://h:5"}) == "http://h:5"
+    assert store_uri({}) == f"sqlite:///{Path.cwd()}/mlflow.db"
+
+
+def test_a_server_serves_the_local_store_unless_another_is_named(tmp_path: Path):
+    # Not MLFLOW_TRACKING_URI, which may be the address of the very server to be started.
+    elsewhere = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:5000", "DVC_ROOT": str(tmp_path)}
+    assert backend_uri(elsewhere) == f"sqlite:///{tmp_path}/mlflow.db"
+    named = {"MLFLOW_BACKEND_STORE_URI": "postgresql://h/db"}
+    assert backend_uri(elsewhere | named) == "postgresql://h/db"
+
+
+def test_settings_are_flattened_to_dotted_names():
+    values = {"seed": 42, "tasks": ["a", "b"], "loss": {"attn_weight": 1.0}, "name": "x"}
+    assert flat(values, "p.") == {
+        "p.seed": "42",
+        "p.tasks": '["a", "b"]',
+        "p.loss.attn_weight": "1.0",
+        "p.name": "x",
+    }
+
+
+def test_latencies_are_logged_in_milliseconds_by_batch_size_and_length(tmp_path: Path):
+    cost = {"parameters": 10, "gflops": 1.0, "size_mb": 2.0}
+    speed = {"speedup": 4.0, "speedup_low": 3.0, "speedup_high": 5.0, "num_threads": 2}
+    cell = {"batch_size": 1, "sequence_length": 64, "student_ms": 2.5, "teacher_ms": 10.0}
+    for system, times in (("small", 1.0), ("other", 2.0)):
+        cells = [{**cell, **speed, "teacher_ms": 10.0 * times}]
+        protocol = dict.fromkeys(("precision", "device", "processor", "torch", "num_repeats"), "x")
+        latency = {"protocol": protocol, "student": cost, "teacher": cost, "cells": cells}
+        file = tmp_path / f"latency/{system}.json"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(json.dumps(latency))
+    found = flat_metrics(read_results(["small", "other"], [], tmp_path))
+    assert found["small/latency_ms/batch_1_tokens_64"] == 2.5
+    # The table shows the teacher beside the first system; so does this.
+    assert found["teacher/latency_ms/batch_1_tokens_64"] == 10.0
+
+
+def test_every_metric_has_a_name_of_system_task_split_and_metric(tmp_path: Path):
+    found = flat_metrics(read_results(["small"], ["rte"], write_reports(tmp_path, 0.6)))
+    # The share is 0.6 / 0.8; nothing was timed, so there is no cost.
+    assert found == pytest.approx(
+        {
+            "teacher/rte/dev/accuracy": 0.8,
+            "teacher/rte/dev/f1": 0.25,
+            "small/rte/dev/accuracy": 0.6,
+            "small/rte/dev/f1": 0.25,
+            "teacher/average": 0.8,
+            "small/average": 0.6,
+            "teacher/share_of_teacher": 1.0,
+            "small/share_of_teacher": 0.75,
+        }
+    )
+
+
+def test_a_comparison_has_the_runs_that_differ_from_the_newest_in_the_key_alone(tmp_path):
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    write_lock(tmp_path / "dvc.lock")
+    sweep = [("10", "1", 0.7), ("0.5", "1", 0.6), ("0.5", "2", 0.1), ("10", "1", 0.65)]
+    for weight, seed, accuracy in sweep:
+        write_reports(tmp_path / "reports", accuracy)
+        params = {"loss.attn_weight": weight, "seed": seed, "profile.augment.top_k": "3"}
+        run_id = track(["small"], ["rte"], params, "demo", tmp_path, uri)
+    found = compare(uri, "loss.attn_weight")
+    assert list(found.table.index) == ["0.5", "10"]  # by size; seed 2 is another comparison
+    # The same state again is the same run, with the newer figures.
+    assert list(found.table["small/rte/dev/accuracy"]) == [0.6, 0.65]
+    assert not [name for name in found.table if "loss" in name]
+    assert found.page.startswith("http://127.0.0.1:5000/#/compare-runs?runs=%5B%22")
+    assert run_id in found.page
+    assert compare(uri, "params/profiles/demo.yaml:augment.top_k").key == "profile.augment.top_k"
+    with pytest.raises(InputError, match=r"no run in .* has the parameter, got 'loss\.x'"):
+        compare(uri, "loss.x")
+
+
+def test_runs_of_ablations_bear_their_names_and_figures_and_doing_it_again_changes_nothing(
+    tmp_path, store, capfd
+):
+    write_reports(tmp_path / "reports", 0.6)
+    states = {}
+    for name, content in (("full", "ablation-1"), ("without_general", "ablation-2")):
+        write_lock(tmp_path / "dvc.lock", evaluate=content)
+        states[name] = (
+            state(tmp_path / "dvc.lock"),
+            track(["small"], ["rte"], PARAMS, "demo", tmp_path, store),
+        )
+    (tmp_path / "table.md").write_text("| a |")
+    figures = {"small/rte": 1.0, "average": 60.0, "difference": -2.5, "published/avg": float("nan")}
+    marked = [
+        Marked("full", ("loss_terms", "phases"), states["full"][0], figures),
+        Marked("without_general", ("phases",), states["without_general"][0], figures),
+        # Its overrides changed nothing for this system, so it is the same state as full.
+        Marked("without_task", ("phases",), states["full"][0], figures),
+        Marked("without_hidden", ("loss_terms",), "of no run", figures),
+    ]
+    page = mark_ablations(store, marked, [tmp_path / "table.md"])
+    said = capfd.readouterr().err
+    assert "no run of these ablations, got none of without_hidden; for each, `dvc exp apply" in said
+    assert mark_ablations(store, marked, [tmp_path / "table.md"]) == page
+    client = mlflow.MlflowClient(tracking_uri=store)
+    full, other = (client.get_run(run_id) for _, run_id in states.values())
+    assert full.info.run_id in page and other.info.run_id in page
+    assert full.data.tags["ablation/phases"] == "full, without_task"
+    assert full.data.tags["ablation/loss_terms"] == "full"
+    assert other.data.tags["ablation/phases"] == "without_general"
+    assert "ablation/loss_terms" not in other.data.tags
+    assert other.data.metrics["ablation/difference"] == -2.5
+    assert not {"published/avg", "small/rte"} & set(other.data.metrics)
+    assert len(client.get_metric_history(other.info.run_id, "ablation/average")) == 1
+    assert [each.path for each in client.list_artifacts(full.info.run_id, "ablation")] == [
+        "ablation/table.md"
+    ]
+    with pytest.raises(InputError, match="no run of these ablations"):
+        mark_ablations(store, marked[-1:], [])
+    client.delete_run(other.info.run_id)
+    mark_ablations(store, marked[:2], [])
+    assert client.get_run(other.info.run_id).info.lifecycle_stage == "active"

@@ -1,0 +1,207 @@
+"""Students and teachers are registered once, can be loaded from the registry, and served."""
+
+import json
+import os
+import shutil
+import urllib.request
+import uuid
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import mlflow
+import pandas as pd
+import pytest
+import torch
+import yaml
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from stages.track import track
+from tests.fixtures.mlflow_server import free_port, kill, start
+from tests.fixtures.models import tiny_classifier, tiny_tokenizer
+from tinybert.tasks.task import TaskInfo, write_task
+from tinybert.tracking.models import best_version
+
+SENTENCES = {"text": "the cat sat .", "text_pair": "a dog ran ."}
+
+
+def make_project(folder: Path, task: str, pair: bool, regression: bool = False) -> Path:
+    """Write what `track` reads of one student, `small`, and its teacher."""
+    labels = [] if regression else ["bad", "good"]
+    metric = "spearman" if regression else "accuracy"
+    kind = "regression" if regression else "classification"
+    info = TaskInfo(name=task, kind=kind, labels=labels, metrics=[metric], pair=pair, num_rows={})
+    (folder / "data/tasks" / task).mkdir(parents=True)
+    write_task(folder / "data/tasks" / task, info, {})
+    write_model(folder, "teacher", info, seed=0, dev_score=0.8)
+    write_model(folder, "small", info, seed=1, dev_score=0.7)
+    (folder / "dvc.lock").write_text(yaml.safe_dump({"stages": {}}))
+    return folder
+
+
+def write_model(folder: Path, system: str, info: TaskInfo, seed: int, dev_score: float) -> None:
+    place = folder / "models" / ("teacher" if system == "teacher" else f"student/{system}")
+    model = tiny_classifier(num_labels=len(info.labels) or 1, seed=seed)
+    if info.labels:
+        model.config.id2label = dict(enumerate(info.labels))
+        model.config.label2id = {label: number for number, label in enumerate(info.labels)}
+    else:
+        model.config.problem_type = "regression"
+    model.save_pretrained(place / info.name)
+    tiny_tokenizer(place / info.name).save_pretrained(place / info.name)
+    file = folder / "reports/metrics" / system / f"{info.name}.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    metric = info.metrics[0]
+    scores = {"main_metric": metric, "metrics": {"dev": {metric: dev_score}}}
+    file.write_text(json.dumps(scores))
+
+
+def track_task(folder: Path, task: str, uri: str, seed: str = "0") -> str:
+    return track(["small"], [task], {"seed": seed}, "demo", folder, uri)
+
+
+def new_task() -> str:
+    return f"task_{uuid.uuid4().hex[:8]}"  # tests share a store
+
+
+def versions(uri: str, name: str) -> dict[str, dict[str, str]]:
+    client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
+    found = client.search_model_versions(f"name='{name}'")
+    return {str(each.version): dict(each.tags) for each in found}
+
+
+def alias(uri: str, name: str, which: str) -> str:
+    client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
+    return str(client.get_model_version_by_alias(name, which).version)
+
+
+def test_a_model_has_one_version_per_weights_and_aliases_for_the_newest_and_the_best(
+    store, tmp_path
+):
+    task = new_task()
+    folder, name = make_project(tmp_path, task, pair=False), f"small-{task}"
+    track_task(folder, task, store)
+    track_task(folder, task, store, seed="1")  # another state with the same weights
+    assert list(versions(store, name)) == ["1"] and list(versions(store, f"teacher-{task}"))
+    tags = versions(store, name)["1"]
+    assert tags["dev_score"] == "0.7" and tags["metric"] == "accuracy" and tags["task"] == task
+    card = folder / "models/student/small" / task / "README.md"
+    card.write_text("---\nlibrary_name: transformers\n---\n\n# small\n" + "long " * 2000)
+    track_task(folder, task, store, seed="1b")  # a card makes no other model
+    client = mlflow.MlflowClient(tracking_uri=store, registry_uri=store)
+    (version,) = client.search_model_versions(f"name='{name}'")
+    assert version.description.startswith("# small\nlong") and version.description.endswith("\n...")
+    assert len(version.description) == 5000
+    info = TaskInfo.model_validate_json((folder / f"data/tasks/{task}/task.json").read_text())
+    write_model(folder, "small", info, seed=5, dev_score=0.6)
+    track_task(folder, task, store, seed="2")
+    assert alias(store, name, "newest") == "2" and alias(store, name, "best") == "1"
+    write_model(folder, "small", info, seed=1, dev_score=0.7)
+    track_task(folder, task, store, seed="3")  # the first weights again
+    assert len(versions(store, name)) == 2 and alias(store, name, "newest") == "1"
+
+
+def test_what_a_person_did_to_the_registry_is_healed(store, tmp_path, capfd):
+    task = new_task()
+    folder, name = make_project(tmp_path, task, pair=False), f"small-{task}"
+    track_task(folder, task, store)
+    client = mlflow.MlflowClient(tracking_uri=store, registry_uri=store)
+    client.set_model_version_tag(name, "1", "dev_score", "good")  # edited on its page
+    info = TaskInfo.model_validate_json((folder / f"data/tasks/{task}/task.json").read_text())
+    write_model(folder, "small", info, seed=5, dev_score=0.6)
+    track_task(folder, task, store)
+    assert alias(store, name, "best") == "2"
+    client.set_registered_model_alias(name, "best", "1")
+    client.set_registered_model_alias(name, "mine", "1")
+    track_task(folder, task, store)  # its aliases are its own, and nobody else's
+    assert alias(store, name, "best") == "2" and alias(store, name, "mine") == "1"
+    client.delete_model_version(name, "2")
+    track_task(folder, task, store)
+    assert alias(store, name, "newest") == alias(store, name, "best") == "3"
+    client.delete_registered_model(name)
+    track_task(folder, task, store)
+    assert alias(store, name, "best") == "1" and len(versions(store, name)) == 1
+
+    place = Path(mlflow.artifacts.download_artifacts(f"models:/{name}@best"))
+    source = client.get_model_version_download_uri(name, "1")
+    shutil.rmtree(unquote(urlsplit(source).path))
+    capfd.readouterr()
+    track_task(folder, task, store)
+    assert "the files of version 1 are gone" in capfd.readouterr().err
+    assert alias(store, name, "newest") == alias(store, name, "best") == "2"
+    assert mlflow.artifacts.download_artifacts(f"models:/{name}@best") != place
+
+
+def test_a_prompt_of_a_models_name_costs_that_model_alone(store, tmp_path, capfd):
+    task = new_task()
+    folder = make_project(tmp_path, task, pair=False)
+    client = mlflow.MlflowClient(tracking_uri=store, registry_uri=store)
+    client.register_prompt(f"small-{task}", "say {{x}}")
+    track_task(folder, task, store)
+    assert "delete or rename the prompt" in capfd.readouterr().err
+    assert list(versions(store, f"teacher-{task}")) == ["1"]
+
+
+def test_the_best_version_has_the_highest_score_and_is_the_first_of_equals():
+    assert best_version([("10", 0.9), ("2", 0.9), ("1", -0.2)]) == "2"
+    assert best_version([("1", -0.5), ("2", -0.2)]) == "2"
+
+
+def test_a_registered_pair_model_gives_what_its_files_give_and_holds_no_pickle(store, tmp_path):
+    task = new_task()
+    folder, name = make_project(tmp_path, task, pair=True), f"small-{task}"
+    track_task(folder, task, store)
+    mlflow.set_tracking_uri(store)
+    place = folder / "models/student/small" / task
+    model, tokenizer = (
+        kind.from_pretrained(place) for kind in (AutoModelForSequenceClassification, AutoTokenizer)
+    )
+    inputs = tokenizer(*SENTENCES.values(), return_tensors="pt")
+    expected = torch.softmax(model.eval()(**inputs).logits[0], 0).detach()
+    label = model.config.id2label[int(expected.argmax())]
+    loaded = mlflow.pyfunc.load_model(f"models:/{name}@best")
+    assert [column.name for column in loaded.metadata.signature.inputs] == list(SENTENCES)
+    found = loaded.predict(pd.DataFrame([SENTENCES])).iloc[0]
+    assert found["label"] == label and found["score"] == pytest.approx(float(expected.max()))
+    (pipeline,) = (mlflow.transformers.load_model(f"models:/{name}@newest")([SENTENCES]),)
+    assert pipeline[0]["label"] == label
+    long = {"text": "cat " * 500, "text_pair": "dog " * 500}  # more than the model has places for
+    assert loaded.predict(pd.DataFrame([long])).iloc[0]["label"] in {"bad", "good"}
+    files = Path(mlflow.artifacts.download_artifacts(f"models:/{name}@best"))
+    kinds = {file.suffix for file in files.rglob("*") if file.is_file()}
+    assert ".safetensors" in kinds
+    assert kinds <= {".safetensors", ".json", ".txt", ".yaml", ".yml", ".md", ""}
+    assert "auto_map" not in (files / "model/config.json").read_text()
+    assert any(line.startswith("transformers==") for line in requirements(files))
+
+
+def requirements(files: Path) -> list[str]:
+    return (files / "requirements.txt").read_text().splitlines()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["single", "pair", "regression"])
+def test_a_registered_student_is_served(store, tmp_path, kind):
+    task, port = new_task(), free_port()
+    pair = kind != "single"
+    folder = make_project(tmp_path, task, pair, regression=kind == "regression")
+    track_task(folder, task, store)
+    command = ["models", "serve", "-m", f"models:/small-{task}@best", "--env-manager", "local"]
+    served = start([*command, "--workers", "1"], "/ping", port, MLFLOW_TRACKING_URI=store)
+    try:
+        row = SENTENCES if pair else {"text": SENTENCES["text"]}
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{port}/invocations",
+            json.dumps({"dataframe_records": [row, row]}).encode(),
+            {"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            found = json.load(answer)["predictions"]
+    finally:
+        kill(served)
+    place = folder / "models/student/small" / task
+    model = AutoModelForSequenceClassification.from_pretrained(place).eval()
+    inputs = AutoTokenizer.from_pretrained(place)(*row.values(), return_tensors="pt")
+    logits = model(**inputs).logits[0].detach()
+    expected = float(logits[0] if kind == "regression" else torch.softmax(logits, 0).max())
+    assert len(found) == 2 and found[0]["score"] == pytest.approx(expected, abs=1e-5)
+    assert os.fspath(place) not in json.dumps(found)

@@ -1,0 +1,1 @@
+"""Algorithm 1: words replaced by likely ones, and which copies are kept."""

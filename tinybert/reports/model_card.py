@@ -1,0 +1,401 @@
+"""Write a student's model card: how it was made, what it scores and costs, how to load it.
+
+Everything in it is read from the files of the run; the template is templates/card.md.j2. No torch
+is needed for it.
+"""
+
+import math
+import os
+import shutil
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel
+
+from tinybert.core.errors import InputError
+from tinybert.core.outputs import replace_folder
+from tinybert.reports.markup import code, fenced, markdown, one_line
+from tinybert.reports.results import MISSING, Latency, TaskScores
+from tinybert.settings.choices import PhaseData
+from tinybert.settings.layer_map import teacher_layers
+from tinybert.tasks.phase_rows import WITH_COPIES, WITH_UNLABELLED, default_data
+from tinybert.tasks.task import DEV, TaskFile, TaskInfo
+
+CARD = "README.md"
+TEMPLATES = Path(__file__).parent / "templates"
+MOST_LABELS = 20  # that a card lists
+LANGUAGE = "en"  # of GLUE and of the embedded tasks; a user's own text may be in any
+PHASES = ("general_distill", "intermediate_distill", "prediction_distill")
+# What the profile says of the data and of every training that the student comes from.
+SECTIONS = ("prepare_corpus", "augment", "teacher_logits", "finetune_teacher", *PHASES)
+TEACHERLESS = {"label", "mlm", "next_sentence"}  # terms; each other one matches a teacher
+GRID = ("batch_sizes", "learning_rates")
+SEARCHED = ("soft_shares", "temperatures", "patient_weights")
+# Keys of params.yaml's `loss` that weigh several terms; another term has its own or none.
+WEIGHED_BY = {
+    "attention": "attn_weight",
+    "attention_probs": "attn_weight",
+    "kl": "prediction_weight",
+}
+HUB_METRICS = {
+    "matthews": "matthews_correlation",
+    "pearson": "pearsonr",
+    "spearman": "spearmanr",
+    "f1_macro": "f1",
+}
+
+
+class Augmented(BaseModel):
+    """What is read of data/augmented/<task>/augmentation.json: numbers of rows."""
+
+    rows_in: int
+    rows_augmented: int
+    rows_out: int
+
+
+class Corpus(BaseModel):
+    """What is read of data/corpus/corpus.json."""
+
+    num_words: int
+    num_documents: int
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a card says, as the files say it.
+
+    Attributes:
+        system: Name of the system.
+        system_file: Its file of params/systems/.
+        profile: Name of the profile.
+        profile_file: Its content.
+        params: What params.yaml says: loss, precision, seed, tasks.
+        info: The prepared task.
+        task_file: The task's file.
+        augmentation: Counts of the augmented rows.
+        corpus: Counts of the general text.
+        scores: The student's.
+        teacher_scores: Its teacher's; None where nobody measured them.
+        latency: Size and speed; None where nobody measured them.
+        config: The student's configuration.
+        teacher_config: Its teacher's.
+        megabytes: Of the weight files, 10^6 bytes.
+    """
+
+    system: str
+    system_file: Mapping[str, Any]
+    profile: str
+    profile_file: Mapping[str, Any]
+    params: Mapping[str, Any]
+    info: TaskInfo
+    task_file: TaskFile
+    augmentation: Augmented
+    corpus: Corpus
+    scores: TaskScores
+    teacher_scores: TaskScores | None
+    latency: Latency | None
+    config: Mapping[str, Any]
+    teacher_config: Mapping[str, Any]
+    megabytes: float
+
+    @property
+    def name(self) -> str:
+        """The model's name, as in the registry."""
+        return f"{self.system}-{self.info.name}"
+
+
+def copy_with_card(source: Path, facts: Facts, folder: Path) -> None:
+    """Write a student's files and its card to `folder`.
+
+    The files are hard links to those of `source`, or copies where the file system has no links.
+    """
+    text = render(facts)
+    with replace_folder(folder) as partial:
+        for file in sorted(path for path in source.rglob("*") if path.is_file()):
+            target = partial / file.relative_to(source)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _link(file, target)
+        (partial / CARD).unlink(missing_ok=True)  # else a card of the source's would be written to
+        (partial / CARD).write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
+def _link(file: Path, target: Path) -> None:
+    try:
+        os.link(file.resolve(), target)  # of the file itself, where DVC has put a symbolic link
+    except OSError:
+        shutil.copyfile(file, target)
+
+
+def megabytes(folder: Path) -> float:
+    """Return the size of a checkpoint's weight files, in MB of 10^6 bytes."""
+    return sum(file.stat().st_size for file in folder.glob("*.safetensors")) / 1e6
+
+
+def render(facts: Facts) -> str:
+    """Return the card: the hub's YAML front matter, and Markdown."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # Markdown
+    )
+    environment.filters |= {"yaml": _yaml, "cell": _cell, "figure": _figure}
+    environment.filters |= {
+        "markdown": markdown,
+        "code": code,
+        "one_line": one_line,
+        "fenced": fenced,
+    }
+    return environment.get_template("card.md.j2").render(
+        **vars(facts),
+        most=MOST_LABELS,
+        name=facts.name,
+        front_matter=front_matter(facts),
+        phases=[_phase(facts, name) for name in PHASES],
+        sections={key: facts.profile_file[key] for key in SECTIONS if key in facts.profile_file},
+        layers=_layers(facts),
+        task_source=_task_source(facts),
+        corpus_source=_corpus_source(facts),
+        augmented=_phases_on(facts, WITH_COPIES),
+        unlabelled=_phases_on(facts, WITH_UNLABELLED),
+        num_schedules=_num_schedules(facts),
+        english=_is_english(facts),
+        made=_made(facts),
+        score_rows=list(_score_rows(facts)),
+        latency_rows=[] if facts.latency is None else _latency_rows(facts.latency),
+        unscored=[split for split in facts.info.eval_splits if split not in facts.scores.metrics],
+        tested=[split for split in facts.scores.metrics if not split.startswith(DEV)],
+    )
+
+
+def front_matter(facts: Facts) -> str:
+    """Return the metadata that the hub reads, as YAML; the licence is the user's to choose."""
+    from huggingface_hub import EvalResult, ModelCardData
+
+    source = _dataset(facts) or facts.info.name
+    results = [
+        EvalResult(
+            task_type="text-classification",
+            dataset_type=source,
+            dataset_name=facts.info.name,
+            dataset_config=facts.info.name if source != facts.info.name else None,
+            dataset_split=split,
+            metric_type=HUB_METRICS.get(metric, metric),
+            metric_name=metric,
+            metric_value=value,
+            metric_args={"average": "macro"} if metric == "f1_macro" else None,
+        )
+        for split, metrics in facts.scores.metrics.items()
+        for metric, value in metrics.items()
+    ]
+    datasets = [found for found in (_dataset(facts), _corpus(facts)) if found]
+    data = ModelCardData(
+        language=LANGUAGE if _is_english(facts) else None,
+        library_name="transformers",
+        pipeline_tag="text-classification",
+        base_model=base_models(facts) or None,
+        tags=[*(["knowledge-distillation"] if _is_distilled(facts) else []), facts.system],
+        datasets=datasets or None,
+        metrics=list(dict.fromkeys(HUB_METRICS.get(name, name) for name in facts.info.metrics)),
+        model_name=facts.name,
+        eval_results=results or None,
+    )
+    return str(data.to_yaml())
+
+
+def base_models(facts: Facts) -> list[str]:
+    """Return the hub ids of what the student was initialised from and distilled from, if known."""
+    teacher = facts.profile_file.get("teacher", {})
+    first = facts.system_file.get("initialisation")
+    found = []
+    if isinstance(first, Mapping) and not Path(first.get("checkpoint", ".")).exists():
+        found.append(first["checkpoint"])
+    if facts.task_file.teacher and not Path(facts.task_file.teacher).exists():
+        found.append(facts.task_file.teacher)
+    elif teacher.get("source") == "hub":
+        found.append(teacher["hub_id"])
+    return list(dict.fromkeys(found))
+
+
+def _dataset(facts: Facts) -> str | None:
+    """Return the hub's data set that the task is, if it is one."""
+    if facts.task_file.hub:
+        return facts.task_file.hub.path
+    if facts.task_file.glue:
+        return str(facts.profile_file.get("prepare_task", {}).get("glue_hub") or "") or None
+    return None
+
+
+def _corpus(facts: Facts) -> str | None:
+    corpus = facts.profile_file.get("prepare_corpus", {})
+    return corpus["hub"]["path"] if corpus.get("source") == "hub" else None
+
+
+def _is_english(facts: Facts) -> bool:
+    return bool(facts.task_file.glue or facts.task_file.embedded)
+
+
+def _made(facts: Facts) -> str:
+    """Say in words where the student comes from."""
+    last = facts.system_file.get("prediction_distill") or {}
+    if last.get("classifier") == "teacher":
+        return "the fine-tuned teacher itself"
+    distilled = _is_distilled(facts)
+    return "distilled from a fine-tuned teacher" if distilled else "trained without distillation"
+
+
+def _is_distilled(facts: Facts) -> bool:
+    """Return whether any phase has a term that a teacher is needed for."""
+    phases = (facts.system_file.get(name) or {} for name in PHASES)
+    return bool({term for phase in phases for term in phase.get("terms") or []} - TEACHERLESS)
+
+
+def _task_source(facts: Facts) -> str:
+    task = facts.task_file
+    if task.embedded:
+        return "documentation of the installed Python packages, labelled by construction"
+    if task.hub:
+        return f"the hub's data set {task.hub.path}"
+    if task.files:
+        return f"the file {Path(task.files.train).name}"
+    prepared = facts.profile_file.get("prepare_task", {})
+    place = f"the hub's {prepared.get('glue_hub')}" if prepared.get("glue") == "hub" else "a folder"
+    return f"GLUE's {task.glue}, from {place}"
+
+
+def _corpus_source(facts: Facts) -> str:
+    corpus = facts.profile_file.get("prepare_corpus", {})
+    if corpus.get("source") == "hub":
+        return f"the hub's data set {corpus['hub']['path']}"
+    if corpus.get("source") == "embedded":
+        return "documentation of the installed Python packages"
+    return "text files"
+
+
+def _phases_on(facts: Facts, kinds: Collection[PhaseData]) -> list[str]:
+    """Return the phases of task distillation that train on rows of these kinds."""
+    further = facts.info.num_unlabelled > 0
+    intermediate, prediction = (facts.system_file.get(name) or {} for name in PHASES[1:])
+    gold = "label" in (prediction.get("terms") or [])
+    defaults = (default_data(further), default_data(further, facts.task_file.prediction_data, gold))
+    return [
+        name
+        for name, phase, default in zip(
+            PHASES[1:], (intermediate, prediction), defaults, strict=True
+        )
+        if phase.get("terms") and (phase.get("data") or default) in kinds
+    ]
+
+
+def _num_schedules(facts: Facts) -> int:
+    """Count the points of the prediction phase's grid."""
+    grid = dict(facts.profile_file.get("prediction_distill") or {})
+    own = facts.system_file.get("prediction_distill") or {}
+    if not own.get("terms"):
+        return 0
+    lists = [own.get(key) or grid.get(key) or [None] for key in GRID]
+    return math.prod(map(len, lists + [own.get(key) or [None] for key in SEARCHED]))
+
+
+def _phase(facts: Facts, name: str) -> tuple[str, str]:
+    """Return a phase's loss in words: its terms, each with its weight."""
+    phase = facts.system_file.get(name) or {}
+    if phase.get("classifier") == "teacher":
+        return name, "none: the fine-tuned teacher is taken"
+    terms = phase.get("terms") or []
+    words = [f"{_weight(facts, phase, term)} x {term}" for term in terms]
+    said = " + ".join(words) or "no terms: the student passes through"
+    temperatures = phase.get("temperatures") or phase.get("temperature")
+    if temperatures:
+        values = temperatures if isinstance(temperatures, list) else [temperatures]
+        said += f", temperature {_values(values)}"
+    return name, said
+
+
+def _weight(facts: Facts, phase: Mapping[str, Any], term: str) -> str:
+    loss = facts.params.get("loss", {})
+    general = float(loss.get(WEIGHED_BY.get(term, f"{term}_weight"), 1.0))  # 1: as label's
+    own = (phase.get("weights") or {}).get(term, 1.0)
+    factors = [own]
+    shares = phase.get("soft_shares")
+    if shares and term in ("kl", "label"):
+        factors = [own * (share if term == "kl" else 1 - share) for share in shares]
+    if term == "patient":
+        factors = phase.get("patient_weights") or factors
+    return _values([general * factor for factor in factors])
+
+
+def _values(numbers: Sequence[float]) -> str:
+    """Show one value, or those that were searched through."""
+    listed = "|".join(f"{number:g}" for number in numbers)
+    return listed if len(numbers) == 1 else f"({listed})"
+
+
+def _layers(facts: Facts) -> str:
+    """Say which teacher layer each student layer learns from."""
+    chosen = facts.system_file.get("layer_map")
+    ours, theirs = (_num_layers(config) for config in (facts.config, facts.teacher_config))
+    if chosen is None or not ours or not theirs:
+        return str(chosen)
+    try:
+        found = teacher_layers(chosen, ours, theirs)
+    except InputError:  # a map for other layers than all of the student's
+        return str(chosen)
+    pairs = ", ".join(f"{m} from {n}" for m, n in enumerate(found, start=1))
+    return f"{chosen} ({pairs} of {theirs})" if isinstance(chosen, str) else f"{pairs} of {theirs}"
+
+
+def _num_layers(config: Mapping[str, Any]) -> int:
+    return int(config.get("num_hidden_layers") or config.get("n_layers") or 0)
+
+
+def _score_rows(facts: Facts) -> Iterator[list[str]]:
+    """Lay out every metric of every labelled split beside the teacher's."""
+    for split, metrics in facts.scores.metrics.items():
+        theirs = facts.teacher_scores.metrics.get(split, {}) if facts.teacher_scores else {}
+        rows = facts.scores.num_rows.get(split) or facts.info.num_rows.get(split)
+        for metric, value in metrics.items():
+            best = theirs.get(metric)
+            share = MISSING if best is None or best <= 0 else f"{100 * value / best:.1f}%"
+            yield [
+                split,
+                MISSING if rows is None else f"{rows:,}",
+                metric,
+                f"{100 * value:.1f}",
+                MISSING if best is None else f"{100 * best:.1f}",
+                share,
+            ]
+
+
+def _latency_rows(latency: Latency) -> list[list[str]]:
+    return [
+        [
+            str(cell.batch_size),
+            str(cell.sequence_length),
+            str(cell.num_threads),
+            f"{cell.student_ms:.2f}",
+            f"{cell.teacher_ms:.2f}",
+            f"{cell.speedup:.2f}x ({cell.speedup_low:.2f}-{cell.speedup_high:.2f})",
+        ]
+        for cell in latency.cells
+    ]
+
+
+def _yaml(values: Mapping[str, Any]) -> str:
+    return yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True, width=100).rstrip()
+
+
+def _figure(value: float | None) -> str:
+    return MISSING if value is None else f"{value:.2f}"
+
+
+def _cell(values: Sequence[object]) -> str:
+    """Return a table's row; a bar inside a cell would end it."""
+    return "| " + " | ".join(str(value).replace("|", r"\|") for value in values) + " |"

@@ -1,0 +1,339 @@
+"""Read what `evaluate` and `benchmark_latency` wrote, and lay it out as one table.
+
+A row is a system, the teacher first; a cell nobody has measured stays empty. Columns are
+`parameters`, `gflops`, `size_mb`, `speedup` with its quartiles and its protocol, one
+`<task>/<split>/<metric>` per labelled split, `average` and `share_of_teacher`.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import pandas as pd
+from pydantic import BaseModel, Field, model_validator
+
+from tinybert.core.errors import InputError
+from tinybert.settings.reader import read_json
+from tinybert.tasks.task import SplitName, TaskInfo
+
+TEACHER = "teacher"
+MISSING = "\N{EN DASH}"
+AVERAGE = (
+    "Average: plain mean of every task's main metric on its dev splits, where MNLI's matched and "
+    "mismatched halves count as one column each; a row that lacks one has no average. "
+    "Share: this average as a part of the teacher's. Scores are times 100."
+)
+PROTOCOL = ("precision", "device", "processor", "torch", "num_repeats")  # what a caption says
+METRIC_WORDS = {"f1": "F1", "f1_macro": "macro F1", "matthews": "Matthews"}
+SPLIT_WORDS = {"dev_mm": "dev mismatched", "test_mm": "test mismatched"}
+COLUMN_WORDS = {
+    "parameters": "parameters",
+    "gflops": "GFLOPs",
+    "size_mb": "size MB",
+    "speedup": "speed-up",
+    "average": "average",
+    "share_of_teacher": "share of teacher",
+}
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]  # of a metric
+Score = Annotated[float, Field(ge=-1, le=1)]
+Figure = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class TaskScores(BaseModel):
+    """reports/metrics/<system>/<task>.json; scores are fractions."""
+
+    system: str | None = None  # older files lack it, and the task
+    task: str | None = None
+    main_metric: Name
+    metrics: dict[SplitName, dict[Name, Score]]  # by labelled split, then by metric
+    undefined: dict[str, list[str]] = {}  # by split: what its gold values give no score for
+    num_rows: dict[str, int] = {}
+    confusion: dict[str, list[list[int]]] = {}  # by split; rows are gold labels
+    labels: list[str] = []
+
+    @model_validator(mode="after")
+    def _fits_itself(self) -> "TaskScores":
+        for split, found in self.metrics.items():
+            if self.main_metric not in (*found, *self.undefined.get(split, [])):
+                raise ValueError(f"metrics.{split} must hold the main metric {self.main_metric}")
+        for split, rows in self.confusion.items():
+            if {len(self.labels)} != {len(rows), *map(len, rows)}:
+                raise ValueError(
+                    f"confusion.{split} must have a row and a column for each of the "
+                    f"{len(self.labels)} labels"
+                )
+        return self
+
+
+class Cost(BaseModel):
+    """What a model costs without a clock."""
+
+    parameters: int
+    gflops: Figure | None = None
+    gflops_printed: Figure | None = None  # as the paper prints it; older files lack it
+    size_mb: Figure
+
+
+class Cell(BaseModel):
+    """One measurement of student and teacher side by side."""
+
+    batch_size: int
+    sequence_length: int
+    num_threads: int
+    student_ms: Figure
+    teacher_ms: Figure
+    speedup: Figure
+    speedup_low: Figure
+    speedup_high: Figure
+
+
+class Latency(BaseModel):
+    """reports/latency/<system>.json; the first cell is the one that stands in the table."""
+
+    system: str | None = None
+    protocol: dict[str, Any]
+    student: Cost
+    teacher: Cost
+    cells: list[Cell] = Field(min_length=1)
+
+
+@dataclass(frozen=True)
+class Results:
+    """Everything measured of the systems and tasks of one run."""
+
+    systems: list[str]  # without the teacher
+    tasks: list[str]
+    scores: dict[tuple[str, str], TaskScores] = field(default_factory=dict)  # by row and task
+    latency: dict[str, Latency] = field(default_factory=dict)  # by system
+
+    @property
+    def rows(self) -> list[str]:
+        """The teacher, then the systems in their order."""
+        return [TEACHER, *self.systems]
+
+
+def read_results(systems: Sequence[str], tasks: Sequence[str], reports: Path) -> Results:
+    """Read the files of the named systems and tasks; one that does not exist is left out.
+
+    Raises:
+        InputError: A file is there and cannot be understood.
+    """
+    results = Results(list(systems), list(tasks))
+    for row in results.rows:
+        for task in tasks:
+            file = reports / "metrics" / row / f"{task}.json"
+            if file.is_file():
+                results.scores[row, task] = _scores_in(file, row, task)
+    for system in systems:
+        file = reports / "latency" / f"{system}.json"
+        if file.is_file():
+            results.latency[system] = _latency_in(file, system)
+    return results
+
+
+def _scores_in(file: Path, row: str, task: str) -> TaskScores:
+    command = "dvc repro finetune_teacher" if row == TEACHER else "dvc repro evaluate"
+    found: TaskScores = read_json(file, TaskScores, command)
+    for key, said, place in (("system", found.system, row), ("task", found.task, task)):
+        if said not in (None, place):
+            raise InputError(
+                f"{file}: must be of {key} {place}, got {said}; it is a copy: delete it and run "
+                f"`{command}`"
+            )
+    return found
+
+
+def _latency_in(file: Path, system: str) -> Latency:
+    command = "dvc repro benchmark_latency"
+    found: Latency = read_json(file, Latency, command)
+    if found.system not in (None, system):
+        raise InputError(
+            f"{file}: must be of system {system}, got {found.system}; it is a copy: delete it and "
+            f"run `{command}`"
+        )
+    return found
+
+
+def require_prepared(results: Results, infos: Sequence[TaskInfo]) -> None:
+    """Check that scores are of the tasks as they are prepared now.
+
+    Raises:
+        InputError: Metric, labels or rows differ; one line for each file.
+    """
+    known = {info.name: info for info in infos}
+    problems = []
+    for (row, task), scores in results.scores.items():
+        info = known[task]
+        rows = {split: num for split, num in info.num_rows.items() if split in scores.num_rows}
+        pairs = (
+            ("main_metric", scores.main_metric, info.metrics[0]),
+            ("labels", scores.labels or info.labels, info.labels),
+            ("num_rows", scores.num_rows, rows),
+        )
+        for key, measured, prepared in pairs:
+            if measured != prepared:
+                problems.append(
+                    f"metrics/{row}/{task}.json: {key} must be {prepared} as in task.json of "
+                    f"{task}, got {measured}; run `dvc repro`"
+                )
+    if problems:
+        raise InputError(*problems)
+
+
+def build_table(results: Results) -> pd.DataFrame:
+    """Lay the results out, one row per system; see this module's docstring for the columns."""
+    table = pd.DataFrame(
+        {row: dict(costs_of(results, row)) | dict(_scores(results, row)) for row in results.rows}
+    ).T
+    costs = ["parameters", "gflops", "size_mb", "speedup", "speedup_low", "speedup_high"]
+    scores = score_columns(results)
+    table = table.reindex(columns=[*costs, "speedup_protocol", *scores])
+    numbers = [*costs, *scores]
+    table[numbers] = table[numbers].astype(float)
+    dev = dev_columns(table)
+    table["average"] = table[dev].mean(axis=1, skipna=False) if dev else math.nan
+    best = float(table["average"].iloc[0])
+    table["share_of_teacher"] = table["average"] / best if best > 0 else math.nan
+    return table.rename_axis("system")
+
+
+def dev_columns(table: pd.DataFrame) -> list[str]:
+    """Return the columns of scores on dev splits."""
+    names = [str(column) for column in table if "/" in str(column)]
+    return [name for name in names if name.split("/")[1].startswith("dev")]
+
+
+def score_columns(results: Results) -> list[str]:
+    """Name each task's labelled splits with their main metric."""
+    columns: list[str] = []
+    for task in results.tasks:
+        names = [column for row in results.rows for column, _ in _task_scores(results, row, task)]
+        columns += dict.fromkeys(names or [f"{task}/dev/score"])
+    return columns
+
+
+def _scores(results: Results, row: str) -> Iterator[tuple[str, float]]:
+    for task in results.tasks:
+        yield from _task_scores(results, row, task)
+
+
+def _task_scores(results: Results, row: str, task: str) -> Iterator[tuple[str, float]]:
+    found = results.scores.get((row, task))
+    if found is not None:
+        for split, values in found.metrics.items():
+            yield f"{task}/{split}/{found.main_metric}", values.get(found.main_metric, math.nan)
+
+
+def costs_of(results: Results, row: str) -> Iterator[tuple[str, object]]:
+    """Return a row's size and speed by column, as far as they were measured."""
+    measured = next(iter(results.latency.values()), None)
+    if row == TEACHER:
+        if measured is not None:
+            yield from measured.teacher.model_dump().items()
+            yield "speedup", 1.0  # by definition
+        return
+    latency = results.latency.get(row)
+    if latency is not None:
+        yield from latency.student.model_dump().items()
+        first = latency.cells[0]
+        yield "speedup", first.speedup
+        yield "speedup_low", first.speedup_low
+        yield "speedup_high", first.speedup_high
+        yield "speedup_protocol", protocol_text(latency.protocol, first)
+
+
+def protocol_text(protocol: dict[str, Any], cell: Cell) -> str:
+    """Say in one line how a speed-up was measured."""
+    threads = "thread" if cell.num_threads == 1 else "threads"
+    how = {key: protocol.get(key, f"unknown {key.replace('_', ' ')}") for key in PROTOCOL}
+    return (
+        f"batch size {cell.batch_size}, {cell.sequence_length} tokens, {cell.num_threads} {threads}"
+        f", {how['precision']}, {how['device']} ({how['processor']}), "
+        f"torch {how['torch']}, median and quartiles of {how['num_repeats']} paired runs"
+    )
+
+
+def write_table(table: pd.DataFrame, file: Path) -> None:
+    """Write the table as CSV; an unmeasured cell stays empty."""
+    table.to_csv(file, lineterminator="\n")
+
+
+def read_table(file: Path) -> pd.DataFrame:
+    """Read a table back that `write_table` wrote.
+
+    Raises:
+        InputError: There is none.
+    """
+    if not file.is_file():
+        raise InputError(f"{file}: no results, got nothing there; run `dvc repro report`")
+    needed = {"system", "speedup_low", "speedup_high", "speedup_protocol", *COLUMN_WORDS}
+    try:
+        table = pd.read_csv(file, dtype={"system": str, "speedup_protocol": object})
+        if missing := sorted(needed - set(table.columns)):
+            raise ValueError(f"no columns {', '.join(missing)}")
+        numbers = [str(name) for name in table if name not in ("system", "speedup_protocol")]
+        table[numbers] = table[numbers].astype(float)
+    except ValueError as error:
+        raise InputError(
+            f"{file}: no result table, got {error}; delete it and run `dvc repro report`"
+        ) from error
+    return table.set_index("system")
+
+
+def captions(table: pd.DataFrame) -> list[str]:
+    """Say how the speed-ups were measured, and what the average is of."""
+    return [*speedup_captions(table), AVERAGE]
+
+
+def speedup_captions(table: pd.DataFrame) -> list[str]:
+    """Say how the speed-ups were measured, once for all systems measured alike."""
+    by_protocol: dict[str, list[str]] = {}
+    for system, protocol in table["speedup_protocol"].dropna().items():
+        by_protocol.setdefault(protocol, []).append(str(system))
+    return [
+        f"Speed-up of {', '.join(systems)} over the teacher: {protocol}."
+        for protocol, systems in by_protocol.items()
+    ]
+
+
+def as_text(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the table as it is read: headings, rounded figures, a dash where unmeasured."""
+    hidden = {"speedup_low", "speedup_high", "speedup_protocol"}
+    shown = {
+        column_words(column): [_cell_text(column, row) for _, row in table.iterrows()]
+        for column in table.columns
+        if column not in hidden
+    }
+    return pd.DataFrame(shown, index=table.index)
+
+
+def without_unknown(text: pd.DataFrame) -> pd.DataFrame:
+    """Leave out the columns of a table as it is read that no row has a figure in."""
+    return text.loc[:, (text != MISSING).any()]
+
+
+def column_words(column: str) -> str:
+    """Return a column's heading, for instance "mrpc F1 dev"."""
+    if "/" not in column:
+        return COLUMN_WORDS[column]
+    task, split, metric = column.split("/")
+    return f"{task} {METRIC_WORDS.get(metric, metric)} {SPLIT_WORDS.get(split, split)}"
+
+
+def _cell_text(column: str, row: "pd.Series[Any]") -> str:
+    value = float(row[column])
+    if math.isnan(value):
+        return MISSING
+    if column == "parameters":
+        return f"{value / 1e6:.2f}M"
+    if column == "speedup":
+        low, high = row["speedup_low"], row["speedup_high"]
+        return f"{value:.1f}x" + ("" if math.isnan(low) else f" ({low:.1f}-{high:.1f})")
+    if column == "share_of_teacher":
+        return f"{100 * value:.1f}%"
+    if column == "gflops":
+        return f"{value:.2f}"
+    return f"{value:.1f}" if column == "size_mb" else f"{100 * value:.1f}"

@@ -1,0 +1,29 @@
+"""What params files choose among that a part of the method is named by.
+
+Apart from what computes, so that settings are checked in a second, without torch.
+"""
+
+from typing import Literal
+
+from pydantic import Field
+
+from tinybert.settings.reader import Settings
+
+BatchKind = Literal["tokens", "rows"]
+WordTerm = Literal["mlm", "mlm_kl", "next_sentence"]
+WORD_TERMS: tuple[WordTerm, ...] = ("mlm", "mlm_kl", "next_sentence")
+Places = Literal["masked", "all"]  # of a text's words
+Projection = Literal["per_layer", "shared", "identity"]
+# Of task distillation. augmented: original rows and their copies | unlabelled: original rows and
+# those without labels | all: both.
+PhaseData = Literal["original", "augmented", "unlabelled", "all"]
+
+
+class Loss(Settings):
+    """Weights of the terms, in the section `loss` of params.yaml; a stage reads its own."""
+
+    attn_weight: float = Field(default=0.0, ge=0)
+    hidden_weight: float = Field(default=0.0, ge=0)
+    embedding_weight: float = Field(default=0.0, ge=0)
+    prediction_weight: float = Field(default=0.0, ge=0)
+    temperature: float = Field(default=1.0, gt=0)

@@ -1,0 +1,53 @@
+"""How long and how fast a phase trains."""
+
+import math
+
+from pydantic import Field
+
+from tinybert.settings.choices import BatchKind
+from tinybert.settings.reader import Settings
+
+
+class Schedule(Settings):
+    """How long and how fast to train: linear warm-up, then linear decay to 0."""
+
+    num_epochs: float = Field(gt=0)
+    max_steps: int | None = Field(ge=1)  # stops earlier than num_epochs where it is smaller
+    batch_size: int = Field(ge=1)  # rows of all processes together; on average where by tokens
+    batches: BatchKind = "rows"  # tokens: like lengths, about as many tokens each | rows: the paper
+    learning_rate: float = Field(gt=0)
+    warmup_ratio: float = Field(ge=0, lt=1)  # share of the steps
+    weight_decay: float = Field(ge=0)
+
+    def num_steps(self, num_batches: int) -> int:
+        """Return the optimizer steps that training on an epoch of so many batches takes."""
+        steps = max(1, math.ceil(self.num_epochs * num_batches))
+        return min(steps, self.max_steps or steps)
+
+
+class Grid(Settings):
+    """Schedules to try; the one with the best dev score is kept."""
+
+    num_epochs: float = Field(gt=0)
+    max_steps: int | None = Field(ge=1)
+    batch_sizes: list[int] = Field(min_length=1)
+    batches: BatchKind = "rows"
+    learning_rates: list[float] = Field(min_length=1)
+    warmup_ratio: float = Field(ge=0, lt=1)
+    weight_decay: float = Field(ge=0)
+
+    def schedules(self) -> list[Schedule]:
+        """Return every pair of batch size and learning rate."""
+        return [
+            Schedule(
+                num_epochs=self.num_epochs,
+                max_steps=self.max_steps,
+                batch_size=batch_size,
+                batches=self.batches,
+                learning_rate=learning_rate,
+                warmup_ratio=self.warmup_ratio,
+                weight_decay=self.weight_decay,
+            )
+            for batch_size in self.batch_sizes
+            for learning_rate in self.learning_rates
+        ]

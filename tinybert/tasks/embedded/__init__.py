@@ -1,0 +1,1 @@
+"""The embedded tasks: what the demo learns, made of the embedded text."""

@@ -1,0 +1,313 @@
+"""Turn a task's tables into checked rows: sentences, label numbers, splits of the asked size."""
+
+import unicodedata
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from tinybert.core.errors import InputError
+from tinybert.tasks.glue import is_labelled
+from tinybert.tasks.label_spellings import refuse_alike, refuse_values
+from tinybert.tasks.labels import SURROGATE, Encoder, encoder, label_names, refuse_other_labels
+from tinybert.tasks.spoilt_text import spoilt_text
+from tinybert.tasks.stratified import stratified_sample
+from tinybert.tasks.tables import Table, listed
+from tinybert.tasks.task import DEV, TRAIN, MetricName, TaskFile, TaskInfo, label_text
+
+WITHHELD = "-1"  # what the hub writes where a test label is kept back
+DEV_SHARE = 10  # one row in ten is set aside where there is no dev split
+UNSEEN = ("Cc", "Cf", "Zs", "Zl", "Zp")  # control and formatting characters, spaces
+TWO_LABEL_METRIC = "f1"  # of the second label; f1_macro serves any number of them
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A task ready to be written."""
+
+    info: TaskInfo
+    splits: dict[str, pd.DataFrame]
+    notes: list[str]  # what was decided about rows, to be printed
+
+
+def prepare(
+    name: str, task: TaskFile, tables: dict[str, Table], seed: int, max_train_rows: int | None
+) -> Prepared:
+    """Check every row of every split, number the labels, and set splits aside.
+
+    Args:
+        name: Name of the task.
+        task: Its file.
+        tables: Its splits as they were read; train among them.
+        seed: Of the rows set aside and of the subset.
+        max_train_rows: Keep this many rows of train; None keeps all.
+
+    Raises:
+        InputError: Bad rows, which are all listed; fewer than two labels; a metric that does not
+            fit them.
+    """
+    tables = {split: _without_withheld(split, table) for split, table in tables.items()}
+    for table in tables.values():
+        refuse_empty(table)
+    refuse_alike(task, tables.values())
+    refuse_values(task, tables[TRAIN])
+    labels = label_names(task, tables[TRAIN])
+    metrics = task.metrics or _default_metrics(task)
+    if TWO_LABEL_METRIC in metrics and len(labels) > 2:
+        raise InputError(
+            f"params/tasks/{name}.yaml: metrics: f1 is for two labels, got {len(labels)} labels; "
+            f"write f1_macro"
+        )
+    for split, table in tables.items():
+        refuse_other_labels(split, task, labels, table)
+    encode = encoder(task, labels)
+    checked = {
+        split: check_split(table, encode, task.bad_rows == "drop")
+        for split, table in tables.items()
+    }
+    splits = {split: found.frame for split, found in checked.items()}
+    read = [f"{split}: {note}" for split, table in tables.items() for note in table.notes]
+    notes = read + [f"{split}: {found.note}" for split, found in checked.items() if found.note]
+    notes += [f"{split}: {note}" for split, table in tables.items() for note in spoilt_text(table)]
+    notes += _few_rows(labels, splits[TRAIN]) + _in_train(tables, splits)
+    splits, aside = _with_dev(splits, tables[TRAIN].place, seed)
+    splits, cut = _with_limit(splits, max_train_rows, seed)
+    info = TaskInfo(
+        name=name,
+        kind=task.kind,
+        labels=labels,
+        metrics=metrics,
+        pair=task.columns.sentence2 is not None,
+        num_rows={split: len(frame) for split, frame in splits.items()},
+        dropped_rows=sum(found.dropped for found in checked.values()),
+        glue=task.glue,
+    )
+    return Prepared(info, splits, notes + aside + cut)
+
+
+def _default_metrics(task: TaskFile) -> list[MetricName]:
+    from tinybert.tasks.metrics import default_metrics
+
+    return default_metrics(task.kind)
+
+
+def _without_withheld(split: str, table: Table) -> Table:
+    """Take away the label column of a test split in which no row has a label."""
+    if is_labelled(split) or table.label is None:
+        return table
+    texts = {label_text(value) for value in table.label}
+    return replace(table, label=None) if texts <= {None, WITHHELD} else table
+
+
+@dataclass(frozen=True)
+class CheckedSplit:
+    """The good rows of a split."""
+
+    frame: pd.DataFrame  # sentence1, sentence2 where there are pairs, label where there are labels
+    dropped: int
+    note: str  # about bad rows; empty if there were none
+
+
+def refuse_empty(table: Table) -> None:
+    """Refuse a table without rows."""
+    if table.numbers:
+        return
+    if table.malformed:
+        raise _bad_rows(table, table.malformed)
+    raise InputError(f"{table.place}: is empty, got no rows; write some")
+
+
+def _bad_rows(table: Table, problems: dict[int, str]) -> InputError:
+    lines = [f"{table.where(number)}: {problems[number]}" for number in sorted(problems)]
+    return listed(table.place, lines, "mend them, or write `bad_rows: drop` in the task's file")
+
+
+def sentence_text(value: object) -> str:
+    """Return a sentence in one line, without space around it; empty if nothing of it is seen."""
+    text = " ".join(line for line in str(value).splitlines() if line.strip()).strip()
+    return text if any(unicodedata.category(c) not in UNSEEN for c in text) else ""
+
+
+def check_split(table: Table, encode: Encoder, drop: bool) -> CheckedSplit:
+    """Check every row of a split, in order.
+
+    Args:
+        table: The split as read.
+        encode: Turns a label into its number.
+        drop: Drop bad rows instead of refusing the file. An unlabelled row is never dropped,
+            since predictions are counted against the file's rows: there, an empty sentence stays
+            as it is, and a row without the right columns is refused all the same.
+
+    Raises:
+        InputError: Bad rows, the first ten listed; or no row at all.
+    """
+    columns, problems = _checked_sentences(table)
+    if table.label is not None:
+        columns["label"] = _check_labels(table, encode, problems)
+    keeps_all = drop and table.label is None
+    if keeps_all:
+        if table.malformed:
+            raise _bad_rows(table, table.malformed)
+        note = f"kept {len(problems)} rows with an empty sentence in {table.place}"
+        return CheckedSplit(pd.DataFrame(columns), 0, note if problems else "")
+    return _good_rows(table, columns, problems, drop)
+
+
+def check_rows_to_train_on(table: Table, drop: bool) -> CheckedSplit:
+    """Check every unlabelled row that is trained on: no prediction is counted against these.
+
+    Args:
+        table: The rows as read.
+        drop: Drop bad rows instead of refusing the file.
+
+    Raises:
+        InputError: Bad rows, the first ten listed; or more of them than of others.
+    """
+    columns, problems = _checked_sentences(table)
+    return _good_rows(table, columns, problems, drop)
+
+
+def _checked_sentences(table: Table) -> tuple[dict[str, object], dict[int, str]]:
+    """Return the columns of sentences, and what is wrong by the rows' numbers."""
+    problems = dict(table.malformed)
+    pairs = [table.sentence1] if table.sentence2 is None else [table.sentence1, table.sentence2]
+    columns: dict[str, object] = {
+        f"sentence{position}": _check_sentences(table, values, position, problems)
+        for position, values in enumerate(pairs, start=1)
+    }
+    return columns, problems
+
+
+def _good_rows(
+    table: Table, columns: dict[str, object], problems: dict[int, str], drop: bool
+) -> CheckedSplit:
+    good = [number not in problems for number in table.numbers]
+    if (problems and not drop) or not any(good):
+        raise _bad_rows(table, problems)
+    return CheckedSplit(
+        pd.DataFrame(columns)[good].reset_index(drop=True),
+        len(problems),
+        _dropped(table, problems, sum(good)),
+    )
+
+
+def _dropped(table: Table, problems: dict[int, str], num_good: int) -> str:
+    """Say how many rows are dropped; nothing if none is.
+
+    Raises:
+        InputError: They are more than those that stay: the columns or labels are wrong, not rows.
+    """
+    if not problems:
+        return ""
+    total, first = len(problems) + num_good, min(problems)
+    if num_good < len(problems):
+        raise InputError(
+            f"{table.place}: too many bad rows to drop, got {len(problems)} of {total}, the first "
+            f"at {table.where(first)}: {problems[first]}; name the right `columns` and `labels` in "
+            "the task's file, or take out rows that are not meant"
+        )
+    return (
+        f"dropped {len(problems)} bad rows of {total} ({len(problems) / total:.0%}), the first at "
+        f"{table.where(first)}: {problems[first]}"
+    )
+
+
+def _check_sentences(
+    table: Table, values: list[object], position: int, problems: dict[int, str]
+) -> list[str]:
+    texts = []
+    for number, value in zip(table.numbers, values, strict=True):
+        text = sentence_text(value) if isinstance(value, str) else ""
+        if not text:
+            got = "an empty field" if label_text(value) is None else repr(value)[:40]
+            cure = "write one"
+            if isinstance(value, int | float) and got != "an empty field":
+                cure = "write it in quotes, or name the column of the text under `columns`"
+            problems.setdefault(number, f"sentence {position} is no text, got {got}; {cure}")
+        elif SURROGATE.search(text):
+            problems.setdefault(
+                number, f"sentence {position} has half a character, got {text[:40]!a}; mend it"
+            )
+            text = ""
+        texts.append(text)
+    return texts
+
+
+def _check_labels(
+    table: Table, encode: Encoder, problems: dict[int, str]
+) -> NDArray[np.int64 | np.float64]:
+    found = []
+    for number, value in zip(table.numbers, table.label or [], strict=True):
+        label, problem = encode(value)
+        found.append(label)
+        if problem:
+            problems.setdefault(number, problem)
+    return np.asarray(found)
+
+
+def _few_rows(labels: list[str], train: pd.DataFrame) -> list[str]:
+    """Name the labels that train cannot teach."""
+    counts = train["label"].value_counts()
+    few = {0: "no row", 1: "a single row"}
+    return [
+        f"{TRAIN}: label {name!r} has {few[found]}"
+        for number, name in enumerate(labels)
+        if (found := int(counts.get(number, 0))) in few
+    ]
+
+
+def _in_train(tables: dict[str, Table], splits: dict[str, pd.DataFrame]) -> list[str]:
+    """Count the rows of other splits that stand in train too, which makes scores too high."""
+    sentences = [name for name in splits[TRAIN] if name != "label"]
+    known = set(splits[TRAIN][sentences].itertuples(index=False, name=None))
+    notes = []
+    for split, frame in splits.items():
+        rows = frame[sentences].itertuples(index=False, name=None)
+        found = sum(row in known for row in rows) if split != TRAIN else 0
+        if found:
+            notes.append(
+                f"{split}: {found} of {len(frame)} rows of {tables[split].place} stand in train "
+                f"too, so scores on them are too high"
+            )
+    return notes
+
+
+def _with_dev(
+    splits: dict[str, pd.DataFrame], place: str, seed: int
+) -> tuple[dict[str, pd.DataFrame], list[str]]:
+    """Set a tenth of train aside where there is no dev."""
+    if DEV in splits:
+        return splits, []
+    train = splits[TRAIN]
+    if len(train) < 2:
+        raise InputError(f"{place}: too few rows to set some aside for dev, got 1; add rows")
+    size = max(1, round(len(train) / DEV_SHARE))
+    chosen = stratified_sample(_strata(train), len(train) - size, seed)
+    dev = train.drop(index=train.index[chosen])
+    others = {split: frame for split, frame in splits.items() if split != TRAIN}
+    note = f"{DEV}: {size} of train's {len(train)} rows were set aside, with seed {seed}"
+    return {TRAIN: _rows(train, chosen), DEV: dev.reset_index(drop=True), **others}, [note]
+
+
+def _with_limit(
+    splits: dict[str, pd.DataFrame], size: int | None, seed: int
+) -> tuple[dict[str, pd.DataFrame], list[str]]:
+    """Cut train to its size."""
+    train = splits[TRAIN]
+    if size is None or size >= len(train):
+        return splits, []
+    chosen = stratified_sample(_strata(train), size, seed)
+    note = f"{TRAIN}: {size} of {len(train)} rows were kept, with seed {seed}"
+    return {**splits, TRAIN: _rows(train, chosen)}, [note]
+
+
+def _rows(frame: pd.DataFrame, chosen: NDArray[np.int64]) -> pd.DataFrame:
+    return frame.iloc[chosen].reset_index(drop=True)
+
+
+def _strata(frame: pd.DataFrame) -> NDArray[np.int64]:
+    """Return each row's label, or one stratum for all where labels are values."""
+    labels = frame["label"].to_numpy()
+    numbers = labels if labels.dtype.kind == "i" else np.zeros(len(labels))
+    return np.asarray(numbers, dtype=np.int64)

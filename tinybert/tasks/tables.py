@@ -1,0 +1,143 @@
+"""A file of sentences and labels as it was read, its columns found by name.
+
+Readers (`task_delimited`, `task_records`) keep where each row stood, so that whatever is found
+wrong later can be named by file and line. They change no value.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+
+from tinybert.core.errors import InputError
+from tinybert.tasks.task import Columns
+
+MAX_LISTED = 10  # problems of one file that are printed
+Row = tuple[int, Sequence[object]]  # its number, and its fields
+
+
+@dataclass(frozen=True)
+class Table:
+    """A split as it was read, not yet checked; one entry per row in every list."""
+
+    place: str  # the file, for messages
+    unit: str  # what `numbers` counts: "line" or "row"
+    numbers: list[int]
+    sentence1: list[object]
+    sentence2: list[object] | None  # None: the task has no pairs
+    label: list[object] | None  # None: the file has no such column
+    malformed: dict[int, str]  # rows that do not have the header's columns: number -> problem
+    notes: list[str] = field(default_factory=list)  # about its reading, to be printed
+
+    def where(self, number: int) -> str:
+        """Return the place of a row, as in train.tsv:17."""
+        return place_of(self.place, self.unit, number)
+
+
+def place_of(place: str, unit: str, number: int) -> str:
+    """Return `place:number` for lines, which editors can jump to, and say `row` otherwise."""
+    return f"{place}:{number}" if unit == "line" else f"{place}: row {number}"
+
+
+def listed(place: str, problems: Sequence[str], cure: str) -> InputError:
+    """Return the error for all problems of a file, cut after ten with the number of the others."""
+    more = len(problems) - MAX_LISTED
+    rest = [f"{place}: and {more} more like these, got {len(problems)} in all; {cure}"]
+    return InputError(*problems[:MAX_LISTED], *(rest if more > 0 else []))
+
+
+def collect(
+    place: str,
+    unit: str,
+    header: Sequence[str],
+    rows: Iterable[Row],
+    columns: Columns,
+    labelled: bool,
+    separator: str = "the separator",
+) -> Table:
+    """Pick the wanted columns of rows that have as many fields as the header.
+
+    Raises:
+        InputError: A wanted column is missing or stands there twice.
+    """
+    first, second, third = _positions(place, header, columns, labelled)
+    table = Table(
+        place,
+        unit,
+        numbers=[],
+        sentence1=[],
+        sentence2=None if second is None else [],
+        label=None if third is None else [],
+        malformed={},
+    )
+    for number, fields in rows:
+        if len(fields) != len(header):
+            table.malformed[number] = _width_problem(fields, len(header), separator)
+            continue
+        table.numbers.append(number)
+        table.sentence1.append(fields[first])
+        if table.sentence2 is not None and second is not None:
+            table.sentence2.append(fields[second])
+        if table.label is not None and third is not None:
+            table.label.append(fields[third])
+    return table
+
+
+def _width_problem(fields: Sequence[object], width: int, separator: str) -> str:
+    hint = ""
+    if len(fields) == width + 1 and fields[-1] == "":
+        hint = "; remove the separator at the end of the line"
+    elif any(str(value).startswith(' "') for value in fields):
+        hint = "; a quote must follow the separator without a space"
+    return (
+        f"wrong number of columns, got {len(fields)}; {width} are right, parted by {separator}"
+        + hint
+    )
+
+
+def wanted_columns(columns: Columns, labelled: bool) -> list[str]:
+    """Return the names of the columns that a file must have."""
+    wanted = [columns.sentence1, columns.sentence2, columns.label if labelled else None]
+    return [name for name in wanted if name is not None]
+
+
+def missing_columns(
+    place: str, header: Sequence[str], columns: Columns, labelled: bool
+) -> list[str]:
+    """Return a problem for each wanted column that a header lacks."""
+    found = ", ".join(header) or "none"
+    found = found if len(found) < 200 else f"{found[:200]}..."
+    missing = [name for name in wanted_columns(columns, labelled) if name not in header]
+    alike = {_bare(name): name for name in header}
+    headless = len(missing) == len(wanted_columns(columns, labelled))
+    problems = []
+    for name in missing:
+        near = alike.get(_bare(name)) or next(iter(get_close_matches(name, header, n=1)), None)
+        cure = f"did you mean {near!r}? " if near else ""
+        cure += f"name the right one under `{columns.KEY}` of the task's file"
+        if headless and not near:
+            cure += ", or write a first line of names if the file has none"
+        problems.append(f"{place}: column {name!r} is missing, got {found}; {cure}")
+    return problems
+
+
+def _bare(name: str) -> str:
+    return re.sub(r"[\W_]+", "", name).casefold()
+
+
+def _positions(
+    place: str, header: Sequence[str], columns: Columns, labelled: bool
+) -> tuple[int, int | None, int | None]:
+    problems = missing_columns(place, header, columns, labelled)
+    found = ", ".join(header)
+    problems += [
+        f"{place}: column {name!r} stands there {header.count(name)} times, got {found}; "
+        f"give each column its own name"
+        for name in {columns.sentence1, columns.sentence2, columns.label}
+        if name is not None and header.count(name) > 1
+    ]
+    if problems:
+        raise InputError(*problems)
+    label = header.index(columns.label) if columns.label in header else None
+    second = None if columns.sentence2 is None else header.index(columns.sentence2)
+    return header.index(columns.sentence1), second, label

@@ -1,0 +1,464 @@
+"""What a task is: its file in params/tasks/, and the prepared folder the stages exchange.
+
+A prepared folder `data/tasks/<task>` holds one Parquet file per split (`train`, `dev`, `test`, and
+for MNLI `dev_mm`, `test_mm` and the diagnostic `ax`) with the columns `sentence1`, `sentence2`
+(pair tasks only) and `label` (absent in unlabelled test splits; int64 index into `labels`, or
+float64 for regression), `unlabelled.parquet`, the sentences alone, where the task has rows without
+labels to train on, and `task.json`, a `TaskInfo`.
+"""
+
+import math
+import re
+from collections.abc import Callable, Collection
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, cast
+
+import pandas as pd
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+
+from tinybert.core.errors import InputError
+from tinybert.core.outputs import write_json
+from tinybert.settings.reader import Settings, read_json
+
+Kind = Literal["classification", "regression"]
+MetricName = Literal["accuracy", "f1", "f1_macro", "matthews", "pearson", "spearman"]
+SplitName = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]  # it becomes a file's name
+TRAIN = "train"
+DEV = "dev"
+UNLABELLED = "unlabelled"  # no split: nothing is predicted for it
+REGRESSION_METRICS = {"pearson", "spearman"}
+
+
+# What YAML 1.1 makes of words that people write without quotes.
+UNQUOTED = {True: "'yes' (or 'true', 'on')", False: "'no' (or 'false', 'off')", None: "'null'"}
+
+
+def label_text(value: object) -> str | None:
+    """Return what a label is called, the same for 1, 1.0, "1.0" and " 1 "; None for no label.
+
+    A reader of tables may have turned whole numbers into decimal ones, and true into True.
+    """
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return None
+    text = str(value).strip()
+    if re.fullmatch(r"[+-]?\d+\.0+", text):
+        text = text.split(".")[0]
+    return text.lower() if text in ("True", "False", "TRUE", "FALSE") else text or None
+
+
+def _as_text(value: object) -> object:
+    """Take a whole number for its text; refuse what YAML has made of another unquoted word."""
+    if isinstance(value, bool) or value is None:
+        raise ValueError(f"is no text to YAML, got {value}; write {UNQUOTED[value]} in quotes")
+    if isinstance(value, float | date):
+        raise ValueError(f"is no text to YAML, got {value}; write '{value}' in quotes")
+    return str(value) if isinstance(value, int) else value
+
+
+Text = Annotated[str, BeforeValidator(_as_text)]
+
+
+class Files(Settings):
+    """CSV, TSV, JSONL or Parquet files, relative to `sources.tasks` of params.yaml."""
+
+    train: str
+    dev: str | None = None  # None: a tenth of train is set aside
+    test: str | None = None
+    separator: str | None = None  # of CSV and TSV; None: a comma, a tab
+
+    def named(self) -> dict[str, str]:
+        """Return the file of each split that has one."""
+        files = {TRAIN: self.train, DEV: self.dev, "test": self.test}
+        return {split: file for split, file in files.items() if file is not None}
+
+    @model_validator(mode="after")
+    def _files_differ(self) -> "Files":
+        names = list(self.named().values())
+        if "" in names:
+            raise ValueError("each split must name a file, got ''; write one, or leave it out")
+        if len(set(names)) < len(names):
+            raise ValueError(
+                f"each split must have a file of its own, got {', '.join(names)}; without `dev` a "
+                f"tenth of train is set aside"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _separates(self) -> "Files":
+        _require_separator(self.separator, self.named().values())
+        return self
+
+
+def _require_separator(given: str | None, names: Collection[str]) -> None:
+    """Refuse a separator that is no single character, or of files that have none."""
+    if given is None:
+        return
+    printed = given == "\t" or given.isprintable()
+    if len(given) != 1 or given.isalnum() or given == '"' or not printed:
+        raise ValueError(
+            f"separator must be one character, got {given!r}; write it in double quotes, such "
+            f'as ";" or "\\t"'
+        )
+    if not any(name.lower().endswith((".csv", ".tsv")) for name in names):
+        raise ValueError("separator is of CSV and TSV, got none of them; remove it")
+
+
+class Hub(Settings):
+    """A data set of the hub, or a folder of `sources.tasks` with the hub's Parquet files."""
+
+    path: str
+    name: str | None = None  # the data set's configuration, or the folder's subfolder
+    # Our split -> the hub's. Without `dev`, a tenth of train is set aside.
+    splits: dict[SplitName, str] = Field(default={"train": "train", "dev": "validation"})
+
+    @model_validator(mode="after")
+    def _has_train(self) -> "Hub":
+        if TRAIN not in self.splits:
+            raise ValueError(f"splits must name train, got {list(self.splits)}; add `train: train`")
+        if UNLABELLED in self.splits:
+            raise ValueError(
+                f"splits must be labelled, or predicted, got {UNLABELLED}; write `unlabelled: "
+                f"{{hub: {{path: {self.path}, split: {self.splits[UNLABELLED]}}}}}` beside `hub`"
+            )
+        return self
+
+
+class Rows(Settings):
+    """How many rows of each split an embedded task is made of."""
+
+    train: int = Field(ge=2)
+    dev: int = Field(ge=1)
+    test: int = Field(ge=1)
+    unlabelled: int = Field(default=0, ge=0)  # further ones of train's text, without labels
+
+
+class Columns(Settings):
+    """Which column holds what. A single-sentence task has no `sentence2`."""
+
+    KEY: ClassVar[str] = "columns"  # of the task's file, for messages
+
+    sentence1: Text
+    sentence2: Text | None = None
+    label: Text
+
+    @model_validator(mode="after")
+    def _differ(self) -> "Columns":
+        names = [name for name in (self.sentence1, self.sentence2, self.label) if name is not None]
+        if len(set(names)) < len(names):
+            raise ValueError(f"must name different columns, got {', '.join(names)}; correct one")
+        return self
+
+
+class UnlabelledColumns(Columns):
+    """Which column holds what where there are no labels; one that is there is not read."""
+
+    KEY: ClassVar[str] = "unlabelled: columns"
+
+    label: Text = ""
+
+
+class HubRows(Settings):
+    """One split of a data set of the hub, or of a folder of `sources.tasks` in its layout."""
+
+    path: str
+    name: str | None = None
+    split: str = "train"
+
+
+class Unlabelled(Settings):
+    """Text of the task's kind that nobody has labelled, for the teacher to score.
+
+    A file's name, or a list of them, stands for `files` alone.
+    """
+
+    # CSV, TSV, JSONL, Parquet, or .txt with a text a line, relative to sources.tasks.
+    files: list[str] = Field(default=[])
+    hub: HubRows | None = None
+    separator: str | None = None  # of CSV and TSV; None: a comma, a tab
+    columns: UnlabelledColumns | None = None  # None: those of the task
+    max_rows: int | None = Field(default=None, ge=1)  # drawn by the seed; None: all
+
+    @model_validator(mode="before")
+    @classmethod
+    def _files_alone(cls, given: Any) -> Any:
+        return {"files": given} if isinstance(given, str | list) else given
+
+    @field_validator("files", mode="before")
+    @classmethod
+    def _one_file(cls, files: Any) -> Any:
+        return [files] if isinstance(files, str) else files
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "Unlabelled":
+        if bool(self.files) == bool(self.hub):
+            found = "both" if self.hub else "none"
+            raise ValueError(f"exactly one of files, hub must be given, got {found}; keep one")
+        if "" in self.files or len(set(self.files)) < len(self.files):
+            raise ValueError(f"files must be different, got {self.files}; name each once")
+        _require_separator(self.separator, self.files)
+        return self
+
+    def require_fit(self, pair: bool) -> None:
+        """Refuse pairs for a task of single sentences, and the other way round."""
+        if self.columns is not None and (self.columns.sentence2 is not None) != pair:
+            found = "without" if pair else "with"
+            cure = "name it as the task's `columns` do" if pair else "take it out"
+            raise ValueError(
+                f"unlabelled: columns must be like the task's, got columns {found} sentence2; "
+                f"{cure}"
+            )
+        texts = [name for name in self.files if name.lower().endswith(".txt")]
+        if pair and texts:
+            raise ValueError(
+                f"unlabelled: files of a task of pairs have two columns, got {texts[0]}, which has "
+                "a text a line; write it as .tsv with a header"
+            )
+
+
+class TaskFile(Settings):
+    """A file of params/tasks/. Exactly one of glue, hub, files, embedded says where the data is."""
+
+    description: str = ""
+    glue: str | None = None  # the folder's name in GLUE, for instance MRPC
+    hub: Hub | None = None
+    files: Files | None = None
+    embedded: (
+        Literal["topic", "acceptability", "pair", "similarity", "subject", "summary"] | None
+    ) = None
+    rows: Rows | None = None  # of an embedded task
+    unlabelled: Unlabelled | None = None  # rows that the teacher labels for its students
+    columns: Columns
+    kind: Kind = "classification"
+    labels: list[Text] | None = None  # None: the sorted values of the training set
+    label_words: dict[Text, Text] = Field(default={})  # a file's word for a label -> its name
+    bad_rows: Literal["refuse", "drop"] = "refuse"  # drop: counted and printed
+    metrics: list[MetricName] = Field(default=[], max_length=4)  # the first one selects
+    max_length: int = Field(default=128, ge=8, le=512)  # word pieces
+    epochs_scale: float = Field(default=1.0, gt=0)  # times intermediate_distill's num_epochs
+    prediction_data: Literal["augmented", "original"] = "augmented"
+    teacher: str | None = None  # hub id or folder of one already fine-tuned on this task
+
+    @property
+    def has_unlabelled(self) -> bool:
+        """Whether the task has rows without labels to train on."""
+        return self.unlabelled is not None or bool(self.rows and self.rows.unlabelled)
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "TaskFile":
+        given = [key for key in ("glue", "hub", "files", "embedded") if getattr(self, key)]
+        if len(given) != 1:
+            raise ValueError(
+                f"exactly one of glue, hub, files, embedded must be given, got "
+                f"{' and '.join(given) or 'none'}; keep one"
+            )
+        if bool(self.embedded) != bool(self.rows):
+            found = "rows" if self.rows else "no rows"
+            raise ValueError(
+                f"`rows` belongs to an embedded task, and each has it, got {found} beside "
+                f"{given[0]}; write `rows: {{train: 450, dev: 1000, test: 2000}}` or remove it"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _unlabelled_fits(self) -> "TaskFile":
+        if self.unlabelled is not None:
+            self.unlabelled.require_fit(pair=self.columns.sentence2 is not None)
+        return self
+
+    @field_validator("label_words", mode="before")
+    @classmethod
+    def _words_differ(cls, words: Any) -> Any:
+        """Refuse words that a table's labels cannot tell apart, such as 1 and "1"."""
+        if isinstance(words, dict):
+            names: dict[str | None, object] = {}
+            for word, name in words.items():
+                if names.setdefault(label_text(word), name) != name:
+                    raise ValueError(f"must give each word one name, got two for {word}; keep one")
+        return words
+
+    @model_validator(mode="after")
+    def _labels_fit(self) -> "TaskFile":
+        if self.kind == "regression" and (self.labels or self.label_words):
+            raise ValueError("a regression task has no labels, got some; remove them")
+        names = {label_text(name) for name in self.labels or []}
+        if self.labels is not None and (len(names - {None}) < max(2, len(self.labels))):
+            raise ValueError(
+                f"labels must be two or more different names, got {self.labels}; mend them "
+                f"(space around a name does not count, and 1.0 is 1)"
+            )
+        strange = set(self.label_words.values()) - set(self.labels or self.label_words.values())
+        if strange:
+            raise ValueError(
+                f"label_words must lead to names in labels, got {', '.join(sorted(strange))}; "
+                f"known: {', '.join(self.labels or [])}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _metrics_fit(self) -> "TaskFile":
+        wrong = [
+            name
+            for name in self.metrics
+            if (name in REGRESSION_METRICS) != (self.kind == "regression")
+        ]
+        if wrong:
+            raise ValueError(
+                f"metrics must fit kind {self.kind}, got {', '.join(wrong)}; regression is "
+                f"measured by spearman and pearson, classification by the others"
+            )
+        return self
+
+
+class TaskInfo(Settings):
+    """What `prepare_task` found and decided, stored as `task.json`."""
+
+    name: str
+    kind: Kind
+    labels: list[str]  # names in the order of their numbers; [] for regression
+    metrics: list[MetricName] = Field(min_length=1)
+    pair: bool
+    num_rows: dict[str, int]  # by split
+    num_unlabelled: int = 0  # rows without labels to train on
+    dropped_rows: int = 0
+    glue: str | None = None
+
+    @property
+    def num_outputs(self) -> int:
+        """Width of the classifier: the number of labels, or 1 for regression."""
+        return len(self.labels) or 1
+
+    @property
+    def eval_splits(self) -> list[str]:
+        """Every split but the training one, in the order they are reported."""
+        return [split for split in self.num_rows if split != TRAIN]
+
+
+def read_info(folder: Path) -> TaskInfo:
+    """Read `task.json` of a prepared folder."""
+    file = folder / "task.json"
+    if not file.is_file():
+        raise InputError(f"{file}: missing, got no prepared task; run `dvc repro prepare_task`")
+    return cast(TaskInfo, read_json(file, TaskInfo, "dvc repro prepare_task"))
+
+
+def read_named_info(folder: Path, task: str) -> TaskInfo:
+    """Read `task.json` of a task.
+
+    Raises:
+        InputError: There is none, or it is another task's.
+    """
+    info = read_info(folder)
+    if info.name != task:
+        raise InputError(
+            f"{folder / 'task.json'}: must be of task {task}, got {info.name}; it is a copy: run "
+            f"`dvc repro --force prepare_task@{task}`"
+        )
+    return info
+
+
+def read_split(folder: Path, split: str) -> pd.DataFrame:
+    """Read one split of a prepared folder; columns as in this module's docstring."""
+    file = folder / f"{split}.parquet"
+    if not file.is_file():
+        raise InputError(f"{file}: missing, got no such split; run `dvc repro prepare_task`")
+    frame = _read_parquet(file, "dvc repro prepare_task")
+    if not (folder / "task.json").is_file():
+        return frame
+    info = read_info(folder)
+    found, wanted = len(frame), info.num_rows.get(split)
+    problem = _misfit(frame, info, labelled=split == TRAIN)
+    if not problem and found != wanted:
+        problem = f"must have {wanted} rows, got {found}"
+    if problem:
+        raise InputError(
+            f"{file}: {problem}, as task.json beside it says; one of them is another task's or "
+            f"run's: run `dvc repro --force prepare_task@{folder.name}`"
+        )
+    return frame
+
+
+def read_unlabelled(folder: Path, info: TaskInfo) -> pd.DataFrame:
+    """Read the rows without labels of a prepared folder, of a task that has some.
+
+    Raises:
+        InputError: They are missing, or another task's or run's.
+    """
+
+    def problem(frame: pd.DataFrame) -> str:
+        same = len(frame) == info.num_unlabelled
+        return "" if same else f"must have {info.num_unlabelled} rows, got {len(frame)}"
+
+    file = folder / f"{UNLABELLED}.parquet"
+    return _read_rows(file, info, "prepare_task", "unlabelled", problem)
+
+
+def read_augmented(folder: Path, info: TaskInfo) -> pd.DataFrame:
+    """Read a task's augmented rows, which have a column `row`, the number of train's row.
+
+    Raises:
+        InputError: There are none, or they are not of this task.
+    """
+
+    def problem(frame: pd.DataFrame) -> str:
+        if "row" not in frame:
+            return f"must have the column row, got {', '.join(map(str, frame))}"
+        if set(frame["row"]) != set(range(info.num_rows[TRAIN])):
+            num_found = frame["row"].nunique()
+            return f"must be made of {info.num_rows[TRAIN]} rows, got {num_found} of them"
+        return ""
+
+    return _read_rows(folder / f"{TRAIN}.parquet", info, "augment", "augmented", problem)
+
+
+def _read_rows(
+    file: Path,
+    info: TaskInfo,
+    stage: str,
+    kind: Literal["unlabelled", "augmented"],
+    problem_of: Callable[[pd.DataFrame], str],
+) -> pd.DataFrame:
+    """Read rows that a stage made of a task; `problem_of` says what their kind must be like."""
+    command = f"dvc repro --force {stage}@{info.name}"
+    if not file.is_file():
+        raise InputError(f"{file}: missing, got no {kind} rows; run `{command}`")
+    frame = _read_parquet(file, command)
+    problem = _misfit(frame, info, labelled=kind == "augmented") or problem_of(frame)
+    if problem:
+        raise InputError(f"{file}: {problem}, as task {info.name} has; run `{command}`")
+    return frame
+
+
+def _misfit(frame: pd.DataFrame, info: TaskInfo, labelled: bool) -> str:
+    """Say how a table differs from what a task's rows look like; nothing if it does not."""
+    wanted = ["sentence1", *(["sentence2"] if info.pair else [])]
+    found = [name for name in frame if str(name).startswith("sentence")]
+    if found != wanted:
+        return f"must have the columns {', '.join(wanted)}, got {', '.join(map(str, found))}"
+    if "label" not in frame:
+        return "must have the column label, got none" if labelled else ""
+    labels = frame["label"]
+    if info.kind == "regression":
+        return "" if labels.dtype.kind == "f" else f"must have values, got {labels.dtype} labels"
+    if labels.dtype.kind != "i" or not labels.between(0, len(info.labels) - 1).all():
+        return (
+            f"must have labels from 0 to {len(info.labels) - 1}, got {labels.min()} to "
+            f"{labels.max()}"
+        )
+    return ""
+
+
+def _read_parquet(file: Path, command: str) -> pd.DataFrame:
+    try:
+        return pd.read_parquet(file)
+    except (ValueError, OSError) as error:  # of which pyarrow's are kinds
+        raise InputError(
+            f"{file}: no Parquet, got {' '.join(str(error).split())}; delete it and run `{command}`"
+        ) from error
+
+
+def write_task(folder: Path, info: TaskInfo, splits: dict[str, pd.DataFrame]) -> None:
+    """Write a prepared folder. Side effects: files in `folder`, which must exist."""
+    for name, frame in splits.items():
+        frame.to_parquet(folder / f"{name}.parquet", index=False)
+    write_json(info.model_dump(), folder / "task.json")

@@ -1,0 +1,176 @@
+"""Rows without labels, which the teacher scores: read, checked, parted from rows to be scored on.
+
+A row is the same as another if they differ in case, white space or compatible forms of characters
+alone, and a pair also if it is the other way round: students must not be trained on what dev and
+test will ask.
+"""
+
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from hashlib import blake2b
+from pathlib import Path
+
+import pandas as pd
+
+from tinybert.core.errors import InputError
+from tinybert.tasks.files import read_table
+from tinybert.tasks.rows import check_rows_to_train_on, refuse_empty
+from tinybert.tasks.sources import Sources, no_file, read_hub, watched
+from tinybert.tasks.spoilt_text import spoilt_text
+from tinybert.tasks.tables import Table
+from tinybert.tasks.task import (
+    TRAIN,
+    UNLABELLED,
+    Columns,
+    Hub,
+    TaskFile,
+    Unlabelled,
+    UnlabelledColumns,
+)
+from tinybert.tasks.text import read_lines
+
+TEXT = ".txt"  # one text a line
+DIGEST = "digest"  # a column while rows are compared
+
+
+def read_unlabelled_tables(
+    task: TaskFile, sources: Sources, tables: Mapping[str, Table]
+) -> list[Table]:
+    """Read what a task's file names under `unlabelled`; nothing where it names nothing.
+
+    Args:
+        task: The task's file.
+        sources: Where to look.
+        tables: The task's splits.
+
+    Raises:
+        InputError: A source is missing, cannot be read, lacks a column, or is dev's or test's.
+    """
+    named = task.unlabelled
+    if named is None:
+        return []
+    columns = named.columns or UnlabelledColumns(**task.columns.model_dump(exclude={"label"}))
+    if named.hub is not None:
+        splits = {UNLABELLED: named.hub.split}
+        hub = Hub.model_construct(path=named.hub.path, name=named.hub.name, splits=splits)
+        found = [*read_hub(hub, columns, sources.folder).values()]
+    else:
+        found = _read_files(named, columns, sources.folder)
+    for table in found:
+        _refuse_eval_split(table, tables)
+    return found
+
+
+def _read_files(named: Unlabelled, columns: Columns, folder: Path) -> list[Table]:
+    paths = [watched(folder, name) for name in named.files]
+    missing = [no_file(folder, path) for path in paths if not path.is_file()]
+    if missing:
+        raise InputError(*missing)
+    return [
+        read_texts(path)
+        if path.suffix.lower() == TEXT
+        else read_table(path, columns, False, named.separator)
+        for path in paths
+    ]
+
+
+def read_texts(file: Path) -> Table:
+    """Read a file of one text a line; blank lines are left out, and counted in a note."""
+    if not (data := file.read_bytes()).strip():
+        raise InputError(f"{file}: is empty, got {len(data)} bytes; write one text a line")
+    lines = list(read_lines(file))
+    texts = [(number, line) for number, line in lines if line.strip()]
+    table = Table(
+        str(file),
+        "line",
+        numbers=[number for number, _ in texts],
+        sentence1=[line for _, line in texts],
+        sentence2=None,
+        label=None,
+        malformed={},
+    )
+    if blank := len(lines) - len(texts):
+        table.notes.append(f"{len(lines)} lines hold {len(texts)} rows: {blank} blank")
+    return table
+
+
+def _refuse_eval_split(table: Table, tables: Mapping[str, Table]) -> None:
+    """Refuse a file or a hub's split that the task is scored on."""
+    for split, other in tables.items():
+        places = Path(table.place), Path(other.place)
+        same = all(place.is_file() for place in places) and places[0].samefile(places[1])
+        if split != TRAIN and (same or table.place == other.place):
+            raise InputError(
+                f"{table.place}: is the task's {split}, got it as unlabelled rows too; name "
+                "another under `unlabelled`: students must not be trained on what scores them"
+            )
+
+
+def prepare_unlabelled(
+    task: TaskFile,
+    tables: Sequence[Table],
+    splits: Mapping[str, pd.DataFrame],
+    seed: int,
+) -> tuple[pd.DataFrame, list[str]]:
+    """Check the rows, take out those of other splits and duplicates, and draw some.
+
+    The same rows come out, in the same order, whatever the order of files and rows: it is that of
+    a hash. So a larger `max_rows` keeps the rows of a smaller one.
+
+    Args:
+        task: The task's file.
+        tables: Its unlabelled rows as they were read.
+        splits: Its splits as they will be written.
+        seed: Of the drawing.
+
+    Returns:
+        `sentence1`, and `sentence2` of pairs; and what was decided about rows, to be printed.
+
+    Raises:
+        InputError: Bad rows, all listed; or no row is left.
+    """
+    checked = []
+    for table in tables:
+        refuse_empty(table)
+        checked.append(check_rows_to_train_on(table, task.bad_rows == "drop"))
+    notes = [note for table in tables for note in [*table.notes, *spoilt_text(table)]]
+    notes += [found.note for found in checked if found.note]
+    rows = pd.concat([found.frame for found in checked], ignore_index=True)
+    sentences = [str(name) for name in rows]
+    rows[DIGEST] = list(_digests(rows, seed))
+    known = {split: set(_digests(frame[sentences], seed)) for split, frame in splits.items()}
+    in_train = rows[DIGEST].isin(known.pop(TRAIN))
+    in_eval = rows[DIGEST].isin(set().union(*known.values()))
+    others = rows[~in_train & ~in_eval]
+    unique = others.sort_values([DIGEST, *sentences]).drop_duplicates(DIGEST)
+    limit = task.unlabelled.max_rows if task.unlabelled else None
+    drawn = unique.head(len(unique) if limit is None else limit)
+    counts = {
+        "bad": sum(found.dropped for found in checked),
+        "in dev or test": int(in_eval.sum()),
+        "in train": int((in_train & ~in_eval).sum()),
+        "duplicates": len(others) - len(unique),
+        "beyond max_rows": len(unique) - len(drawn),
+    }
+    num_read = len(rows) + counts["bad"]
+    left_out = ", ".join(f"{count:,} {reason}" for reason, count in counts.items())
+    if drawn.empty:
+        raise InputError(
+            f"{', '.join(table.place for table in tables)}: no unlabelled row is left, got "
+            f"{num_read:,}: {left_out}; give texts that the task does not have already"
+        )
+    notes.append(f"{len(drawn):,} of {num_read:,} rows, seed {seed}; left out: {left_out}")
+    return drawn[sentences].reset_index(drop=True), [f"{UNLABELLED}: {note}" for note in notes]
+
+
+def _digests(frame: pd.DataFrame, seed: int) -> Iterator[str]:
+    """Hash each row's sentences, alike for rows that count as the same."""
+    for row in frame.itertuples(index=False, name=None):
+        text = "\0".join(sorted(map(_plain, row)))
+        yield blake2b(f"{seed}\0{text}".encode(), digest_size=16).hexdigest()
+
+
+def _plain(text: str) -> str:
+    """Return a text without what case, white space and Unicode's forms may differ in."""
+    composed = text if text.isascii() else unicodedata.normalize("NFKC", text)
+    return " ".join(composed.casefold().split())

@@ -1,0 +1,190 @@
+"""Encoded text as flat arrays: a task's rows in memory, the corpus's blocks on disk."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from tinybert.core.errors import InputError
+
+Row = dict[str, Any]
+
+
+def read_array(file: Path, command: str, mapped: bool = False) -> NDArray[Any]:
+    """Read an array that a stage wrote.
+
+    Args:
+        file: Where it is.
+        command: What writes it anew.
+        mapped: Whether it stays on disk.
+
+    Raises:
+        InputError: It is missing or damaged.
+    """
+    try:
+        found: NDArray[Any] = np.load(file, "r" if mapped else None, allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise InputError(
+            f"{file}: cannot be read, got {' '.join(str(error).split())}; run `{command}`"
+        ) from error
+    return found
+
+
+@dataclass(frozen=True)
+class EncodedRows(Dataset[Row]):
+    """Rows of token ids in one flat array: 4 bytes a token, where Python lists take 36.
+
+    Attributes:
+        ids: Token ids of all rows, one after the other, special tokens included; int32.
+        ends: Where each row ends in `ids`; int64, shape (rows,).
+        first_lengths: How many tokens belong to the first segment; int32, shape (rows,).
+        targets: Further values per row by name, for instance `labels`, `teacher_logits`.
+        token_targets: Further values per token, shape (tokens, ...), for instance `teacher_states`.
+    """
+
+    ids: NDArray[np.int32]
+    ends: NDArray[np.int64]
+    first_lengths: NDArray[np.int32]
+    targets: dict[str, NDArray[Any]]
+    token_targets: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Tokens per row, shape (rows,)."""
+        return np.diff(self.ends, prepend=0)
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    def __getitem__(self, index: int) -> Row:
+        start = self.ends[index - 1] if index else 0
+        row: Row = {name: values[index] for name, values in self.targets.items()}
+        row |= {name: of[start : self.ends[index]] for name, of in self.token_targets.items()}
+        row["ids"] = self.ids[start : self.ends[index]]
+        row["first_length"] = self.first_lengths[index]
+        return row
+
+    def with_targets(self, **targets: NDArray[Any]) -> "EncodedRows":
+        """Return the same rows with further targets."""
+        return replace(self, targets={**self.targets, **targets})
+
+    def part(self, start: int, stop: int) -> "EncodedRows":
+        """Return the rows from `start` on, before `stop`, without values per token."""
+        stop = min(stop, len(self))
+        begin = int(self.ends[start - 1]) if start else 0
+        end = int(self.ends[stop - 1]) if stop else 0
+        return EncodedRows(
+            self.ids[begin:end],
+            self.ends[start:stop] - begin,
+            self.first_lengths[start:stop],
+            {name: values[start:stop] for name, values in self.targets.items()},
+        )
+
+    def with_token_targets(self, **targets: Tensor) -> "EncodedRows":
+        """Return the same rows with further values per token."""
+        return replace(self, token_targets={**self.token_targets, **targets})
+
+
+def rows_numbered(rows: "Rows", numbers: NDArray[np.int64]) -> EncodedRows:
+    """Return some rows, in the order of their numbers given, without targets."""
+    found = [rows[int(number)] for number in numbers]
+    ids = [row["ids"].astype(np.int32) for row in found]
+    return EncodedRows(
+        np.concatenate(ids) if ids else np.empty(0, np.int32),
+        np.cumsum([len(each) for each in ids], dtype=np.int64),
+        np.asarray([row["first_length"] for row in found], dtype=np.int32),
+        {},
+    )
+
+
+def encode(
+    tokenizer: Any,
+    first: Sequence[str],
+    second: Sequence[str] | None,
+    max_length: int,
+    **targets: NDArray[Any],
+) -> EncodedRows:
+    """Encode single sentences, or pairs, cut to `max_length` tokens (the longer one first)."""
+    chunk = 10_000  # bounds the memory the tokenizer's own objects take
+    ids, lengths, first_lengths = [], [], []
+    for start in range(0, len(first), chunk):
+        part = slice(start, start + chunk)
+        encoded = tokenizer(
+            list(first[part]),
+            None if second is None else list(second[part]),
+            truncation="longest_first" if second is not None else True,
+            max_length=max_length,
+        )
+        for number, tokens in enumerate(encoded["input_ids"]):
+            ids.append(np.asarray(tokens, dtype=np.int32))
+            lengths.append(len(tokens))
+            first_lengths.append(_first_length(encoded, number, len(tokens)))
+    return EncodedRows(
+        np.concatenate(ids) if ids else np.empty(0, np.int32),
+        np.cumsum(lengths, dtype=np.int64),
+        np.asarray(first_lengths, dtype=np.int32),
+        targets,
+    )
+
+
+def _first_length(encoded: Any, number: int, length: int) -> int:
+    if "token_type_ids" not in encoded:
+        return length
+    return length - int(sum(encoded["token_type_ids"][number]))
+
+
+CORPUS_COMMAND = "dvc repro --force prepare_corpus"
+
+
+class Blocks(Dataset[Row]):
+    """The corpus as fixed-length blocks, memory-mapped.
+
+    Args:
+        folder: A folder with `blocks.npy`, token ids of shape (blocks, tokens),
+            `first_lengths.npy`, the first segment's tokens per block, shape (blocks,), and
+            `seconds.npy`, int8: 1 where the second segment follows the first in its document, 0
+            where another document begins, -1 where there is none.
+        start: The first block to take.
+        stop: The block to stop before; None for the last.
+        seconds: Whether rows have that as `second`.
+    """
+
+    def __init__(
+        self, folder: Path, start: int = 0, stop: int | None = None, seconds: bool = False
+    ) -> None:
+        blocks = read_array(folder / "blocks.npy", CORPUS_COMMAND, mapped=True)
+        firsts = _of_blocks(folder / "first_lengths.npy", blocks)
+        self.blocks, self.first_lengths = blocks[start:stop], firsts[start:stop]
+        self.seconds: NDArray[np.int8] | None = None
+        if seconds:
+            self.seconds = _of_blocks(folder / "seconds.npy", blocks)[start:stop]
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Tokens per block, shape (blocks,)."""
+        return np.full(len(self.blocks), self.blocks.shape[1], dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self.blocks)
+
+    def __getitem__(self, index: int) -> Row:
+        row: Row = {"ids": self.blocks[index], "first_length": self.first_lengths[index]}
+        return row if self.seconds is None else {**row, "second": self.seconds[index]}
+
+
+def _of_blocks(file: Path, blocks: NDArray[Any]) -> NDArray[Any]:
+    found = read_array(file, CORPUS_COMMAND, mapped=True)
+    if len(found) != len(blocks):
+        raise InputError(
+            f"{file}: must have a value for each of {len(blocks):,} blocks, got {len(found):,}; "
+            f"run `{CORPUS_COMMAND}`"
+        )
+    return found
+
+
+Rows = EncodedRows | Blocks

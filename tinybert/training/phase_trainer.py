@@ -1,0 +1,303 @@
+"""Hugging Face's Trainer with this project's batches, terms, checkpoints and checks."""
+
+import json
+import math
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from safetensors.torch import load_model, save_model
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from transformers import (
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+)
+
+from tinybert.core.errors import InputError
+from tinybert.core.processes import num_processes, of_the_first, rank, sum_over_all, wait_for_all
+from tinybert.distillation.distillation import Distillation
+from tinybert.distillation.together import Together, log_of
+from tinybert.settings.schedule import Schedule
+from tinybert.text.batching import EpochBatches, PartBatches, Parts, collate, epoch_batches
+from tinybert.text.encoded import Rows
+from tinybert.training.cpu_dropout import CpuDropout
+from tinybert.training.listeners import Row, announce
+from tinybert.training.run import (
+    PARTIAL,
+    WEIGHTS,
+    Run,
+    epochs_between,
+    last_checkpoint,
+    put_in_place,
+    state_of,
+)
+
+Evaluate = Callable[[], dict[str, float]]
+
+
+class PhaseTrainer(Trainer):  # type: ignore[misc]
+    """The Trainer with this project's batches, terms in the log, own evaluation, finite losses.
+
+    Its checkpoints are written beside and renamed, so a killed run finds whole ones only. Of
+    several processes all take the same steps on their parts of each batch; the first one writes.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        rows: Rows,
+        pad_token_id: int,
+        schedule: Schedule,
+        run: Run,
+        evaluate: Evaluate | None,
+        num_evaluated: int = 0,
+    ) -> None:
+        self.run, self.own_evaluate = run, evaluate
+        # cuDNN's attention plans anew for each shape, and batches by tokens have many: without it a
+        # step of the intermediate phase took 0.70 (MRPC) and 0.85 (SST-2) of the time on an H200.
+        torch.backends.cuda.enable_cudnn_sdp(False)
+        if run.compile and isinstance(model, Distillation | Together):
+            model.compile_layers()
+        self.batches = epoch_batches(rows, schedule.batch_size, schedule.batches, run.seed)
+        super().__init__(
+            model=model,
+            args=_arguments(len(self.batches), schedule, run, evaluate is not None),
+            train_dataset=cast(Any, rows if num_processes() == 1 else Parts(rows)),
+            eval_dataset=cast(Any, rows),  # never read: `evaluate` is our own
+            data_collator=partial(
+                collate, pad_token_id=pad_token_id, per_batch=self.batches.per_batch
+            ),
+            callbacks=[_Lines(run.phase)] if not (sys.stderr.isatty() or rank()) else [],
+        )
+        self.remove_callback(PrinterCallback)
+        self.add_callback(_Epochs(self.batches))
+        self.add_callback(_Evaluations(epochs_between(num_evaluated, len(rows))))
+        self._sums: dict[str, Tensor] = {}
+        self._num_summed = 0
+        self._all_finite: Tensor | bool = True
+        self._num_tokens: Tensor | int = 0
+        self._row_time = time.monotonic()
+
+    def run_to_the_end(self) -> Path:
+        """Train, going on from the last whole checkpoint; return the one at the end."""
+        if self.args.should_save:
+            shutil.rmtree(self.args.output_dir, ignore_errors=True)
+        wait_for_all()
+        last = last_checkpoint(self.run.checkpoints)
+        # The Trainer would take one more step after a checkpoint at the end.
+        if last is None or state_of(Path(last)).global_step < self.args.max_steps:
+            if last is not None:
+                self._load_sums(Path(last))
+            self.train(resume_from_checkpoint=last)
+            last = last_checkpoint(self.run.checkpoints)
+        assert last is not None
+        return Path(last)
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """Give this process its part of each batch."""
+        return DataLoader(
+            cast(Any, self.train_dataset),
+            batch_sampler=PartBatches(self.batches, rank(), num_processes()),
+            collate_fn=self.data_collator,
+            pin_memory=self.args.dataloader_pin_memory,
+        )
+
+    def compute_loss(
+        self, model: nn.Module, inputs: dict[str, Tensor], *args: Any, **kwargs: Any
+    ) -> Tensor:
+        """Take the loss from the model and sum up its terms for the log.
+
+        The step's random numbers depend on seed, step and process alone.
+        """
+        torch.manual_seed((self.args.seed * 2**32 + self.state.global_step) * 2**10 + rank())
+        # Compiled layers have a dropout of their own.
+        fast = inputs["input_ids"].device.type == "cpu" and not self.run.compile
+        with CpuDropout() if fast else nullcontext():
+            terms = model(**inputs)
+        for name, value in terms.items():
+            self._sums[name] = self._sums.get(name, 0) + value.detach().float()
+        self._num_summed += 1
+        self._num_tokens = self._num_tokens + inputs["attention_mask"].sum()  # read by `log` alone
+        return cast(Tensor, terms["loss"])
+
+    def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Stop at a loss that is no number, before the optimizer spoils the weights with it.
+
+        On CUDA, where looking at a number waits for the device, it is looked at in `log` instead,
+        and before a checkpoint is written.
+        """
+        loss = sum_over_all(super().training_step(*args, **kwargs)) / num_processes()
+        self._all_finite = torch.isfinite(loss) & self._all_finite
+        if loss.device.type == "cpu":
+            self._require_finite(f"at step {self.state.global_step + 1}")  # not counted yet
+        return loss
+
+    def _require_finite(self, when: str | None = None) -> None:
+        if not self._all_finite:
+            self._stop("the loss became NaN or infinite", when)
+
+    def _clip_grad_norm(self, model: nn.Module) -> Tensor:
+        """Clip each student's gradient by its own norm, as if it were trained alone."""
+        whole = self.accelerator.unwrap_model(model)
+        parts = list(whole.students) if isinstance(whole, Together) else [whole]
+        limit = self.args.max_grad_norm
+        norms = [nn.utils.clip_grad_norm_(part.parameters(), limit) for part in parts]
+        return norms[0]
+
+    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        self._require_finite()
+        weights = self.model.parameters()
+        if not all(bool(torch.isfinite(weight).all()) for weight in weights):
+            self._stop("a weight became NaN or infinite")
+        super()._save_checkpoint(*args, **kwargs)
+        written = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+        self._save_sums(written)
+        wait_for_all()
+        if self.args.should_save:
+            put_in_place(written, self.run.checkpoints, self.state.best_global_step)
+        wait_for_all()
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        if self.args.should_save:
+            folder = Path(output_dir or self.args.output_dir)
+            folder.mkdir(parents=True, exist_ok=True)
+            save_model(self.model, str(folder / WEIGHTS))  # knows tied weights
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        load_model(
+            self.model, Path(resume_from_checkpoint) / WEIGHTS
+        )  # the Trainer's stops at tied ones
+
+    def _save_sums(self, checkpoint: Path) -> None:
+        """Keep what was summed since the last row of the log, which the Trainer would forget."""
+        sums = {name: float(value) for name, value in self._sums.items()}
+        text = json.dumps({"num_summed": self._num_summed, "sums": sums})
+        (checkpoint / f"sums_{rank()}.json").write_text(text, encoding="utf-8")
+
+    def _load_sums(self, checkpoint: Path) -> None:
+        kept = json.loads((checkpoint / f"sums_{rank()}.json").read_text(encoding="utf-8"))
+        device = self.args.device
+        self._sums = {name: torch.tensor(v, device=device) for name, v in kept["sums"].items()}
+        self._num_summed = kept["num_summed"]
+
+    def _stop(self, what: str, when: str | None = None) -> None:
+        kept = last_checkpoint(self.run.checkpoints)
+        when = when or f"by step {self.state.global_step}"
+        raise InputError(
+            f"{self.run.phase}: {what} {when} of {self.state.max_steps}, last good checkpoint: "
+            f"{kept or 'none yet'}; lower the learning rate, or set precision to fp32"
+        )
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Put in the means of the loss and of each term since the last row, of all processes."""
+        self._require_finite()
+        if "loss" in logs and self._num_summed:
+            sums = sum_over_all(torch.stack(list(self._sums.values()))) / num_processes()
+            means = (sums.double() / self._num_summed).tolist()
+            logs |= dict(zip(self._sums, means, strict=True))
+            self._sums, self._num_summed = {}, 0
+            self._announce_row(logs)
+        super().log(logs, start_time)
+
+    def _announce_row(self, logs: dict[str, float]) -> None:
+        now = time.monotonic()
+        speed = int(self._num_tokens) * self.args.world_size / max(now - self._row_time, 1e-9)
+        self._num_tokens, self._row_time = 0, now
+        if isinstance(self.model, Together):
+            logs = log_of(self.model.names[0], logs)
+        announce(Row(self.run.point, self.state.global_step, {**logs, "tokens_per_second": speed}))
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """Score with the caller's function instead of the Trainer's loop."""
+        assert self.own_evaluate is not None
+        scores = of_the_first(self.own_evaluate())
+        metrics = {"eval_selected": next(iter(scores.values()))}
+        metrics |= {f"eval_{name}": value for name, value in scores.items()}
+        self.log(dict(metrics))
+        return metrics
+
+
+class _Epochs(TrainerCallback):  # type: ignore[misc]
+    """Tells the batches the epoch, which the Trainer does for some samplers only."""
+
+    def __init__(self, batches: EpochBatches) -> None:
+        self.batches = batches
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Choose the order; within an epoch that is gone on with, `state.epoch` is no integer."""
+        self.batches.set_epoch(int(state.epoch or 0))
+
+
+class _Evaluations(TrainerCallback):  # type: ignore[misc]
+    """Leaves out evaluations, with their checkpoints, that would cost more than the training."""
+
+    def __init__(self, epochs_between: int) -> None:
+        self.epochs_between = epochs_between
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Called after the callback that asks for an evaluation at each epoch's end."""
+        is_last = state.global_step >= state.max_steps
+        if round(state.epoch) % self.epochs_between and not is_last:
+            control.should_evaluate = control.should_save = False
+
+
+class _Lines(TrainerCallback):  # type: ignore[misc]
+    """Progress as lines, where there is no terminal to draw a bar on."""
+
+    seconds_between = 20.0
+
+    def __init__(self, phase: str) -> None:
+        self.phase, self.last = phase, time.monotonic()
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        """Print where training stands, now and then."""
+        due = time.monotonic() - self.last > self.seconds_between
+        if "loss" in logs and due:
+            self.last = time.monotonic()
+            place = f"step {state.global_step}/{state.max_steps}"
+            print(f"{self.phase}: {place}, loss {logs['loss']:.4f}", file=sys.stderr, flush=True)
+
+
+def _arguments(num_batches: int, schedule: Schedule, run: Run, selects: bool) -> TrainingArguments:
+    cuda = torch.cuda.is_available()
+    num_steps = schedule.num_steps(num_batches)
+    arguments = TrainingArguments(
+        output_dir=str(run.checkpoints / PARTIAL),
+        max_steps=num_steps,
+        per_device_train_batch_size=schedule.batch_size // num_processes(),
+        learning_rate=schedule.learning_rate,
+        lr_scheduler_type="linear",
+        warmup_steps=math.ceil(schedule.warmup_ratio * num_steps),
+        weight_decay=schedule.weight_decay,
+        max_grad_norm=1.0,
+        optim="adamw_torch_fused",
+        bf16=run.dtype == torch.bfloat16,
+        use_cpu=not cuda,
+        eval_strategy="epoch" if selects else "no",
+        save_strategy="epoch" if selects else "steps",
+        save_steps=run.save_steps,
+        metric_for_best_model="selected" if selects else None,
+        greater_is_better=True if selects else None,
+        logging_steps=min(run.log_steps, max(1, num_steps // 10)),
+        logging_nan_inf_filter=False,
+        remove_unused_columns=False,
+        dataloader_pin_memory=cuda,
+        accelerator_config={"non_blocking": cuda},
+        disable_tqdm=not sys.stderr.isatty(),
+        report_to="none",
+        seed=run.seed,
+        ddp_find_unused_parameters=True,  # a pooler has no part in a layer's term
+        ddp_broadcast_buffers=False,
+    )
+    # One process trains on one device: two GPUs would double the batch. More: `accelerate launch`.
+    arguments._n_gpu = min(1, arguments.n_gpu)
+    return arguments
