@@ -27,12 +27,7 @@ from transformers import PreTrainedModel
 from flows.glue import split_names
 from tinybert.closed_form.fit import EncoderFit
 from tinybert.closed_form.head import HeadTargets, fit_head
-from tinybert.closed_form.start import (
-    MAX_TOKENS,
-    choose_head_targets,
-    choose_rows,
-    fit_student,
-)
+from tinybert.closed_form.start import choose_head_targets, choose_rows, fit_student
 from tinybert.core.errors import InputError
 from tinybert.core.outputs import replace_file
 from tinybert.core.precision import computing_device
@@ -45,6 +40,7 @@ from tinybert.encoders.classifier import new_classifier, task_classifier
 from tinybert.encoders.student import make_student
 from tinybert.evaluation.prediction import predict_logits
 from tinybert.evaluation.scores import encode_split
+from tinybert.settings.choices import CLOSED_FORM_TOKENS
 from tinybert.settings.layer_map import LayerMap, teacher_layers
 from tinybert.settings.reader import read_param, read_section, read_system, read_task
 from tinybert.settings.schedule import Grid, Schedule
@@ -128,7 +124,7 @@ class Bench:
                 fit = EncoderFit(
                     student,
                     self.pretrained.eval(),
-                    choose_rows(self.blocks, MAX_TOKENS, seed),
+                    choose_rows(self.blocks, CLOSED_FORM_TOKENS, seed),
                     self.layers,
                     seed,
                 )

@@ -20,8 +20,8 @@ from tinybert.text.encoded import EncodedRows
 from tinybert.text.files import read_text_files
 from tinybert.text.shards import Document
 
-EMBEDDED = {"mrpc": "doc_similarity", "cola": "doc_acceptability", "sst2": "doc_topic"}
-EMBEDDED["rte"] = "doc_pair"
+EMBEDDED = {"mrpc": "doc_similarity", "cola": "doc_acceptability", "sst2": "doc_subject"}
+EMBEDDED["rte"] = "doc_summary"
 
 
 def tokenizer() -> PreTrainedTokenizerBase:

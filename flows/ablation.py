@@ -31,7 +31,16 @@ from flows.request import Request
 from flows.server import wait_for_server
 from tinybert.core.errors import InputError
 from tinybert.core.terminal import make_output_safe
-from tinybert.reports.ablation import Planned, group_names, plan, read_groups
+from tinybert.reports.ablation import (
+    CAPTION,
+    Planned,
+    as_text,
+    build_table,
+    group_names,
+    plan,
+    read_groups,
+    write_files,
+)
 from tinybert.reports.results import TaskScores
 from tinybert.settings.reader import PARAMS, parse, read_yaml
 
@@ -157,8 +166,6 @@ def show(root: Path, study: Study) -> None:
     Raises:
         InputError: No experiment of these has run at this commit.
     """
-    from tinybert.reports.ablation_table import build_table, write_files
-
     experiments = read_experiments(root)
     planned = study.planned(root)
     done = {
@@ -198,8 +205,6 @@ def print_table(table: pd.DataFrame, title: str) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
-
-    from tinybert.reports.ablation_table import CAPTION, as_text
 
     text = as_text(table)
     console = Console(highlight=False, markup=False, emoji=False)

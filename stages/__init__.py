@@ -36,29 +36,13 @@ from tinybert.core.processes import die_with_parent, rank
 
 STARTED = time.monotonic()  # before the imports of a stage, which take seconds
 PARENT = os.getppid()  # read before what takes seconds to import, while a parent may be killed
-NAMES = (
-    "fetch_teacher",
-    "prepare_corpus",
-    "word_vectors",
-    "prepare_task",
-    "finetune_teacher",
-    "general_distill",
-    "augment",
-    "teacher_logits",
-    "intermediate_distill",
-    "prediction_distill",
-    "evaluate",
-    "benchmark_latency",
-    "model_card",
-    "report",
-    "track",
+NAMES = tuple(
+    "fetch_teacher prepare_corpus word_vectors prepare_task finetune_teacher general_distill "
+    "augment teacher_logits intermediate_distill prediction_distill evaluate benchmark_latency "
+    "model_card report track".split()
 )
-TRAINING = (
-    "fetch_teacher",
-    "finetune_teacher",
-    "general_distill",
-    "intermediate_distill",
-    "prediction_distill",
+TRAINING = tuple(
+    "fetch_teacher finetune_teacher general_distill intermediate_distill prediction_distill".split()
 )
 UNTIMED = ("report", "track")  # what shows the times of the others
 FIRST_SPEAKS_SECONDS = 10.0

@@ -5,9 +5,9 @@ A misspelt key of the last stage is found by the first one, not after hours.
 python -m stages._check_params [FOLDER...]    # each with its own params.yaml and params/
 """
 
-import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import chdir
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -21,8 +21,7 @@ from tinybert.distillation.sections import TeacherLogitsSettings
 from tinybert.encoders.sections import FetchTeacherSettings
 from tinybert.encoders.teacher_source import TeacherSource
 from tinybert.evaluation.sections import BenchmarkLatencySettings
-from tinybert.reports.comparison import TABLES
-from tinybert.reports.page import PUBLISHED
+from tinybert.reports.comparison import TABLES, read_published
 from tinybert.settings.choices import Loss
 from tinybert.settings.names import require_distinct, require_names, strange_files
 from tinybert.settings.reader import PARAMS, Settings, named_file, parse, read_yaml
@@ -143,7 +142,7 @@ def _check_system(name: str) -> None:
     _check_file("systems", name, SystemFile)
     file = named_file("systems", name)
     row = read_yaml(file).get("published")
-    tables = read_yaml(PUBLISHED)
+    tables = read_published()
     rows = dict.fromkeys(each for table in TABLES.values() for each in tables[table]["rows"])
     if row is not None and row not in rows:
         raise InputError(
@@ -183,15 +182,13 @@ def check_folders(folders: Sequence[str]) -> None:
     Raises:
         InputError: One line for each problem, said once.
     """
-    start, problems = Path.cwd(), dict[str, None]()
+    problems = dict[str, None]()
     for folder in folders:
         try:
-            os.chdir(start / folder)
-            check_params()
+            with chdir(folder):
+                check_params()
         except InputError as error:
             problems |= dict.fromkeys(error.problems)
-        finally:
-            os.chdir(start)
     if problems:
         raise InputError(*problems)
 

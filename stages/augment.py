@@ -146,12 +146,9 @@ def _samples(part: pd.DataFrame, wanted: int) -> list[dict[str, Any]]:
 def summarise(counts: Counter[str], num_asked: int) -> dict[str, Any]:
     """Return what augmentation did, in numbers."""
     kinds = ("masked", "vectors", "no_vector", "kept")
+    rows = ("in", "augmented", "without_candidates", "without_copies", "out")
     return {
-        "rows_in": counts["rows_in"],
-        "rows_augmented": counts["rows_augmented"],
-        "rows_without_candidates": counts["rows_without_candidates"],
-        "rows_without_copies": counts["rows_without_copies"],
-        "rows_out": counts["rows_out"],
+        **{f"rows_{name}": counts[f"rows_{name}"] for name in rows},
         "duplicates_dropped": counts["duplicates_dropped"],
         "words": {kind: counts[f"words_{kind}"] for kind in kinds},
         "requests_asked": num_asked,

@@ -133,14 +133,10 @@ def main() -> str:
     source = locate_teacher(teacher, Path(read_param("sources.teacher", str)))
     doctor().augmentation("fetch_teacher", source)
     seed, precision = read_param("seed", int), read_param("precision", Precision)
-    read: dict[str, Any] = {"settings": settings.model_dump(), "seed": seed, "precision": precision}
-    how = Run(
-        phase="fetch_teacher",
-        checkpoints=checkpoints_folder("fetch_teacher", read, [source, CORPUS]),
-        seed=seed,
-        dtype=autocast_dtype(precision),
-        save_steps=settings.save_steps,
-    )
+    read = {"settings": settings.model_dump(), "seed": seed, "precision": precision}
+    kept = checkpoints_folder("fetch_teacher", read, [source, CORPUS])
+    dtype = autocast_dtype(precision)
+    how = Run("fetch_teacher", kept, seed, dtype, save_steps=settings.save_steps)
     measures = fetch_teacher(source, CORPUS, settings, how, PRETRAINED)
     with replace_file(METRICS) as file:
         write_json(measures, file)

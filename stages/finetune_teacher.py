@@ -85,24 +85,19 @@ def main(task: str) -> str:
     seed, precision = read_param("seed", int), read_param("precision", Precision)
     compiled = read_param("torch_compile", bool)
     info, length_of = read_named_info(task_folder, task), f"params/tasks/{task}.yaml: max_length"
+    place, dtype = f"finetune_teacher {task}", autocast_dtype(precision)
     if task_file.teacher is not None:
         folder = Path(task_file.teacher)
         folder = folder if folder.is_dir() else from_hub(task_file.teacher)
-        place, dtype = f"finetune_teacher {task}", autocast_dtype(precision)
         require_positions(task_file.max_length, load_config(folder), length_of)
         doctor().teacher(place, folder, task_folder, task_file, dtype, finetuned_classifier)
         model, tokenizer = finetuned_classifier(folder, info), load_tokenizer(folder)
         history, how = empty_history(), None
     else:
-        read: dict[str, Any] = {"settings": settings.model_dump(), "task": task_file.model_dump()}
-        read |= {"seed": seed, "precision": precision, "compile": compiled}
-        how = Run(
-            phase=f"finetune_teacher {task}",
-            checkpoints=checkpoints_folder("finetune_teacher", read, [PRETRAINED, task_folder]),
-            seed=seed,
-            dtype=autocast_dtype(precision),
-            compile=compiled,
-        )
+        read = {"settings": settings.model_dump(), "task": task_file.model_dump(), "seed": seed}
+        read |= {"precision": precision, "compile": compiled}
+        kept = checkpoints_folder("finetune_teacher", read, [PRETRAINED, task_folder])
+        how = Run(place, kept, seed, dtype, compile=compiled)
         require_positions(task_file.max_length, load_config(PRETRAINED), length_of)
         tokenizer = load_tokenizer(PRETRAINED)
         model, history = finetune_teacher(

@@ -97,25 +97,13 @@ def read_recipe(system: str, settings: GeneralDistillSettings, num_layers: int) 
     compiled = read_param("torch_compile", bool)
     weights = phase_weights(phase.terms, loss, phase.weights)
     layers = teacher_layers(layer_map, shape.num_hidden_layers, num_layers)
-    read: dict[str, Any] = {
-        "settings": settings.model_dump(),
-        "shape": shape.model_dump(),
-        "start": str(start),
-        "phase": phase.model_dump(),
-    }
-    read |= {"layers": layers, "projection": projection, "weights": weights, "seed": seed}
-    how = Run(
-        phase=f"general_distill {system}",
-        checkpoints=checkpoints_folder(
-            "general_distill",
-            {**read, "precision": precision, "compile": compiled},
-            [PRETRAINED, CORPUS],
-        ),
-        seed=seed,
-        dtype=autocast_dtype(precision),
-        compile=compiled,
-        save_steps=settings.save_steps,
-    )
+    read: dict[str, Any] = {"settings": settings.model_dump(), "shape": shape.model_dump()}
+    read |= {"start": str(start), "phase": phase.model_dump(), "layers": layers}
+    read |= {"projection": projection, "weights": weights}
+    read |= {"seed": seed, "precision": precision, "compile": compiled}
+    kept = checkpoints_folder("general_distill", read, [PRETRAINED, CORPUS])
+    place, dtype = f"general_distill {system}", autocast_dtype(precision)
+    how = Run(place, kept, seed, dtype, save_steps=settings.save_steps, compile=compiled)
     return Recipe(system, shape, start, phase, weights, layers, projection, how)
 
 
@@ -210,7 +198,10 @@ def general_distill(
     }
     for each in recipes:
         if each.start == "closed_form":
-            _fit(each, models[each.system], teacher.base_model, corpus)
+            theirs, student = teacher.base_model.to(computing_device()), students[each.system]
+            found = models[each.system].projections
+            fit = fit_student(student, theirs, Blocks(corpus), each.layers, each.how.seed, found)
+            print(f"{each.how.phase}: {fit.as_text()}")
     model = models[own.system]
     pad = model.student.config.pad_token_id or 0
     if not own.weights:
@@ -237,27 +228,11 @@ def _pretraining(
     if not recipe.phase.hides_words:
         return None
     torch.manual_seed(recipe.how.seed + 1)
-    made = Pretraining(
-        student,
-        tokenizer,
-        recipe.weights,
-        teacher,
-        recipe.phase.temperature,
-        recipe.phase.mlm_kl_at,
-    )
+    temperature, places = recipe.phase.temperature, recipe.phase.mlm_kl_at
+    made = Pretraining(student, tokenizer, recipe.weights, teacher, temperature, places)
     if made.words is not None and isinstance(recipe.start, TeacherLayers):
         made.words.start_from(teacher)
     return made
-
-
-def _fit(recipe: Recipe, model: Distillation, teacher: PreTrainedModel, corpus: Path) -> None:
-    """Fit a student, in place, to the pretrained teacher on the corpus."""
-    teacher = teacher.to(computing_device())
-    rows = Blocks(corpus)
-    fit = fit_student(
-        model.student, teacher, rows, recipe.layers, recipe.how.seed, model.projections
-    )
-    print(f"{recipe.how.phase}: {fit.as_text()}")
 
 
 def _distillation(

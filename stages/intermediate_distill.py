@@ -29,6 +29,7 @@ from tinybert.distillation.teacher_states import use_stored_states
 from tinybert.distillation.terms import ATTENTION_TERMS
 from tinybert.encoders.checkpoints import (
     load_classifier,
+    load_config,
     load_encoder,
     load_tokenizer,
     require_same_vocabulary,
@@ -48,8 +49,6 @@ from tinybert.training.run import Run
 from tinybert.training.sections import IntermediateDistillSettings
 from tinybert.training.training import empty_history, train
 
-PROJECTIONS = "projections.safetensors"
-
 
 def intermediate_distill(
     student: PreTrainedModel,
@@ -58,24 +57,22 @@ def intermediate_distill(
     weights: Weights,
     layers: list[int],
     projection: Projection,
-    start_projections: Callable[[Projections], object],
-    schedule: Schedule,
-    max_stored_gigabytes: float,
+    start: Projections | Path,
+    settings: IntermediateDistillSettings,
     how: Run,
-    average_heads: bool = False,
+    average_heads: bool,
 ) -> pd.DataFrame:
     """Train the student, in place, on the task's rows; return the history.
 
     Args:
-        student: The general student, an encoder.
+        student: The general student, an encoder; or a fitted one.
         teacher: The fine-tuned teacher.
         rows: What the phase trains on.
         weights: The phase's terms.
         layers: [g(1), ..., g(M)].
         projection: Kind of W_h.
-        start_projections: Gives W_e and W_h what they start from.
-        schedule: Length and speed.
-        max_stored_gigabytes: Of the teacher's states; beyond it the teacher runs in every step.
+        start: Fitted W_e and W_h, or the file of the general phase's, taken if they fit.
+        settings: Length and speed; beyond so many bytes of states the teacher runs in every step.
         how: Seed, precision, checkpoints.
         average_heads: Whether attention_probs matches the means over heads.
     """
@@ -87,18 +84,21 @@ def intermediate_distill(
             rows,
             layers if ATTENTION_TERMS & weights.keys() else [],
             [0, *layers],
-            num_passes(schedule, len(rows)),
-            max_stored_gigabytes,
+            num_passes(settings, len(rows)),
+            settings.max_stored_gigabytes,
             how.checkpoints / "teacher_states",
         )
         did = "stores" if decision.store else "does not store"
         print(f"{how.phase}: {did} the teacher's states: {decision.reason}", flush=True)
     model = Distillation(student, weights, signals, layers, projection, average_heads=average_heads)
     if model.projections is not None:
-        start_projections(model.projections)
+        if isinstance(start, Path):
+            model.projections.load(start)
+        else:
+            model.projections.load_state_dict(start.state_dict())
     pad = student.config.pad_token_id or 0
-    doctor().training(model, rows, pad, [schedule], how)
-    history, _ = train(model, rows, pad, schedule, how)
+    doctor().training(model, rows, pad, [settings], how)
+    history, _ = train(model, rows, pad, settings, how)
     return history
 
 
@@ -110,7 +110,6 @@ def num_passes(schedule: Schedule, num_rows: int) -> float:
 
 def main(system: str, task: str) -> str:
     """Read the settings and distil one system on one task."""
-    settings = read_section("intermediate_distill", IntermediateDistillSettings)
     phase = read_system(system, "intermediate_distill", LayerPhase)
     layer_map = read_system(system, "layer_map", LayerMap)
     projection = read_system(system, "projection", Projection)
@@ -122,100 +121,87 @@ def main(system: str, task: str) -> str:
     seed, precision = read_param("seed", int), read_param("precision", Precision)
     compiled = read_param("torch_compile", bool)
     task_file = read_task(task, TaskFile)
-    task_folder = Path("data/tasks") / task
+    profile = read_section("intermediate_distill", IntermediateDistillSettings)
+    settings = phase.schedule(profile, task_file.epochs_scale)
+    task_folder, augmented = Path("data/tasks") / task, Path("data/augmented") / task
     general, teacher_folder = Path("models/general") / system, Path("models/teacher") / task
-    augmented, folder = Path("data/augmented") / task, Path("models/intermediate") / system / task
     scored = Path("data/teacher_logits") / task
-    history_file = Path(f"reports/training/intermediate_distill/{system}-{task}.csv")
     weights = phase_weights(phase.terms, loss, phase.weights)
-    start_file = Path(f"reports/start/{system}-{task}.json")
     if not weights and phase.start == "general":
-        with replace_folder(folder) as partial_folder:
-            shutil.copytree(general, partial_folder, dirs_exist_ok=True)
-        with replace_file(history_file) as file:
-            empty_history().to_csv(file, index=False)
-        with replace_file(start_file) as file:
-            write_json({"start": phase.start}, file)
+        copied = partial(shutil.copytree, general, dirs_exist_ok=True)
+        folder = write_outputs(system, task, copied, empty_history(), {"start": phase.start})
         return f"passed the general student on to {folder}"
     info, fitted = read_named_info(task_folder, task), phase.start == "closed_form"
-    student = load_encoder(general)
     if fitted:
-        teacher = task_classifier(teacher_folder, info)
-        require_fits(student.config, teacher)
+        ours, teacher = load_config(general), task_classifier(teacher_folder, info)
+        require_fits(ours, teacher)
     else:
+        student = load_encoder(general)
+        ours = student.config
         teacher = load_classifier(teacher_folder, new_head=True)  # its layers alone are asked
     tokenizer = load_tokenizer(general)
     require_same_vocabulary(tokenizer, load_tokenizer(teacher_folder), str(general))
     length_of = f"params/tasks/{task}.yaml: max_length"
-    for model, whose in ((student, "student"), (teacher, "teacher")):
-        require_positions(task_file.max_length, model.config, length_of, whose)
-    layers = teacher_layers(
-        layer_map, student.config.num_hidden_layers, teacher.config.num_hidden_layers
-    )
+    for config, whose in ((ours, "student"), (teacher.config, "teacher")):
+        require_positions(task_file.max_length, config, length_of, whose)
+    layers = teacher_layers(layer_map, ours.num_hidden_layers, teacher.config.num_hidden_layers)
     place, dtype = f"intermediate_distill {system} {task}", autocast_dtype(precision)
     doctor().teacher(place, teacher_folder, task_folder, task_file, dtype)
     average = phase.heads == "mean"
-    doctor().fit(place, student.config, teacher.config, weights, layers, projection, average)
-    schedule = phase.schedule(settings, task_file.epochs_scale)
-    read = {"schedule": schedule.model_dump(), "layers": layers, "projection": projection}
-    read |= {"weights": weights, "heads": phase.heads, "data": phase.data, "seed": seed}
-    read |= {"start": phase.start, "closed_form_tokens": settings.closed_form_tokens}
-    read |= {"task": task_file.model_dump()}
-    how = Run(
-        phase=place,
-        checkpoints=checkpoints_folder(
-            "intermediate_distill",
-            {**read, "precision": precision, "compile": compiled},
-            [general, teacher_folder, augmented, scored, task_folder],
-        ),
-        seed=seed,
-        dtype=dtype,
-        compile=compiled,
-        save_steps=settings.save_steps,
-    )
+    doctor().fit(place, ours, teacher.config, weights, layers, projection, average)
+    read = {"schedule": settings.model_dump(), "layers": layers, "projection": projection}
+    read |= {"weights": weights, "phase": phase.model_dump(), "task": task_file.model_dump()}
+    read |= {"seed": seed, "precision": precision, "compile": compiled}
+    inputs = [general, teacher_folder, augmented, scored, task_folder]
+    kept = checkpoints_folder("intermediate_distill", read, inputs)
+    how = Run(place, kept, seed, dtype, save_steps=settings.save_steps, compile=compiled)
     frame = rows_to_train_on(phase.data, task_folder, augmented, scored, info)
     rows = encode_split(frame, tokenizer, task_file.max_length)
-    start: dict[str, Any] = {"start": phase.start}
+    said: dict[str, Any] = {"start": phase.start}
     head: HeadTargets | None = None
-    start_projections: Callable[[Projections], object] = partial(
-        Projections.load, file=general / PROJECTIONS
-    )
+    start: Projections | Path = general / "projections.safetensors"
     if fitted:
         student = new_classifier(general, info, seed)
-        widths = (student.config.hidden_size, teacher.config.hidden_size)
-        found = Projections(len(layers), *widths, kind=projection)
+        start = Projections(len(layers), ours.hidden_size, teacher.config.hidden_size, projection)
         require_every_class(task_folder, info)
         dev = dev_split(task_folder, tokenizer, task_file.max_length)
-        start, head = fit_start(student, teacher, rows, layers, found, settings, dev, info, how)
-        start_projections = partial(_take_over, found)
+        said, head = fit_start(student, teacher, rows, layers, start, settings, dev, info, how)
     history = empty_history()
     if weights:
+        encoder = student.base_model
         history = intermediate_distill(
-            student.base_model,
-            teacher,
-            rows,
-            weights,
-            layers,
-            projection,
-            start_projections,
-            schedule,
-            settings.max_stored_gigabytes,
-            how,
-            phase.heads == "mean",
+            encoder, teacher, rows, weights, layers, projection, start, settings, how, average
         )
         if head is not None:  # the layers have moved since
             fit_head(student.eval().to(computing_device()), head, seed)
             student.cpu()
-    with replace_folder(folder) as partial_folder:
-        student.save_pretrained(partial_folder)
-        tokenizer.save_pretrained(partial_folder)
-    with replace_file(history_file) as file:
-        history.to_csv(file, index=False)
-    with replace_file(start_file) as file:
-        write_json(start, file)
+
+    def save(made: Path) -> None:
+        student.save_pretrained(made)
+        tokenizer.save_pretrained(made)
+
+    folder = write_outputs(system, task, save, history, said)
     how.finish()
     trained = f"loss {history['loss'].iloc[-1]:.3f}" if weights else "without a step"
     return f"made the student in {folder} from {len(rows):,} rows ({trained})"
+
+
+def write_outputs(
+    system: str,
+    task: str,
+    save: Callable[[Path], object],
+    history: pd.DataFrame,
+    start: dict[str, Any],
+) -> Path:
+    """Write a student by `save`, its history and what its start was; return its folder."""
+    folder = Path("models/intermediate") / system / task
+    with replace_folder(folder) as partial_folder:
+        save(partial_folder)
+    with replace_file(Path(f"reports/training/intermediate_distill/{system}-{task}.csv")) as file:
+        history.to_csv(file, index=False)
+    with replace_file(Path(f"reports/start/{system}-{task}.json")) as file:
+        write_json(start, file)
+    return folder
 
 
 def fit_start(
@@ -263,10 +249,6 @@ def require_every_class(task_folder: Path, info: TaskInfo) -> None:
             f"closed form: each class needs a training row, got none of {', '.join(lacking)}; add "
             f"some, or take the label out of params/tasks/{info.name}.yaml"
         )
-
-
-def _take_over(found: Projections, projections: Projections) -> None:
-    projections.load_state_dict(found.state_dict())
 
 
 if __name__ == "__main__":

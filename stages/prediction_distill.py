@@ -48,8 +48,11 @@ class Output(NamedTuple):
     """What output phases of one system and task share.
 
     Attributes:
-        task: Name of the task.
         encoder: The folder of `intermediate_distill`.
+        task_folder: The prepared task.
+        augmented: The augmented task.
+        teacher: The fine-tuned teacher.
+        scored: The teacher's stored logits.
         settings: The profile's grid.
         loss: The weights and the temperature of params.yaml.
         layers: [g(1), ..., g(M)], for the patient term.
@@ -57,33 +60,16 @@ class Output(NamedTuple):
         by_default: The labelled rows that a phase trains on if it does not say.
     """
 
-    task: str
     encoder: Path
+    task_folder: Path
+    augmented: Path
+    teacher: Path
+    scored: Path
     settings: Grid
     loss: Loss
     layers: list[int]
     max_length: int
     by_default: Literal["augmented", "original"]
-
-    @property
-    def task_folder(self) -> Path:
-        """The prepared task."""
-        return Path("data/tasks") / self.task
-
-    @property
-    def augmented(self) -> Path:
-        """The augmented task."""
-        return Path("data/augmented") / self.task
-
-    @property
-    def teacher(self) -> Path:
-        """The fine-tuned teacher."""
-        return Path("models/teacher") / self.task
-
-    @property
-    def scored(self) -> Path:
-        """The teacher's stored logits."""
-        return Path("data/teacher_logits") / self.task
 
 
 def training_rows(phase: OutputPhase, of: Output, tokenizer: Any) -> EncodedRows:
@@ -113,13 +99,9 @@ def points(
 
     def maker(choice: Choice) -> Callable[[], Distillation]:
         weights = phase_weights(phase.terms, of.loss, choice.factors)
+        heat = choice.temperature or of.loss.temperature
         return lambda: Distillation(
-            start(),
-            weights,
-            teacher,
-            of.layers,
-            temperature=choice.temperature or of.loss.temperature,
-            regression=regression,
+            start(), weights, teacher, of.layers, temperature=heat, regression=regression
         )
 
     return [
@@ -155,11 +137,7 @@ def prediction_distill(
     schedules, pad = [point.schedule for point in grid], tokenizer.pad_token_id or 0
     doctor().training(grid[0].make_model(), rows, pad, schedules, how, len(dev.rows.ids))
     student, history, choice = best_of_grid(
-        grid,
-        rows,
-        lambda model: dev_scores(model, dev, info, how.dtype),
-        how,
-        len(dev.gold),
+        grid, rows, lambda model: dev_scores(model, dev, info, how.dtype), how, len(dev.gold)
     )
     done = f"from {len(rows):,} rows, {choice} {info.metrics[0]}"
     if phase.then is None:
@@ -193,8 +171,11 @@ def main(system: str, task: str) -> str:
         depths = (load_config(folder).num_hidden_layers for folder in (encoder, teacher))
         layers, inputs = teacher_layers(layer_map, *depths), [encoder, teacher]
     of = Output(
-        task=task,
         encoder=encoder,
+        task_folder=Path("data/tasks") / task,
+        augmented=Path("data/augmented") / task,
+        teacher=teacher,
+        scored=Path("data/teacher_logits") / task,
         settings=read_section("prediction_distill", Grid),
         loss=loss,
         layers=layers,
@@ -204,20 +185,13 @@ def main(system: str, task: str) -> str:
     read: dict[str, Any] = {"grid": of.settings.model_dump(), "phase": phase.model_dump()}
     read |= {"loss": loss.model_dump(), "layers": of.layers, "seed": seed}
     read |= {"precision": precision, "compile": compiled, "task": task_file.model_dump()}
-    how = Run(
-        phase=f"prediction_distill {system} {task}",
-        checkpoints=checkpoints_folder(
-            "prediction_distill",
-            read,
-            [*inputs, of.scored, of.augmented, of.task_folder],
-        ),
-        seed=seed,
-        dtype=autocast_dtype(precision),
-        compile=compiled,
-    )
+    inputs += [of.scored, of.augmented, of.task_folder]
+    kept = checkpoints_folder("prediction_distill", read, inputs)
+    place, dtype = f"prediction_distill {system} {task}", autocast_dtype(precision)
+    how = Run(place, kept, seed, dtype, compile=compiled)
     length_of = f"params/tasks/{task}.yaml: max_length"
     require_positions(of.max_length, load_config(encoder), length_of, "student")
-    info = read_named_info(of.task_folder, of.task)
+    info = read_named_info(of.task_folder, task)
     start = partial(new_classifier, encoder, info, seed)
     if phase.classifier == "teacher":
         start = partial(finetuned_classifier, of.teacher, info)

@@ -7,7 +7,6 @@ import shutil
 from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from rich.progress import track
 
@@ -25,8 +24,6 @@ from tinybert.text.sections import PrepareCorpusSettings
 from tinybert.text.shards import Document
 
 CORPUS = Path("data/corpus")
-
-
 # Of all word pieces; English text has fewer by far (see `tinybert.text.corpus.MOST_UNKNOWN`).
 MUCH_UNKNOWN = 0.05
 # A word. English Wikipedia in BERT's vocabulary has 1.33; English pieces make 2.4 of a German word,
@@ -51,25 +48,14 @@ def prepare_corpus(
     limited = limit_words(documents, settings.max_words)
     bar = track(limited, "documents", transient=True)
     tokenizer = load_tokenizer(tokenizer_folder)
-    shards = checkpoints_folder(
-        "prepare_corpus", _shards_follow_from(tokenizer, settings, seed), []
-    )
+    # What shards depend on beside their text, which their own names hash.
+    read = {"settings": settings.model_dump(), "seed": seed, "tokenizers": version("tokenizers")}
+    read |= {"tokenizer": tokenizer.backend_tokenizer.to_str()}
+    shards = checkpoints_folder("prepare_corpus", read, [])
     with replace_folder(folder) as partial:
         counts = write_corpus(bar, tokenizer, settings.block_length, seed, partial, shards)
     shutil.rmtree(shards, ignore_errors=True)
     return counts
-
-
-def _shards_follow_from(
-    tokenizer: Any, settings: PrepareCorpusSettings, seed: int
-) -> dict[str, Any]:
-    """Name what shards depend on beside their text, which their own names hash."""
-    return {
-        "settings": settings.model_dump(),
-        "seed": seed,
-        "tokenizer": tokenizer.backend_tokenizer.to_str(),
-        "tokenizers": version("tokenizers"),
-    }
 
 
 def find_documents(settings: PrepareCorpusSettings, files: Path) -> Iterable[Document]:

@@ -15,7 +15,7 @@ from stages import run
 from tinybert.core.errors import InputError
 from tinybert.core.outputs import replace_file, replace_folder
 from tinybert.reports import comparison as beside
-from tinybert.reports.page import Report, read_published, read_samples, write_page, write_tables
+from tinybert.reports.page import Report, read_samples, write_page, write_tables
 from tinybert.reports.plots import draw_all, training_curves
 from tinybert.reports.recomputed import require_same_scores
 from tinybert.reports.results import (
@@ -71,9 +71,9 @@ def report(
     table, shown = build_table(results), beside.read_shown(systems, system_files)
     starts = read_starts(reports / "start", systems, tasks)
     table_shown = with_starts(table, starts)
-    compared = beside.compare(results, infos, shown, read_published())
+    compared = beside.compare(results, infos, shown)
     compared_text = beside.as_text(compared)
-    notes = beside.captions(compared, shown, read_published())
+    notes = beside.captions(compared, shown)
     with replace_folder(reports / "tables") as folder:
         write_table(table, folder / "results.csv")
         write_tables("results", as_text(table_shown), captions(table), folder)
@@ -151,7 +151,7 @@ def compare_with_paper(
         InputError: A stored score is not what its predictions give; nothing is written.
     """
     tables, num_scores = [], 0
-    shown, published = beside.read_shown(systems, system_files), read_published()
+    shown = beside.read_shown(systems, system_files)
     for folder in folders:
         results = read_results(systems, tasks, folder)
         if not results.scores:
@@ -164,10 +164,10 @@ def compare_with_paper(
         infos = read_infos(tasks, data)
         require_prepared(results, infos)
         num_scores += require_same_scores(results, data / "tasks", folder)
-        tables.append(beside.compare(results, infos, shown, published))
+        tables.append(beside.compare(results, infos, shown))
     table, spread = beside.merge_runs(tables) if len(tables) > 1 else (tables[0], None)
     text = beside.as_text(table, spread)
-    notes = beside.captions(table, shown, published, len(tables))
+    notes = beside.captions(table, shown, len(tables))
     with replace_folder(output) as partial:
         beside.to_csv(table, spread, partial / "comparison.csv")
         write_tables("comparison", text, notes, partial)

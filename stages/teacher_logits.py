@@ -44,11 +44,8 @@ def main(task: str) -> str:
     row, further = frame["row"].to_numpy(), settings.max_unlabelled_rows
     numbers = choose_rows(row, settings.max_rows, also, seed, further)
     read = {"settings": settings.model_dump(), "task": task_file.model_dump(), "seed": seed}
-    parts = checkpoints_folder(
-        "teacher_logits",
-        {**read, "precision": precision},
-        [teacher_folder, augmented, task_folder],
-    )
+    read |= {"precision": precision}
+    parts = checkpoints_folder("teacher_logits", read, [teacher_folder, augmented, task_folder])
     rows = encode_split(frame.iloc[numbers], load_tokenizer(teacher_folder), task_file.max_length)
     teacher = Teacher(model.to(computing_device()), dtype)
     logits = score_rows(teacher, rows, dtype, parts)

@@ -11,6 +11,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+import pandas as pd
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -21,7 +22,7 @@ from tinybert.core.outputs import replace_file
 from tinybert.reports.results import read_results
 from tinybert.settings.reader import PARAMS, profile_file, read_param, read_yaml
 from tinybert.tracking.children import records_folder
-from tinybert.tracking.compare import Comparison, compare
+from tinybert.tracking.compare import compare
 from tinybert.tracking.display import (
     NOTE_TAG,
     description,
@@ -34,7 +35,6 @@ from tinybert.tracking.display import (
 from tinybert.tracking.experiment import experiment_id
 from tinybert.tracking.failures import require_address, store_errors
 from tinybert.tracking.histories import read_histories
-from tinybert.tracking.models import find_models
 from tinybert.tracking.pipeline import log_pipeline
 from tinybert.tracking.record import (
     PROFILE,
@@ -45,6 +45,7 @@ from tinybert.tracking.record import (
     pipeline_state,
     run_name,
 )
+from tinybert.tracking.registry import find_models
 from tinybert.tracking.store import backend_uri, open_store
 from tinybert.tracking.store import store_uri as choose_store
 
@@ -98,15 +99,15 @@ def track(
     return run_id
 
 
-def print_comparison(found: Comparison) -> None:
-    """Print one row a value, figures as columns of their own kind."""
+def print_comparison(found: pd.DataFrame, page: str) -> None:
+    """Print what `compare` returns, one row a figure, one column a value."""
     console = Console(highlight=False, markup=False, emoji=False)
-    table = Table("system and figure", *map(str, found.table.index), box=box.SIMPLE_HEAD)
-    for figure, values in found.table.items():
+    table = Table("system and figure", *map(str, found.index), box=box.SIMPLE_HEAD)
+    for figure, values in found.items():
         cells = ("-" if math.isnan(value) else f"{value:.3f}" for value in values)
         table.add_row(str(figure), *cells)
-    console.print(f"runs that differ in {found.key} alone", table, sep="\n")
-    print(f"in MLflow (`make ui`): {found.page}")
+    console.print(f"runs that differ in {found.index.name} alone", table, sep="\n")
+    print(f"in MLflow (`make ui`): {page}")
 
 
 def main(action: str = "", key: str = "") -> str:
@@ -121,9 +122,9 @@ def main(action: str = "", key: str = "") -> str:
             page = scores_page(server_of(""), experiment_id(client))
         return f"the store is {uri}, its scores will be at {page}"
     if action == "compare":
-        found = compare(choose_store(os.environ), key)
-        print_comparison(found)
-        return f"compared {len(found.table)} runs"
+        found, page = compare(choose_store(os.environ), key)
+        print_comparison(found, page)
+        return f"compared {len(found)} runs"
     settings = flat(read_yaml(PARAMS)) | flat(read_yaml(profile_file()), PROFILE)
     store = choose_store(os.environ)
     run_id = track(

@@ -4,13 +4,9 @@ import numpy as np
 import pytest
 import torch
 from tokenizers import Tokenizer, models
-from transformers import (
-    BertModel,
-    DistilBertConfig,
-    DistilBertForMaskedLM,
-    PreTrainedTokenizerFast,
-)
+from transformers import BertModel, DistilBertForMaskedLM, PreTrainedTokenizerFast
 
+from tests.fixtures.models import tiny_distilbert
 from tests.fixtures.small_masked_lm import (
     KEPT,
     MAX_POSITIONS,
@@ -131,16 +127,7 @@ def test_of_equal_scores_the_lower_vocabulary_number_wins(model, tokenizer):
 
 def test_a_model_without_a_separable_head_gives_the_candidates_of_a_plain_computation(tokenizer):
     torch.manual_seed(0)
-    config = DistilBertConfig(
-        vocab_size=len(VOCABULARY),
-        dim=16,
-        n_layers=1,
-        n_heads=2,
-        hidden_dim=32,
-        max_position_embeddings=MAX_POSITIONS,
-        initializer_range=0.5,
-    )
-    model = DistilBertForMaskedLM(config).eval()
+    model = DistilBertForMaskedLM(tiny_distilbert(len(VOCABULARY), initializer_range=0.5)).eval()
     (found,) = asked(masked_words(model, tokenizer), "big cat runs")
     assert len(found) == 3
     for place, words in enumerate(found.values()):

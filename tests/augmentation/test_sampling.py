@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 import torch
 from gensim.models import KeyedVectors
-from transformers import BertTokenizerFast
 
+from tests.fixtures.models import tiny_tokenizer
 from tests.fixtures.small_masked_lm import (
     SPECIAL,
     VOCABULARY,
@@ -112,8 +112,7 @@ def test_vectors_are_asked_once_for_all_words(augmenter, monkeypatch):
 
 def test_chinese_text_is_augmented_by_a_teacher_that_knows_its_characters(tmp_path):
     pieces = [*SPECIAL, *"很好看差电影书我不", "##影", "的"]
-    (tmp_path / "vocab.txt").write_text("\n".join(pieces) + "\n", encoding="utf-8")
-    tokenizer = BertTokenizerFast(vocab=str(tmp_path / "vocab.txt"))
+    tokenizer = tiny_tokenizer(tmp_path, pieces)
     vectors = KeyedVectors(vector_size=2)
     vectors.add_vectors(["a"], np.ones((1, 2), dtype=np.float32))
     masked = masked_words(small_model(len(pieces)), tokenizer)

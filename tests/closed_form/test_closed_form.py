@@ -6,7 +6,6 @@ import torch
 from transformers import (
     BertConfig,
     BertForSequenceClassification,
-    DistilBertConfig,
     DistilBertForSequenceClassification,
     ElectraConfig,
     ElectraForSequenceClassification,
@@ -14,7 +13,14 @@ from transformers import (
     RobertaForSequenceClassification,
 )
 
-from tests.fixtures.models import VOCABULARY, WORDS, tiny_classifier, tiny_config, tiny_tokenizer
+from tests.fixtures.models import (
+    VOCABULARY,
+    WORDS,
+    tiny_classifier,
+    tiny_config,
+    tiny_distilbert,
+    tiny_tokenizer,
+)
 from tinybert.closed_form import signals as closed_form_signals
 from tinybert.closed_form.equations import (
     principal_basis,
@@ -189,11 +195,7 @@ TEACHERS = {
     "electra": lambda **of: ElectraForSequenceClassification(
         ElectraConfig(**of, embedding_size=16)
     ),
-    "distilbert": lambda **of: DistilBertForSequenceClassification(
-        DistilBertConfig(
-            vocab_size=len(VOCABULARY), dim=24, n_layers=2, n_heads=4, hidden_dim=48, num_labels=3
-        )
-    ),
+    "distilbert": lambda **of: DistilBertForSequenceClassification(tiny_distilbert(num_labels=3)),
 }
 
 

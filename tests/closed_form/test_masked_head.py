@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from transformers import BertForMaskedLM, DistilBertConfig, DistilBertForMaskedLM
+from transformers import BertForMaskedLM, DistilBertForMaskedLM
 
-from tests.fixtures.models import tiny_config, tiny_tokenizer
+from tests.fixtures.models import tiny_config, tiny_distilbert, tiny_tokenizer
 from tinybert.closed_form import masked_head
 from tinybert.closed_form.masked_head import (
     RIDGE,
@@ -85,6 +85,5 @@ def test_the_first_layers_stay_and_no_more_than_there_are(tmp_path):
 
 
 def test_another_head_than_berts_has_no_closed_form():
-    config = DistilBertConfig(vocab_size=60, dim=24, n_layers=1, n_heads=4, hidden_dim=48)
-    assert not has_closed_form(DistilBertForMaskedLM(config))
+    assert not has_closed_form(DistilBertForMaskedLM(tiny_distilbert()))
     assert has_closed_form(BertForMaskedLM(tiny_config()))

@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from tests.fixtures.models import tiny_classifier, tiny_encoder
+from tests.fixtures.training import SCHEDULE
 from tinybert.core.errors import InputError
 from tinybert.core.outputs import replace_file, replace_folder
 from tinybert.core.processes import shares
 from tinybert.distillation.distillation import Distillation, term_counts
 from tinybert.distillation.teacher import Teacher
-from tinybert.settings.schedule import Schedule
 from tinybert.text.batching import PartBatches, Parts, collate, epoch_batches
 from tinybert.text.encoded import EncodedRows
 from tinybert.training.run import Run, require_shareable
@@ -140,14 +140,7 @@ def test_the_parts_of_each_batch_have_the_rows_of_the_batch(num_rows, num_parts,
 
 def test_a_batch_that_cannot_be_shared_out_is_refused(monkeypatch, tmp_path):
     monkeypatch.setenv("WORLD_SIZE", "3")
-    schedule = Schedule(
-        num_epochs=1.0,
-        max_steps=None,
-        batch_size=32,
-        learning_rate=1e-3,
-        warmup_ratio=0.0,
-        weight_decay=0.0,
-    )
+    schedule = SCHEDULE.model_copy(update={"batch_size": 32})
     with pytest.raises(InputError, match="got 32 rows and 3 processes"):
         require_shareable(schedule, Run("test", tmp_path, 0, None))
 

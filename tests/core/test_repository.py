@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from flows.experiments import Asked, require_valid
+from tests.fixtures.refused import refused
 from tests.fixtures.workspace import ROOT
 from tinybert.core.errors import InputError
 from tinybert.core.repository import CURE, require_commit
@@ -28,9 +29,8 @@ def project(tmp_path, monkeypatch):
 
 
 def test_every_step_to_a_commit_is_asked_for(project):
-    with pytest.raises(InputError) as caught:
-        require_commit(project)
-    assert str(caught.value) == f"{project}: DVC needs a git repository, got none; {CURE}"
+    expected = f"{project}: DVC needs a git repository, got none; {CURE}"
+    assert refused(require_commit, project) == expected
     git(project, "init", "-q")
     with pytest.raises(InputError, match="got a repository without one; `git init && git add -A"):
         require_commit(project)

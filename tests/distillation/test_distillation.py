@@ -4,9 +4,17 @@ import copy
 
 import pytest
 import torch
-from transformers import BertConfig, BertModel
+from transformers import (
+    BertConfig,
+    BertModel,
+    DistilBertModel,
+    MPNetConfig,
+    MPNetModel,
+    RobertaConfig,
+    RobertaModel,
+)
 
-from tests.fixtures.models import tiny_batch, tiny_classifier, tiny_encoder
+from tests.fixtures.models import tiny_batch, tiny_classifier, tiny_distilbert, tiny_encoder
 from tests.fixtures.plain_attention import attention_scores, plain_attention_loss
 from tests.fixtures.training import rows_of
 from tinybert.core.errors import InputError
@@ -19,6 +27,12 @@ from tinybert.settings.layer_map import teacher_layers
 from tinybert.text.batching import TokenBatches, collate
 
 LAYER_WEIGHTS = {"attention": 1.0, "hidden": 1.0, "embedding": 1.0}
+
+
+def layers_of_two(student=None, weights=LAYER_WEIGHTS, **options) -> Distillation:
+    """Match both layers of a tiny student and a tiny teacher."""
+    teacher = Teacher(tiny_encoder(seed=1))
+    return Distillation(student or tiny_encoder(), weights, teacher, [1, 2], **options)
 
 
 def student_of_layers(teacher: BertModel, layers: list[int]) -> BertModel:
@@ -178,8 +192,7 @@ def test_the_teacher_has_no_dropout_and_is_no_part_of_what_is_saved():
 
 
 def test_padding_a_batch_changes_no_term():
-    model = Distillation(tiny_encoder(), LAYER_WEIGHTS, Teacher(tiny_encoder(seed=1)), [1, 2])
-    model.eval()
+    model = layers_of_two().eval()
     batch = tiny_batch()
     wider = {key: torch.nn.functional.pad(value, (0, 5)) for key, value in batch.items()}
     narrow, wide = model(**batch), model(**wider)
@@ -189,7 +202,7 @@ def test_padding_a_batch_changes_no_term():
 
 def test_the_loss_is_the_weighted_sum_of_its_terms():
     weights = {"attention": 0.5, "hidden": 2.0, "embedding": 3.0}
-    model = Distillation(tiny_encoder(), weights, Teacher(tiny_encoder(seed=1)), [1, 2]).eval()
+    model = layers_of_two(weights=weights).eval()
     terms = model(**tiny_batch())
     expected = sum(weight * terms[f"loss/{name}"].item() for name, weight in weights.items())
     assert terms["loss"].item() == pytest.approx(expected, rel=1e-5)
@@ -211,15 +224,13 @@ def test_terms_are_summed_over_layers():
 def test_a_term_of_weight_zero_is_not_computed_so_heads_may_differ():
     loss = Loss(attn_weight=0.0, hidden_weight=1.0, embedding_weight=1.0)
     weights = phase_weights(["attention", "hidden", "embedding"], loss)
-    student = tiny_encoder(num_attention_heads=2)
-    model = Distillation(student, weights, Teacher(tiny_encoder(seed=1)), [1, 2])
+    model = layers_of_two(tiny_encoder(num_attention_heads=2), weights)
     assert "loss/attention" not in model(**tiny_batch())
 
 
 def test_different_head_counts_are_refused_when_attention_is_matched():
-    student = tiny_encoder(num_attention_heads=2)
     with pytest.raises(InputError, match="teacher's 4 heads, got 2"):
-        Distillation(student, LAYER_WEIGHTS, Teacher(tiny_encoder(seed=1)), [1, 2])
+        layers_of_two(tiny_encoder(num_attention_heads=2))
 
 
 def test_identity_projections_need_equal_widths():
@@ -274,8 +285,6 @@ def test_the_label_term_is_ordinary_fine_tuning():
 
 
 def test_an_architecture_outside_the_attention_interface_is_refused():
-    from transformers import MPNetConfig, MPNetModel
-
     config = MPNetConfig(vocab_size=50, hidden_size=24, num_hidden_layers=2, num_attention_heads=4)
     with pytest.raises((InputError, ValueError)):
         record_attention(MPNetModel(config))
@@ -290,13 +299,11 @@ def test_a_bert_config_keeps_no_trace_of_the_recording_attention(tmp_path):
 
 
 def test_compiled_layers_are_asked_of_student_and_teacher_and_found_in_other_architectures():
-    from transformers import DistilBertConfig, DistilBertModel, RobertaConfig, RobertaModel
-
     teacher, student = tiny_encoder(seed=1), tiny_encoder()
     Distillation(student, LAYER_WEIGHTS, Teacher(teacher), [1, 2]).compile_layers()
     sizes = {"vocab_size": 50, "hidden_size": 24, "num_attention_heads": 4}
     roberta = RobertaModel(RobertaConfig(**sizes, num_hidden_layers=2))
-    distilbert = DistilBertModel(DistilBertConfig(vocab_size=50, dim=24, n_heads=4, n_layers=2))
+    distilbert = DistilBertModel(tiny_distilbert())
     for model in (roberta, distilbert):
         compile_layers(model)
     layers = [*teacher.encoder.layer, *student.encoder.layer, *roberta.encoder.layer]
@@ -329,8 +336,7 @@ def test_compiled_layers_give_the_same_terms_and_gradients():
 def test_the_mean_over_an_epochs_batches_is_that_of_all_rows_at_once():
     # Batches by tokens have unequal numbers of rows, tokens and pairs: each counts by its share.
     rows = rows_of(37)
-    weights = {"attention": 1.0, "hidden": 1.0, "embedding": 1.0}
-    model = Distillation(tiny_encoder(), weights, Teacher(tiny_encoder(seed=1)), [1, 2]).eval()
+    model = layers_of_two().eval()
     labels = Distillation(tiny_classifier(), {"label": 1.0}).eval()
     batches = TokenBatches(rows.lengths, 8, seed=0)
     for distillation in (model, labels):

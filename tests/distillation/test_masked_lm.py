@@ -4,9 +4,9 @@ import copy
 
 import pytest
 import torch
-from transformers import BertForMaskedLM, DistilBertConfig, DistilBertForMaskedLM
+from transformers import BertForMaskedLM, DistilBertForMaskedLM
 
-from tests.fixtures.models import tiny_batch, tiny_config, tiny_tokenizer
+from tests.fixtures.models import tiny_batch, tiny_config, tiny_distilbert, tiny_tokenizer
 from tinybert.distillation.masked_lm import (
     MaskedWords,
     Sample,
@@ -55,9 +55,7 @@ def test_logits_at_places_equal_the_whole_models():
     places = torch.zeros_like(batch["attention_mask"])
     places[0, 2] = places[1, 1] = True
     bert = BertForMaskedLM(tiny_config()).eval()
-    distilbert = DistilBertForMaskedLM(
-        DistilBertConfig(vocab_size=60, dim=24, n_layers=2, n_heads=4, hidden_dim=48)
-    ).eval()
+    distilbert = DistilBertForMaskedLM(tiny_distilbert()).eval()
     for model in (bert, distilbert):
         whole = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
         found = masked_logits(model, batch, places)

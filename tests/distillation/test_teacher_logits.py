@@ -3,7 +3,7 @@
 import numpy as np
 
 from tests.fixtures.models import tiny_classifier
-from tests.fixtures.training import rows_of
+from tests.fixtures.training import counted, rows_of
 from tinybert.distillation import teacher_logits
 from tinybert.distillation.teacher import Teacher
 from tinybert.distillation.teacher_logits import choose_rows, score_rows
@@ -44,15 +44,9 @@ def test_logits_of_parts_are_those_of_the_whole_and_done_parts_are_not_scored_ag
     expected = predict_logits(teacher.model, rows, None)
     np.testing.assert_allclose(score_rows(teacher, rows, None, tmp_path), expected, atol=1e-5)
     (tmp_path / "16.npy").unlink()
-    scored: list[int] = []
-
-    def counting(model, part, dtype):
-        scored.append(len(part))
-        return predict_logits(model, part, dtype)
-
-    monkeypatch.setattr(teacher_logits, "predict_logits", counting)
+    scored = counted(monkeypatch, teacher_logits, "predict_logits")
     np.testing.assert_allclose(score_rows(teacher, rows, None, tmp_path), expected, atol=1e-5)
-    assert scored == [16]
+    assert [len(part) for (_, part, _), _ in scored] == [16]
 
 
 def test_parts_of_rows_have_their_own_ids_lengths_and_targets():

@@ -7,7 +7,7 @@ import torch
 from transformers import BertConfig
 
 from tests.fixtures.models import tiny_classifier, tiny_encoder
-from tests.fixtures.training import rows_of
+from tests.fixtures.training import KilledError, counted, rows_of
 from tinybert.distillation import teacher_states
 from tinybert.distillation.distillation import Distillation
 from tinybert.distillation.teacher import Teacher
@@ -72,32 +72,17 @@ def test_states_of_a_bfloat16_teacher_are_stored_in_bfloat16(tmp_path, fast_disk
     )
 
 
-class KilledError(Exception):
-    pass
-
-
 def test_a_pass_that_was_cut_off_goes_on_and_stores_the_same(tmp_path, monkeypatch, fast_disk):
     monkeypatch.setattr(teacher_states, "BATCH_TOKENS", 24)
     monkeypatch.setattr(teacher_states, "BATCHES_BETWEEN", 3)
     rows = rows_of(40)
     _, whole, _ = stored(tmp_path / "whole", rows)
-    passes: list[int] = []
-
-    def dying(self, batch, **read):
-        passes.append(1)
-        if len(passes) == 9:  # the first looks at shapes: eight batches are done, six are noted
-            raise KilledError
-        return real(self, batch, **read)
-
-    real = Teacher.signals
     with monkeypatch.context() as patch, pytest.raises(KilledError):
-        patch.setattr(Teacher, "signals", dying)
+        # The first pass looks at shapes: eight batches are done, six are noted.
+        counted(patch, Teacher, "signals", dies=9)
         stored(tmp_path / "cut", rows)
     assert json.loads((tmp_path / "cut/stored.json").read_text()) == 6
-    again: list[int] = []
-    monkeypatch.setattr(
-        Teacher, "signals", lambda self, batch, **read: again.append(1) or real(self, batch, **read)
-    )
+    again = counted(monkeypatch, Teacher, "signals")
     _, resumed, _ = stored(tmp_path / "cut", rows)
     num_batches = len(teacher_states.sorted_batches(rows, 24))
     assert len(again) == 1 + num_batches - 6

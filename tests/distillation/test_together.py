@@ -5,7 +5,7 @@ import torch
 
 from tests.fixtures.models import tiny_classifier, tiny_encoder
 from tests.fixtures.training import SCHEDULE as LONGER
-from tests.fixtures.training import rows_of, run_in
+from tests.fixtures.training import KilledError, counted, rows_of, run_in
 from tinybert.core.errors import InputError
 from tinybert.distillation.distillation import Distillation
 from tinybert.distillation.teacher import Teacher
@@ -61,16 +61,10 @@ def test_each_ends_as_if_it_were_trained_alone(tmp_path):
 
 
 def test_the_teacher_runs_once_a_step(tmp_path, monkeypatch):
-    calls, real = [], Teacher.signals
-
-    def counting(self, batch, **read):
-        calls.append(read)
-        return real(self, batch, **read)
-
-    monkeypatch.setattr(Teacher, "signals", counting)
+    calls = counted(monkeypatch, Teacher, "signals")
     together(tmp_path)
     assert len(calls) == SCHEDULE.num_steps(8)
-    assert calls[0] == {"attention": {2, 4}, "hidden": True}
+    assert calls[0][1] == {"attention": {2, 4}, "hidden": True}
 
 
 def test_training_together_leaves_only_what_each_stage_looks_for(tmp_path):
@@ -79,27 +73,12 @@ def test_training_together_leaves_only_what_each_stage_looks_for(tmp_path):
     assert {path.name for path in tmp_path.glob("*/*")} == {"finished"}
 
 
-class KilledError(Exception):
-    pass
-
-
 def test_a_cut_off_run_goes_on_to_the_same_weights(tmp_path, monkeypatch):
     expected = {name: weights_of(model) for name, model in together(tmp_path / "whole")[0].items()}
-    calls, real = [], Teacher.signals
-
-    def dying(self, batch, **read):
-        calls.append(1)
-        if len(calls) == 13:
-            raise KilledError
-        return real(self, batch, **read)
-
     with monkeypatch.context() as patch, pytest.raises(KilledError):
-        patch.setattr(Teacher, "signals", dying)
+        counted(patch, Teacher, "signals", dies=13)
         together(tmp_path / "cut")
-    monkeypatch.setattr(
-        Teacher, "signals", lambda self, batch, **read: calls.append(1) or real(self, batch, **read)
-    )
-    calls.clear()
+    calls = counted(monkeypatch, Teacher, "signals")
     models, _ = together(tmp_path / "cut")
     assert len(calls) == SCHEDULE.num_steps(8) - 10  # the checkpoint at 10 was gone on from
     for name, model in models.items():

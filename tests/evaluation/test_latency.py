@@ -5,8 +5,9 @@ import time
 import pytest
 import torch
 from torch import nn
-from transformers import BertConfig, BertForSequenceClassification
+from transformers import BertForSequenceClassification
 
+from tests.fixtures.models import tiny_classifier
 from tinybert.core.errors import InputError
 from tinybert.evaluation.latency import (
     choose_device,
@@ -31,17 +32,8 @@ class Sleeper(nn.Module):
         self.num_calls += 1
 
 
-def tiny_bert(positions: int = 32) -> BertForSequenceClassification:
-    return BertForSequenceClassification(
-        BertConfig(
-            vocab_size=50,
-            hidden_size=8,
-            intermediate_size=16,
-            num_hidden_layers=1,
-            num_attention_heads=2,
-            max_position_embeddings=positions,
-        )
-    )
+def tiny_bert() -> BertForSequenceClassification:
+    return tiny_classifier(max_position_embeddings=32)
 
 
 def grid(**changes: object) -> BenchmarkLatencySettings:
@@ -99,10 +91,9 @@ def test_every_cell_of_the_grid_is_measured_and_the_first_named_comes_first():
 
 def test_the_number_of_threads_is_put_back_even_after_a_failure():
     before = torch.get_num_threads()
+    models, wanted = (tiny_bert(), tiny_bert()), grid(num_threads=[3])
     with pytest.raises(ZeroDivisionError):
-        measure_grid(
-            tiny_bert(), tiny_bert(), grid(num_threads=[3]), torch.device("cpu"), 0, lambda: 1 / 0
-        )
+        measure_grid(*models, wanted, torch.device("cpu"), 0, lambda: 1 / 0)
     assert torch.get_num_threads() == before
 
 
@@ -114,10 +105,9 @@ def test_models_run_in_evaluation_mode_and_in_the_precision_asked_for():
 
 
 def test_rows_longer_than_a_model_can_read_are_refused_with_the_limit():
+    models, wanted = (tiny_bert(), tiny_bert()), grid(sequence_lengths=[64, 8])
     with pytest.raises(InputError, match=r"got \[64\]; at most 32 tokens"):
-        measure_grid(
-            tiny_bert(), tiny_bert(), grid(sequence_lengths=[64, 8]), torch.device("cpu"), seed=0
-        )
+        measure_grid(*models, wanted, torch.device("cpu"), seed=0)
 
 
 def test_the_protocol_names_everything_a_speedup_depends_on():

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tests.fixtures.measured import write_latency, write_scores
+from tests.fixtures.measured import task_info, write_latency, write_scores
 from tinybert.reports.comparison import (
     GLUE_COLUMNS,
     OURS,
@@ -19,10 +19,10 @@ from tinybert.reports.comparison import (
     labels,
     merge_runs,
     published_row,
+    read_published,
     read_shown,
     to_csv,
 )
-from tinybert.reports.page import read_published
 from tinybert.reports.results import MISSING, read_results
 from tinybert.tasks.task import TaskInfo
 
@@ -42,12 +42,9 @@ ALONE = {system: Shown() for system in ("small", "tinybert4", "tinybert6")}
 
 
 def info_of(name: str, glue: str | None, splits: list[str], metric: str) -> TaskInfo:
-    kind = "regression" if metric == "spearman" else "classification"
-    labels = [] if kind == "regression" else ["no", "yes"]
+    labels = [] if metric == "spearman" else ["no", "yes"]
     rows = dict.fromkeys(["train", *splits, "test"], 2)
-    return TaskInfo(
-        name=name, kind=kind, labels=labels, metrics=[metric], pair=True, num_rows=rows, glue=glue
-    )
+    return task_info(name, labels, [metric], num_rows=rows, glue=glue)
 
 
 INFOS = [info_of(f"my_{glue}", glue, *place) for glue, place in GLUE.items()]
@@ -62,7 +59,7 @@ def write_all(reports: Path, system: str, value: float) -> None:
 
 def table_of(reports: Path, systems: list[str], infos: list[TaskInfo], **shown: Shown):
     results = read_results(systems, [info.name for info in infos], reports)
-    return compare(results, infos, ALONE | shown, PUBLISHED)
+    return compare(results, infos, ALONE | shown)
 
 
 def row_of(table: pd.DataFrame, system: str, source: str) -> pd.Series:
@@ -144,7 +141,7 @@ def test_a_task_of_ones_own_has_a_column_of_its_own(tmp_path: Path):
     assert row_of(table, "small", OURS)["topic/dev/accuracy"] == 25
     assert row_of(table, "small", OURS)["share_of_teacher"] == 0.5
     assert "topic/test/accuracy" not in table
-    lines = captions(table, ALONE, PUBLISHED)
+    lines = captions(table, ALONE)
     assert any("small (ours, dev): the mean of topic accuracy dev" in line for line in lines)
 
 
@@ -157,7 +154,7 @@ def test_costs_stand_in_both_conventions_and_old_files_leave_one_empty(tmp_path:
     assert (printed["GFLOPs"], printed["GFLOPs as printed"]) == (MISSING, "1.2")
     assert (ours["parameters"], printed["parameters"]) == ("14.35M", "14.5M")
     assert (ours["speed-up"], printed["speed-up"]) == ("9.4x (8.9-9.9)", "9.4x")
-    lines = captions(table, ALONE, PUBLISHED)
+    lines = captions(table, ALONE)
     assert lines[0].startswith("Speed-up of tinybert4 over the teacher: batch size 8, 128 tokens")
     assert lines[1].startswith("Published speed-ups: batch size 128, 128 tokens, one K80 GPU")
 
@@ -166,7 +163,7 @@ def test_every_average_is_named_by_its_rule_and_notes_stand_below(tmp_path: Path
     note = Shown(note="architecture only")
     table = table_of(tmp_path, ["tinybert6", "small"], INFOS, small=note)
     assert "average of GLUE's nine" in as_text(table)
-    lines = captions(table, ALONE | {"small": note}, PUBLISHED)
+    lines = captions(table, ALONE | {"small": note})
     assert any(line.startswith("Average of GLUE's nine: the paper's rule") for line in lines)
     assert "small: architecture only" in lines
     # The published dev figures of QQP and MRPC accuracy have no column.

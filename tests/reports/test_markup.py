@@ -1,6 +1,5 @@
 """A user's text keeps its characters in every format, and none of them does anything."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -8,8 +7,7 @@ import yaml
 from huggingface_hub import ModelCard
 from markdown_it import MarkdownIt
 
-from stages.report import report
-from tests.fixtures.measured import facts, write_run
+from tests.fixtures.measured import edit_json, facts, put_json, report_of, write_run
 from tinybert.reports.markup import code, markdown, tex
 from tinybert.reports.model_card import render
 
@@ -77,24 +75,15 @@ def test_a_card_of_many_classes_lists_the_first_ones():
     assert "class_020" not in text
 
 
-def write_labels(root: Path, names: list[str]) -> tuple[Path, Path]:
-    """Write a run whose task has these labels."""
-    data, reports = write_run(root)
-    files = [data / "tasks/rte/task.json", *(reports / "metrics").rglob("rte.json")]
-    for file in files:
-        values = json.loads(file.read_text(encoding="utf-8")) | {"labels": names}
-        if "confusion" in values:
-            values["confusion"] = {"dev": [[1] * len(names)] * len(names)}
-        file.write_text(json.dumps(values), encoding="utf-8")
-    return data, reports
-
-
 def test_a_page_with_strange_labels_and_samples_is_written(tmp_path):
-    data, reports = write_labels(tmp_path, [*LABELS, *BROKEN])
+    data, reports = write_run(tmp_path)
+    names = [*LABELS, *BROKEN]
+    edit_json(data / "tasks/rte/task.json", labels=names)
+    for file in (reports / "metrics").rglob("rte.json"):
+        edit_json(file, labels=names, confusion={"dev": [[1] * len(names)] * len(names)})
     samples = [{"original": None, "copies": [["a", None], "\ud800 <script>"]}]
-    file = data / "augmented/rte/augmentation.json"
-    file.write_text(json.dumps({"samples": samples}), encoding="utf-8")
-    report(["tinybert4"], ["rte"], "demo", data, reports)
+    put_json(data / "augmented/rte/augmentation.json", {"samples": samples})
+    report_of(tmp_path)
     text = (reports / "index.html").read_text(encoding="utf-8")
     assert all(line.isprintable() for line in text.splitlines())
     assert "\\u0000" in text and "\\u001b[31m" in text and "\\u202e" in text
@@ -102,12 +91,12 @@ def test_a_page_with_strange_labels_and_samples_is_written(tmp_path):
 
 
 def test_a_dollar_in_a_name_is_no_formula_in_a_figure(tmp_path):
-    data, reports = write_run(tmp_path)
+    _, reports = write_run(tmp_path)
     for file in (reports / "latency/tinybert4.json", reports / "metrics/tinybert4/rte.json"):
         target = Path(str(file).replace("tinybert4", "$x_$"))
         target.parent.mkdir(exist_ok=True)
         file.rename(target)
-    report(["$x_$"], ["rte"], "demo", data, reports)
+    report_of(tmp_path, "$x_$")
     assert (reports / "plots/scores.svg").is_file()
 
 
@@ -115,8 +104,8 @@ def test_a_dollar_in_a_name_is_no_formula_in_a_figure(tmp_path):
     "rows", ["1,1.0\n", "1,nan\n2,nan\n", "1,nan\n2,1.0\n", "1,inf\n2,1.0\n", "1,-2\n2,-3\n"]
 )
 def test_a_history_of_few_or_no_numbers_is_drawn(rows, tmp_path):
-    data, reports = write_run(tmp_path)
+    _, reports = write_run(tmp_path)
     log = reports / "training/intermediate_distill/tinybert4-rte.csv"
     log.write_text("step,loss\n" + rows, encoding="utf-8")
-    report(["tinybert4"], ["rte"], "demo", data, reports)
+    report_of(tmp_path)
     assert (reports / "plots/loss_intermediate_distill_tinybert4.svg").is_file()

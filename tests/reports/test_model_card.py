@@ -1,7 +1,5 @@
 """A card holds what the files say, reads as the hub's metadata, and stands beside a whole model."""
 
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -10,14 +8,14 @@ import pytest
 from huggingface_hub import ModelCard
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from tests.fixtures.measured import LATENCY, facts
+from tests.fixtures.measured import LATENCY, facts, task_info
 from tests.fixtures.models import tiny_classifier, tiny_tokenizer
 from tests.fixtures.workspace import ROOT, read_yaml
 from tinybert.core.errors import InputError
 from tinybert.reports.model_card import CARD, Augmented, copy_with_card, render
 from tinybert.reports.results import Cost
 from tinybert.settings.reader import read_json
-from tinybert.tasks.task import TaskFile, TaskInfo
+from tinybert.tasks.task import TaskFile
 
 SHARED_MEMORY = Path("/dev/shm")
 
@@ -88,9 +86,7 @@ def test_what_nobody_measured_is_left_out():
 
 
 def test_an_own_regression_task_has_no_labels_and_no_known_language():
-    info = TaskInfo(
-        name="score", kind="regression", labels=[], metrics=["spearman"], pair=False, num_rows={}
-    )
+    info = task_info("score", [], ["spearman"], pair=False)
     columns = {"sentence1": "text", "label": "score"}
     task_file = TaskFile.model_validate({"files": {"train": "own|x.csv"}, "columns": columns})
     card = render(facts(profile="demo", info=info, task_file=task_file))
@@ -143,8 +139,3 @@ def test_a_file_that_is_no_json_is_named(tmp_path):
     with pytest.raises(InputError, match="rows_in: Field required"):
         (tmp_path / "config.json").write_text("{}")
         read_json(tmp_path / "config.json", Augmented, "dvc repro augment")
-
-
-def test_the_stage_starts_without_torch():
-    check = "import sys, stages.model_card; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", check], cwd=ROOT, check=False).returncode == 0

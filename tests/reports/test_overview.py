@@ -1,22 +1,21 @@
 """What a newcomer sees first: what was kept, three rows with answers, seconds, and starts."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from tests.fixtures.measured import put_json, write_run
+from tests.fixtures.measured import put_json, task_info, write_run
 from tinybert.core.errors import InputError
 from tinybert.evaluation.scores import _write_predictions
-from tinybert.reports.overview import kept, stage_bars, summaries
+from tinybert.reports.page import kept, stage_bars, summaries
 from tinybert.reports.recomputed import read_predictions
 from tinybert.reports.results import as_text, build_table, read_results, without_unknown
 from tinybert.reports.shown_rows import chosen_rows, read_examples
 from tinybert.reports.starts import read_starts, with_starts
 from tinybert.reports.times import read_seconds, write_seconds
-from tinybert.tasks.task import TaskInfo, read_named_info
+from tinybert.tasks.task import read_named_info
 
 
 @pytest.fixture
@@ -71,14 +70,9 @@ def test_examples_show_each_models_answer_and_what_is_wrong(tmp_path):
 
 
 def test_predicted_values_have_no_probability(tmp_path):
-    info = TaskInfo(
-        name="sts", kind="regression", labels=[], metrics=["spearman"], pair=True, num_rows={}
-    )
+    info = task_info("sts", [], ["spearman"])
     _write_predictions(np.array([[0.5]], np.float32), info, tmp_path / "dev.tsv")
-    assert (tmp_path / "dev.tsv").read_text(encoding="utf-8").split() == [
-        *("index", "prediction"),
-        *("0", "0.5"),
-    ]
+    assert (tmp_path / "dev.tsv").read_text("utf-8").split() == ["index", "prediction", "0", "0.5"]
 
 
 def test_seconds_are_summed_over_the_runs_own_systems_and_tasks(tmp_path, monkeypatch):
@@ -95,7 +89,7 @@ def test_seconds_are_summed_over_the_runs_own_systems_and_tasks(tmp_path, monkey
     found = read_seconds(Path("reports/times"), ["small", "rte", "cola"])
     assert list(found.items()) == [("evaluate", 5.0), ("prepare_corpus", 3.0)]
     assert [bar.width for bar in stage_bars(found)] == [100, 60]
-    Path("reports/times/evaluate@small@rte.json").write_text('{"stage": 1}', encoding="utf-8")
+    put_json(Path("reports/times/evaluate@small@rte.json"), {"stage": 1})
     with pytest.raises(InputError, match=r"evaluate@small@rte\.json"):
         read_seconds(Path("reports/times"), ["small", "rte"])
 
@@ -119,7 +113,7 @@ def test_a_closed_form_start_has_a_row_below_its_system_and_a_table(tmp_path, ta
 
 
 def test_a_damaged_start_is_named(tmp_path):
-    (tmp_path / "small-rte.json").write_text(json.dumps({"score": {}}), encoding="utf-8")
+    put_json(tmp_path / "small-rte.json", {"score": {}})
     with pytest.raises(InputError, match=r"small-rte\.json: start: Field required"):
         read_starts(tmp_path, ["small"], ["rte"])
 

@@ -1,15 +1,15 @@
 """Stored scores are what the prediction files and the gold labels give."""
 
-import json
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from tests.fixtures.measured import edit_json, put_json, put_predictions, task_info
 from tinybert.core.errors import InputError
 from tinybert.reports.recomputed import require_same_scores
 from tinybert.reports.results import read_results
-from tinybert.tasks.task import TaskInfo, write_task
+from tinybert.tasks.task import write_task
 
 TASKS = {
     # Three of four right.
@@ -23,28 +23,16 @@ TASKS = {
 def project(tmp_path: Path) -> Path:
     """Tasks, predictions and metrics of one system."""
     for name, (labels, metrics, gold, predictions, value) in TASKS.items():
-        kind = "classification" if labels else "regression"
         rows = {"train": 4, "dev": 4, "test": 4}
-        info = TaskInfo(
-            name=name, kind=kind, labels=labels, metrics=metrics, pair=False, num_rows=rows
-        )
+        info = task_info(name, labels, metrics, pair=False, num_rows=rows)
         frame = pd.DataFrame({"sentence1": list("abcd"), "label": gold})
         folder = tmp_path / "data/tasks" / name
         folder.mkdir(parents=True)
         write_task(folder, info, {"dev": frame, "test": frame.drop(columns="label")})
-        write_predictions(tmp_path, name, predictions)
-        file = tmp_path / f"reports/metrics/small/{name}.json"
-        file.parent.mkdir(parents=True, exist_ok=True)
+        put_predictions(tmp_path / f"reports/predictions/small/{name}/dev.tsv", predictions)
         scores = {"main_metric": metrics[0], "metrics": {"dev": {metrics[0]: value}}}
-        file.write_text(json.dumps(scores), encoding="utf-8")
+        put_json(tmp_path / f"reports/metrics/small/{name}.json", scores)
     return tmp_path
-
-
-def write_predictions(project: Path, task: str, values: list) -> None:
-    file = project / f"reports/predictions/small/{task}/dev.tsv"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    frame = pd.DataFrame({"index": range(len(values)), "prediction": values})
-    frame.to_csv(file, sep="\t", index=False)
 
 
 def check(project: Path) -> int:
@@ -59,11 +47,9 @@ def test_right_scores_are_counted(project):
 
 
 def test_a_score_that_differs_by_more_than_a_millionth_is_refused_in_one_line(project):
-    for task, value in (("topic", 0.750002), ("grade", 0.799998)):
-        file = project / f"reports/metrics/small/{task}.json"
-        text = json.loads(file.read_text())
-        text["metrics"]["dev"] = {text["main_metric"]: value}
-        file.write_text(json.dumps(text))
+    metrics = project / "reports/metrics/small"
+    edit_json(metrics / "topic.json", metrics={"dev": {"accuracy": 0.750002}})
+    edit_json(metrics / "grade.json", metrics={"dev": {"spearman": 0.799998}})
     with pytest.raises(InputError) as refused:
         check(project)
     first, second = refused.value.problems
@@ -80,7 +66,7 @@ def test_a_score_that_differs_by_more_than_a_millionth_is_refused_in_one_line(pr
     ],
 )
 def test_predictions_of_other_rows_or_labels_are_refused(project, task, values, line):
-    write_predictions(project, task, values)
+    put_predictions(project / f"reports/predictions/small/{task}/dev.tsv", values)
     with pytest.raises(InputError, match=r"dev\.tsv") as refused:
         check(project)
     assert line in refused.value.problems[0]

@@ -1,12 +1,11 @@
 """One table out of many files: order, averages, and cells nobody measured."""
 
-import json
 import math
 from pathlib import Path
 
 import pytest
 
-from tests.fixtures.measured import write_latency, write_scores
+from tests.fixtures.measured import STUDENT, edit_json, put_json, write_latency, write_scores
 from tinybert.core.errors import InputError
 from tinybert.reports.results import (
     MISSING,
@@ -70,10 +69,7 @@ def test_nothing_measured_at_all_gives_an_empty_table(tmp_path: Path):
 
 
 def test_a_model_that_cannot_be_counted_has_a_dash_for_its_operations(reports: Path):
-    file = reports / "latency/small.json"
-    values = json.loads(file.read_text(encoding="utf-8"))
-    values["student"]["gflops"] = None
-    file.write_text(json.dumps(values), encoding="utf-8")
+    edit_json(reports / "latency/small.json", student=STUDENT | {"gflops": None})
     text = as_text(build_table(read_results(["small"], ["mnli"], reports)))
     assert text["GFLOPs"]["small"] == MISSING and text["GFLOPs"]["teacher"] == "22.35"
 
@@ -111,6 +107,6 @@ def test_an_absent_table_and_a_broken_file_are_named(reports: Path):
     (reports / "metrics/small/mnli.json").write_text("{", encoding="utf-8")
     with pytest.raises(InputError, match=r"small/mnli\.json: not valid JSON"):
         read_results(["small"], ["mnli"], reports)
-    (reports / "metrics/small/mnli.json").write_text("{}", encoding="utf-8")
+    put_json(reports / "metrics/small/mnli.json", {})
     with pytest.raises(InputError, match=r"main_metric: Field required.*`dvc repro evaluate`"):
         read_results(["small"], ["mnli"], reports)

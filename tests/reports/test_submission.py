@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from stages.report import pack_submission
+from tests.fixtures.measured import put_predictions, task_info
 from tests.fixtures.workspace import ROOT, read_yaml
 from tinybert.core.errors import InputError
 from tinybert.reports.submission import Upload, read_upload, wnli_source, write_submission
-from tinybert.tasks.task import TaskInfo, write_task
+from tinybert.tasks.task import write_task
 
 NUMBERS = ["0", "1"]
 PAIR = ["entailment", "not_entailment"]
@@ -41,13 +42,6 @@ FILES = {
 TASKS = {file["glue"]: task for task, file in FILES.items()}
 
 
-def write_predictions(file: Path, values: list[str]) -> Path:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    rows = "".join(f"{index}\t{value}\n" for index, value in enumerate(values))
-    file.write_text("index\tprediction\n" + rows, encoding="utf-8")
-    return file
-
-
 @pytest.fixture(scope="module")
 def complete(tmp_path_factory) -> Path:
     """Predictions of every task, each label in turn."""
@@ -56,7 +50,7 @@ def complete(tmp_path_factory) -> Path:
         if task:
             values = FILES[task]["labels"] if words else ["-0.5", "2.5", "5.25"]
             rows = [values[number % len(values)] for number in range(num_rows)]
-            write_predictions(folder / task / f"{split}.tsv", rows)
+            put_predictions(folder / task / f"{split}.tsv", rows)
     return folder
 
 
@@ -92,7 +86,7 @@ def test_wnli_is_predicted_where_it_is_a_task_and_the_majority_class_elsewhere(
     (problem,) = write_submission(tasks, predictions, tmp_path / "out")
     assert problem.startswith("WNLI.tsv: ") and "my_wnli/test.tsv is missing" in problem
     rows = ["entailment", "not_entailment"] * 73
-    write_predictions(predictions / "my_wnli/test.tsv", rows)
+    put_predictions(predictions / "my_wnli/test.tsv", rows)
     assert write_submission(tasks, predictions, tmp_path / "out") == []
     with zipfile.ZipFile(tmp_path / "out/glue.zip") as archive:
         assert archive.read("WNLI.tsv").decode().splitlines()[1:3] == ["0\t1", "1\t0"]
@@ -100,15 +94,7 @@ def test_wnli_is_predicted_where_it_is_a_task_and_the_majority_class_elsewhere(
 
 def test_the_command_packs_or_says_what_is_missing_and_leaves_no_old_zip(complete, tmp_path):
     for glue, task in TASKS.items():
-        info = TaskInfo(
-            name=task,
-            kind="regression",
-            labels=[],
-            metrics=["spearman"],
-            pair=True,
-            num_rows={},
-            glue=glue,
-        )
+        info = task_info(task, [], ["spearman"], glue=glue)
         (tmp_path / "data/tasks" / task).mkdir(parents=True)
         write_task(tmp_path / "data/tasks" / task, info, {})
     reports, output = tmp_path / "reports", tmp_path / "upload"
@@ -145,49 +131,47 @@ def test_one_missing_task_refuses_the_zip_and_is_listed(predictions: Path, tmp_p
 def test_every_missing_or_short_file_is_listed_at_once(predictions: Path, tmp_path: Path):
     (predictions / "mnli/ax.tsv").unlink()
     (predictions / "cola/test.tsv").unlink()
-    write_predictions(predictions / "cola/test.tsv", ["acceptable"] * 1062)
+    put_predictions(predictions / "cola/test.tsv", ["acceptable"] * 1062)
     problems = write_submission(TASKS, predictions, tmp_path / "out")
     assert [problem.split(":")[0] for problem in problems] == ["CoLA.tsv", "AX.tsv"]
     assert "1063 rows, got 1062" in problems[0]
 
 
-@pytest.fixture
-def labels() -> Upload:
-    return Upload("MRPC.tsv", "MRPC", "test", 2, {"not_equivalent": "0", "equivalent": "1"})
+LABELS = Upload("MRPC.tsv", "MRPC", "test", 2, {"not_equivalent": "0", "equivalent": "1"})
+VALUES = Upload("STS-B.tsv", "STS-B", "test", 2, {})
 
 
-def test_label_names_become_numbers_by_name(labels: Upload, tmp_path: Path):
-    file = write_predictions(tmp_path / "test.tsv", ["equivalent", "not_equivalent"])
-    assert read_upload(labels, file) == (["1", "0"], [])
+@pytest.mark.parametrize(
+    ("upload", "values", "words"),
+    [
+        (LABELS, ["equivalent", "not_equivalent"], ["1", "0"]),  # by name
+        (VALUES, ["-0.25", "5.75"], ["0.000", "5.000"]),  # the range of the gold scores
+        (VALUES, ["3.14159", "0"], ["3.142", "0.000"]),
+    ],
+)
+def test_predictions_become_the_leaderboards_words(upload, values, words, tmp_path):
+    file = put_predictions(tmp_path / "test.tsv", values)
+    assert read_upload(upload, file) == (words, [])
 
 
-def test_an_unknown_label_is_refused_by_name(labels: Upload, tmp_path: Path):
-    file = write_predictions(tmp_path / "test.tsv", ["equivalent", "entailment"])
-    words, problems = read_upload(labels, file)
-    assert words == [] and "got entailment; expected not_equivalent equivalent" in problems[0]
-
-
-def test_rows_out_of_order_are_refused(labels: Upload, tmp_path: Path):
+@pytest.mark.parametrize(
+    ("upload", "content", "said"),
+    [
+        (
+            LABELS,
+            b"index\tprediction\n0\tequivalent\n1\tentailment\n",
+            "got entailment; expected not_equivalent equivalent",
+        ),
+        (LABELS, b"index\tprediction\n1\tequivalent\n0\tequivalent\n", "must count its rows"),
+        (LABELS, b"\xff\xfe", "cannot be read, got"),
+        (LABELS, b"\xff\xfe", "`dvc repro evaluate`"),
+        (VALUES, b"index\tprediction\n0\tnan\n1\t1\n", "has unknown predictions"),
+        (VALUES, b"index\tprediction\n0\t\n1\t1\n", "has unknown predictions"),
+        (VALUES, b"index\tprediction\n0\thigh\n1\t1\n", "has unknown predictions"),
+    ],
+)
+def test_predictions_that_are_none_are_refused(upload, content, said, tmp_path):
     file = tmp_path / "test.tsv"
-    file.write_text("index\tprediction\n1\tequivalent\n0\tequivalent\n", encoding="utf-8")
-    assert "must count its rows" in read_upload(labels, file)[1][0]
-
-
-def test_similarities_are_clipped_to_the_range_of_the_gold_scores(tmp_path: Path):
-    upload = Upload("STS-B.tsv", "STS-B", "test", 3, {})
-    file = write_predictions(tmp_path / "test.tsv", ["-0.25", "5.75", "3.14159"])
-    assert read_upload(upload, file) == (["0.000", "5.000", "3.142"], [])
-
-
-@pytest.mark.parametrize("value", ["nan", "", "high"])
-def test_a_similarity_that_is_no_number_is_refused(value: str, tmp_path: Path):
-    upload = Upload("STS-B.tsv", "STS-B", "test", 1, {})
-    file = write_predictions(tmp_path / "test.tsv", [value])
-    assert "has unknown predictions" in read_upload(upload, file)[1][0]
-
-
-def test_a_file_that_cannot_be_read_is_listed(labels: Upload, tmp_path: Path):
-    file = tmp_path / "dev.tsv"
-    file.write_bytes(b"\xff\xfe")
-    _, (line,) = read_upload(labels, file)
-    assert "cannot be read, got" in line and "`dvc repro evaluate`" in line
+    file.write_bytes(content)
+    words, (line,) = read_upload(upload, file)
+    assert words == [] and said in line

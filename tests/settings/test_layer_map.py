@@ -2,7 +2,7 @@
 
 import pytest
 
-from tinybert.core.errors import InputError
+from tests.fixtures.refused import refused
 from tinybert.settings.layer_map import teacher_layers
 
 
@@ -47,6 +47,4 @@ def test_a_deeper_student_meets_each_teacher_layer_equally_often():
     ],
 )
 def test_a_map_that_does_not_fit_is_refused_in_one_line(layer_map, num_student, message):
-    with pytest.raises(InputError, match=message) as caught:
-        teacher_layers(layer_map, num_student, 12)
-    assert "\n" not in str(caught.value)
+    assert message in refused(teacher_layers, layer_map, num_student, 12)

@@ -6,6 +6,7 @@ import pytest
 
 from flows.request import Request
 from stages._check_params import check_params
+from tests.fixtures.refused import refused
 from tests.fixtures.workspace import ROOT, edit_yaml, make_workspace
 from tinybert.core.errors import InputError
 from tinybert.settings.names import (
@@ -27,9 +28,7 @@ WRONG = (
 @pytest.mark.parametrize("name", WRONG, ids=repr)
 @pytest.mark.parametrize("key", ["tasks", "systems"])
 def test_what_can_be_no_name_gets_one_line_with_the_rule(key, name):
-    with pytest.raises(InputError) as caught:
-        require_names({key: ["fine", name]})
-    (line,) = caught.value.problems
+    line = refused(require_names, {key: ["fine", name]})
     assert len(line) < 500
     assert line.startswith(f"params.yaml: {key}: wrong name, got ")
     better = line.rpartition("and write ")[2]
@@ -37,9 +36,7 @@ def test_what_can_be_no_name_gets_one_line_with_the_rule(key, name):
 
 
 def test_a_line_says_what_is_wrong_and_what_would_be_right():
-    with pytest.raises(InputError) as caught:
-        require_names({"tasks": ["my.v2"]})
-    assert str(caught.value) == (
+    assert refused(require_names, {"tasks": ["my.v2"]}) == (
         "params.yaml: tasks: wrong name, got 'my.v2'; a name has up to 64 letters a-z, digits, _ "
         "and -, begins with a letter or digit, and is no number: rename params/tasks/my.v2.yaml to "
         "my_v2.yaml, and write my_v2"
@@ -76,23 +73,23 @@ def test_a_system_is_not_called_teacher_but_a_task_may_be(name):
     ],
 )
 def test_two_that_would_become_one_are_refused(tmp_path, systems, tasks, expected):
-    with pytest.raises(InputError) as caught:
-        require_distinct(tmp_path, systems, tasks)
-    assert expected in str(caught.value)
+    assert expected in refused(require_distinct, tmp_path, systems, tasks)
+
+
+def touch(folder: Path, *files: str) -> None:
+    for file in files:
+        (folder / "params" / file).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "params" / file).touch()
 
 
 def test_one_that_would_become_another_file_of_the_folder_is_refused_too(tmp_path):
-    for file in ("systems/a.yaml", "systems/a-b.yaml", "tasks/c.yaml", "tasks/b-c.yaml"):
-        (tmp_path / "params" / file).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "params" / file).touch()
+    touch(tmp_path, "systems/a.yaml", "systems/a-b.yaml", "tasks/c.yaml", "tasks/b-c.yaml")
     with pytest.raises(InputError, match="both be called a-b-c, got system a-b with task c"):
         require_distinct(tmp_path, ["a-b"], ["c"])
 
 
 def test_files_that_nothing_can_choose_are_said(tmp_path):
-    for file in ("tasks/x.yml", "tasks/my.v2.yaml", "groups/a b.yaml", "tasks/.#x.yaml"):
-        (tmp_path / "params" / file).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "params" / file).touch()
+    touch(tmp_path, "tasks/x.yml", "tasks/my.v2.yaml", "groups/a b.yaml", "tasks/.#x.yaml")
     yml, wrong, group = sorted(strange_files(tmp_path), reverse=True)
     assert yml == "params/tasks/x.yml: is not read, got the ending .yml; rename it to .yaml"
     assert wrong.startswith("params/tasks/my.v2.yaml: wrong name")
@@ -126,10 +123,7 @@ def workspace(tmp_path, monkeypatch) -> Path:
 def test_params_yaml_is_judged_by_its_names_first(workspace, key, value, expected):
     (workspace / "params/tasks/other.yml").write_text("files: {train: reviews.csv}\n")
     edit_yaml(workspace / "params.yaml", **{key: value})
-    with pytest.raises(InputError) as caught:
-        check_params()
-    (line,) = caught.value.problems
-    assert expected in line
+    assert expected in refused(check_params)
 
 
 def test_a_strange_file_that_is_not_chosen_is_said_and_stops_nothing(workspace, capsys):

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -69,16 +70,19 @@ def lines_of(error: InputError) -> None:
         assert len(line) < 2000
 
 
+@contextmanager
+def refused_in_lines() -> Iterator[None]:
+    """Let what the block does be refused, if by lines."""
+    try:
+        yield
+    except InputError as error:
+        lines_of(error)
+
+
 def places(values: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     yield path
-    children = (
-        values.items()
-        if isinstance(values, dict)
-        else enumerate(values)
-        if isinstance(values, list)
-        else ()
-    )
-    for key, child in children:
+    listed = enumerate(values) if isinstance(values, list) else ()
+    for key, child in values.items() if isinstance(values, dict) else listed:
         yield from places(child, (*path, key))
 
 
@@ -137,10 +141,8 @@ def test_any_value_at_any_key_of_a_file_gives_settings_or_lines(file, data):
     right = read_yaml(ROOT / file)
     parse(SCHEMAS[file], right, file)
     path = data.draw(st.sampled_from(sorted(places(right), key=str)))
-    try:
+    with refused_in_lines():
         parse(SCHEMAS[file], replaced(right, path, data.draw(VALUES)), file)
-    except InputError as error:
-        lines_of(error)
 
 
 @QUICK
@@ -150,41 +152,14 @@ def test_any_value_at_any_key_of_a_profile_gives_settings_or_lines(profile, data
     sections = read_yaml(ROOT / f"params/profiles/{profile}.yaml")
     name = data.draw(st.sampled_from(sorted(SECTIONS)))
     path = data.draw(st.sampled_from(sorted(places(sections[name]), key=str)))
-    try:
+    with refused_in_lines():
         parse(SECTIONS[name], replaced(sections[name], path, data.draw(VALUES)), name)
-    except InputError as error:
-        lines_of(error)
 
 
 TASK_PIECES = [b"files:", b"hub:", b"{train: a.csv}", b"columns:", b"sentence1", b"label", b"text"]
 TASK_PIECES += [b"labels:", b"[no, yes]", b"label_words:", b"{0: no}", b"kind: regression", b"\n"]
-TASK_PIECES += [
-    b"  ",
-    b"\n  ",
-    b": ",
-    b"- ",
-    b"{",
-    b"}",
-    b"[",
-    b"]",
-    b"&a ",
-    b"*a",
-    b"!!str ",
-    b"'",
-]
-TASK_PIECES += [
-    b'"',
-    b"#",
-    b"|",
-    b">",
-    b"\t",
-    b"\r\n",
-    b"\xff",
-    b"\xef\xbb\xbf",
-    b"\0",
-    b"1e5",
-    b"null",
-]
+TASK_PIECES += [b"  ", b"\n  ", b": ", b"- ", b"&a ", b"*a", b"!!str ", b"\t", b"\r\n", b"\xff"]
+TASK_PIECES += [b"\xef\xbb\xbf", b"\0", b"1e5", b"null", *(bytes([each]) for each in b"{}[]'\"#|>")]
 WHOLE_TASK = b"files: {train: a.csv}\ncolumns: {sentence1: text, label: label}\n"
 
 
@@ -246,11 +221,8 @@ def test_any_value_of_params_yaml_is_checked_to_the_end(folder, monkeypatch, key
 @example("seed", "\n")
 def test_any_override_is_set_or_refused_and_every_file_is_as_before(folder, key, value):
     before = {file: file.read_bytes() for file in folder.rglob("*.yaml")}
-    try:
-        with params_changed(folder, [f"{key}={value}"]):
-            parse_yaml((folder / "params.yaml").read_bytes(), "params.yaml")
-    except InputError as error:
-        lines_of(error)
+    with refused_in_lines(), params_changed(folder, [f"{key}={value}"]):
+        parse_yaml((folder / "params.yaml").read_bytes(), "params.yaml")
     assert {file: file.read_bytes() for file in folder.rglob("*.yaml")} == before
 
 

@@ -1,9 +1,8 @@
 """Every stage runs on real files with a two-layer teacher and a one-layer student."""
 
-import importlib
 import json
-import os
 import shutil
+from contextlib import chdir
 from pathlib import Path
 
 import numpy as np
@@ -15,16 +14,14 @@ from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from benchmarks import starts
-from tests.fixtures.workspace import edit_yaml, make_workspace, sentences, write_yaml
+from stages.intermediate_distill import require_every_class
+from tests.fixtures.workspace import edit_section, edit_yaml, make_workspace, run_stage, sentences
 from tinybert.core.errors import InputError
-from tinybert.settings.reader import read_yaml
+from tinybert.distillation.teacher_logits import read_logits, rows_to_train_on
+from tinybert.encoders.classifier import finetuned_classifier
 from tinybert.tasks.task import read_info, read_split
 
 TASKS, SYSTEMS = ("reviews", "scores"), ("tinybert_mini", "scratch_mini")
-
-
-def main_of(stage: str):
-    return importlib.import_module(f"stages.{stage}").main
 
 
 @pytest.fixture(scope="module")
@@ -37,29 +34,33 @@ def workspace(tmp_path_factory) -> Path:
     edit_yaml(folder / "params/tasks/scores.yaml", unlabelled={"files": "further.tsv"})
     scratch = folder / "params/systems/scratch_mini.yaml"  # takes what the tasks' files say
     edit_yaml(scratch, prediction_distill={"terms": ["label"]})
-    before = Path.cwd()
-    os.chdir(folder)
-    try:
+    with chdir(folder):
         for stage in ("prepare_corpus", "fetch_teacher", "word_vectors"):
-            main_of(stage)()
+            run_stage(stage)
         for stage in ("prepare_task", "finetune_teacher", "augment", "teacher_logits"):
             for task in TASKS:
-                main_of(stage)(task)
+                run_stage(stage, task)
         for system in SYSTEMS:
-            main_of("general_distill")(system)
+            run_stage("general_distill", system)
             for stage in ("intermediate_distill", "prediction_distill", "evaluate"):
                 for task in TASKS:
-                    said = main_of(stage)(system, task)
+                    said = run_stage(stage, system, task)
                     (folder / f"said_{stage}_{system}_{task}").write_text(said)
-            main_of("benchmark_latency")(system)
+            run_stage("benchmark_latency", system)
             for task in TASKS:
-                main_of("model_card")(system, task)
-        main_of("report")()
+                run_stage("model_card", system, task)
+        run_stage("report")
         (folder / "dvc.lock").write_text("schema: '2.0'\nstages: {}\n")
-        main_of("track")()
+        run_stage("track")
         yield folder
-    finally:
-        os.chdir(before)
+
+
+@pytest.fixture
+def copied(workspace, tmp_path, monkeypatch) -> Path:
+    """A copy of the workspace, to change and to run stages in."""
+    folder = shutil.copytree(workspace, tmp_path / "copy")
+    monkeypatch.chdir(folder)
+    return folder
 
 
 def test_students_load_with_plain_transformers_and_know_their_labels(workspace):
@@ -89,7 +90,7 @@ def test_a_student_is_what_was_predicted_with_beside_its_card(workspace):
 def test_the_table_computes_every_score_again_from_its_predictions(workspace, capsys, monkeypatch):
     monkeypatch.chdir(workspace)
     # Three rows, each with two metrics of each task's dev split.
-    assert "(12 scores computed again)" in main_of("report")("table")
+    assert "(12 scores computed again)" in run_stage("report", "table")
     assert "tinybert_mini (ours, dev)" in capsys.readouterr().out
     comparison = pd.read_csv(workspace / "reports/comparison/comparison.csv")
     ours = comparison[comparison["source"] == "ours, dev"].set_index("system")
@@ -189,8 +190,6 @@ def test_the_report_is_written(workspace):
 
 
 def test_a_teacher_finetuned_elsewhere_is_put_into_the_tasks_label_order(workspace, tmp_path):
-    from tinybert.encoders.classifier import finetuned_classifier
-
     folder = workspace / "models/teacher/reviews"
     info = read_info(workspace / "data/tasks/reviews")
     swapped = AutoModelForSequenceClassification.from_pretrained(folder)
@@ -209,9 +208,6 @@ def test_a_teacher_finetuned_elsewhere_is_put_into_the_tasks_label_order(workspa
 
 
 def test_a_teacher_with_other_labels_is_refused(workspace, tmp_path):
-    from tinybert.core.errors import InputError
-    from tinybert.encoders.classifier import finetuned_classifier
-
     info = read_info(workspace / "data/tasks/reviews")
     info = info.model_copy(update={"labels": ["bad", "worse"]})
     with pytest.raises(InputError, match="got bad, good; expected bad, worse"):
@@ -219,8 +215,6 @@ def test_a_teacher_with_other_labels_is_refused(workspace, tmp_path):
 
 
 def test_unlabelled_rows_are_scored_and_trained_on_but_not_for_gold_labels(workspace):
-    from tinybert.distillation.teacher_logits import read_logits
-
     augmented = read_split(workspace / "data/augmented/scores", "train")
     num_rows = len(augmented) + 40
     logits = read_logits(workspace / "data/teacher_logits/scores", num_rows, 1)
@@ -245,8 +239,6 @@ def test_unlabelled_rows_are_scored_and_trained_on_but_not_for_gold_labels(works
 
 
 def test_the_teachers_logits_are_those_of_the_augmented_rows(workspace):
-    from tinybert.distillation.teacher_logits import read_logits
-
     folder = workspace / "models/teacher/reviews"
     model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
     tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -259,8 +251,6 @@ def test_the_teachers_logits_are_those_of_the_augmented_rows(workspace):
 
 
 def test_phases_train_on_the_copies_that_the_teacher_labels_as_their_originals(workspace):
-    from tinybert.distillation.teacher_logits import read_logits, rows_to_train_on
-
     for task, num_outputs in (("reviews", 2), ("scores", 1)):
         folder = workspace / "data/teacher_logits" / task
         augmented = read_split(workspace / "data/augmented" / task, "train")
@@ -276,23 +266,15 @@ def test_phases_train_on_the_copies_that_the_teacher_labels_as_their_originals(w
             assert (labels.groupby(kept["row"]).nunique() == 1).all()
 
 
-def test_without_a_filter_phases_train_on_all_augmented_rows(workspace, tmp_path, monkeypatch):
-    from tinybert.distillation.teacher_logits import rows_to_train_on
-
-    shutil.copytree(workspace / "data", tmp_path / "data")
-    shutil.copytree(workspace / "params", tmp_path / "params")
-    shutil.copy(workspace / "params.yaml", tmp_path)
-    (tmp_path / "models").symlink_to(workspace / "models")
-    profile = read_yaml(tmp_path / "params/profiles/tiny.yaml")
-    profile["teacher_logits"] |= {"keep": "all", "max_rows": 70, "also_original": False}
-    write_yaml(tmp_path / "params/profiles/tiny.yaml", profile)
-    monkeypatch.chdir(tmp_path)
-    main_of("teacher_logits")("reviews")
-    folder = tmp_path / "data/teacher_logits/reviews"
-    augmented = read_split(tmp_path / "data/augmented/reviews", "train")
+def test_without_a_filter_phases_train_on_all_augmented_rows(copied):
+    profile, every = copied / "params/profiles/tiny.yaml", {"keep": "all", "max_rows": 70}
+    edit_section(profile, "teacher_logits", **every, also_original=False)
+    run_stage("teacher_logits", "reviews")
+    folder = copied / "data/teacher_logits/reviews"
+    augmented = read_split(copied / "data/augmented/reviews", "train")
     assert len(np.load(folder / "rows.npy")) == 70
-    info = read_info(tmp_path / "data/tasks/reviews")
-    places = (tmp_path / "data/tasks/reviews", tmp_path / "data/augmented/reviews", folder)
+    info = read_info(copied / "data/tasks/reviews")
+    places = (copied / "data/tasks/reviews", copied / "data/augmented/reviews", folder)
     assert len(rows_to_train_on(None, *places, info)) == len(augmented)
 
 
@@ -300,20 +282,16 @@ def test_the_teacher_is_not_loaded_to_distil_its_predictions(workspace, tmp_path
     hidden = tmp_path / "teacher"
     (workspace / "models/teacher").rename(hidden)
     try:
-        main_of("prediction_distill")("tinybert_mini", "reviews")
+        run_stage("prediction_distill", "tinybert_mini", "reviews")
     finally:
         hidden.rename(workspace / "models/teacher")
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_a_closed_form_start_gives_a_classifier_and_its_score_before_any_step(
-    workspace, tmp_path, monkeypatch, task
-):
-    shutil.copytree(workspace, tmp_path / "copy")
-    monkeypatch.chdir(tmp_path / "copy")
+def test_a_closed_form_start_gives_a_classifier_and_its_score_before_any_step(copied, task):
     phase = {"start": "closed_form", "terms": []}
     edit_yaml(Path("params/systems/tinybert_mini.yaml"), intermediate_distill=phase)
-    said = main_of("intermediate_distill")("tinybert_mini", task)
+    said = run_stage("intermediate_distill", "tinybert_mini", task)
     assert "without a step" in said
     start = json.loads(Path(f"reports/start/tinybert_mini-{task}.json").read_text())
     assert {each["map"] for each in start["maps"]} >= {"query", "feed-forward in", "logits"}
@@ -321,46 +299,36 @@ def test_a_closed_form_start_gives_a_classifier_and_its_score_before_any_step(
     fitted = load_file(folder / "model.safetensors")
     assert "classifier.weight" in fitted
     edit_yaml(Path("params/systems/tinybert_mini.yaml"), prediction_distill={"terms": []})
-    main_of("prediction_distill")("tinybert_mini", task)
+    run_stage("prediction_distill", "tinybert_mini", task)
     alone = load_file(Path("models/prediction/tinybert_mini") / task / "model.safetensors")
     assert all(torch.equal(alone[name], fitted[name]) for name in fitted)
     phase = {"start": "closed_form", "terms": ["attention", "hidden", "embedding"]}
     edit_yaml(Path("params/systems/tinybert_mini.yaml"), intermediate_distill=phase)
-    main_of("intermediate_distill")("tinybert_mini", task)
+    run_stage("intermediate_distill", "tinybert_mini", task)
     trained = load_file(folder / "model.safetensors")
     name = "bert.encoder.layer.0.attention.self.query.weight"
     assert not torch.equal(trained[name], fitted[name])
     assert (trained[name] - fitted[name]).abs().max() < 0.01  # went on from it: 4 steps
 
 
-def test_a_closed_form_start_of_the_general_phase_is_nearer_to_the_teacher(
-    workspace, tmp_path, monkeypatch
-):
-    shutil.copytree(workspace, tmp_path / "copy")
-    monkeypatch.chdir(tmp_path / "copy")
+def test_a_closed_form_start_of_the_general_phase_is_nearer_to_the_teacher(copied):
     losses = {}
     for start in ("random", "closed_form"):
         edit_yaml(Path("params/systems/tinybert_mini.yaml"), initialisation=start)
-        main_of("general_distill")("tinybert_mini")
+        run_stage("general_distill", "tinybert_mini")
         history = pd.read_csv("reports/training/general_distill/tinybert_mini.csv")
         losses[start] = history["loss/hidden"].iloc[0]
     assert losses["closed_form"] < losses["random"]
 
 
-def test_a_closed_form_start_needs_a_row_of_each_class(workspace, tmp_path, monkeypatch):
-    from stages.intermediate_distill import require_every_class
-    from tinybert.core.errors import InputError
-
+def test_a_closed_form_start_needs_a_row_of_each_class(workspace):
     info = read_info(workspace / "data/tasks/reviews")
     info = info.model_copy(update={"labels": [*info.labels, "mixed"]})
     with pytest.raises(InputError, match="got none of mixed; add some"):
         require_every_class(workspace / "data/tasks/reviews", info)
 
 
-def test_the_table_of_starts_goes_on_where_it_stopped_and_scores_each_start(
-    workspace, tmp_path, monkeypatch, capsys
-):
-    monkeypatch.chdir(shutil.copytree(workspace, tmp_path / "copy"))
+def test_the_table_of_starts_goes_on_where_it_stopped_and_scores_each_start(copied, capsys):
     asked = ["--system", "tinybert_mini", "--tasks", "reviews,scores", "--seeds", "1"]
     asked += ["--general", "0,2", "--steps", "0,4"]
     starts.main(asked)

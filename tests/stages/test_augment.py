@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from transformers import BertConfig, BertForMaskedLM, BertTokenizerFast
 
 from stages.augment import augment_task, choose_rows, describe, find_doubts
+from tests.fixtures.models import save_pretrained
 from tinybert.augmentation.masked_words import MaskedWords
 from tinybert.augmentation.sections import AugmentSettings
 from tinybert.core.errors import InputError
@@ -34,19 +34,9 @@ ROWS = pd.DataFrame(
 @pytest.fixture
 def folders(tmp_path, monkeypatch):
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
-    (tmp_path / "vocab.txt").write_text("\n".join(VOCABULARY) + "\n")
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=len(VOCABULARY),
-        hidden_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=32,
-        max_position_embeddings=32,
-        initializer_range=0.5,
-    )
-    BertForMaskedLM(config).save_pretrained(tmp_path / "model")
-    BertTokenizerFast(vocab=str(tmp_path / "vocab.txt")).save_pretrained(tmp_path / "model")
+    sizes = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32}
+    sizes |= {"max_position_embeddings": 32, "initializer_range": 0.5}
+    save_pretrained(tmp_path / "model", vocabulary=VOCABULARY, **sizes)
     for name in ("task", "vectors"):
         (tmp_path / name).mkdir()
     found = WordVectors(["cats", "lion", "tiger"], np.eye(3, 2, dtype=np.float32) + 1)

@@ -1,94 +1,150 @@
 """Bad input gets its lines and exit code 1; nothing half-made is left and nothing is lost."""
 
 import importlib
-import os
 import shutil
 import sys
+from contextlib import chdir
 from pathlib import Path
 
 import pytest
 
 import stages
 from tests.fixtures.models import save_pretrained
-from tests.fixtures.workspace import SHAPE, edit_yaml, make_workspace, read_yaml
+from tests.fixtures.workspace import SHAPE, edit_section, edit_yaml, make_workspace, run_stage
 from tinybert.core.errors import InputError
 from tinybert.core.outputs import replace_file, replace_folder
 
-PROFILE = "params/profiles/tiny.yaml"
+PARAMS, PROFILE = Path("params.yaml"), Path("params/profiles/tiny.yaml")
+SYSTEM, REVIEWS = Path("params/systems/tinybert_mini.yaml"), Path("params/tasks/reviews.yaml")
+RAW, TEACHER = Path("data/raw"), Path("data/raw/teacher")
+GENERAL = ("general_distill", "tinybert_mini")
 
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory) -> Path:
     """A workspace whose corpus, teacher and first task are there."""
     folder = make_workspace(tmp_path_factory.mktemp("prepared"))
-    before = Path.cwd()
-    os.chdir(folder)
-    try:
-        for stage, *arguments in (
-            ("prepare_corpus",),
-            ("fetch_teacher",),
-            ("prepare_task", "reviews"),
-            ("finetune_teacher", "reviews"),
-        ):
-            importlib.import_module(f"stages.{stage}").main(*arguments)
-    finally:
-        os.chdir(before)
+    with chdir(folder):
+        for stage in ("prepare_corpus", "fetch_teacher"):
+            run_stage(stage)
+        for stage in ("prepare_task", "finetune_teacher"):
+            run_stage(stage, "reviews")
     return folder
 
 
 @pytest.fixture
-def workspace(prepared, tmp_path, monkeypatch) -> Path:
-    folder = tmp_path / "workspace"
-    shutil.copytree(prepared, folder)
-    monkeypatch.chdir(folder)
-    return folder
+def refused(prepared, tmp_path, monkeypatch, capsys):
+    """A copy of the workspace, and what runs a stage there as the command line does.
+
+    It returns the lines that the stage was refused with.
+    """
+    monkeypatch.chdir(shutil.copytree(prepared, tmp_path / "workspace"))
+
+    def run(stage: str, *arguments: str) -> list[str]:
+        module = importlib.import_module(f"stages.{stage}")
+        monkeypatch.setattr(sys, "argv", [f"stages/{stage}.py", *arguments])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as caught:
+            stages.run(module.main)
+        assert caught.value.code == 1
+        left = [file.name for file in Path.cwd().rglob("*.partial")]
+        assert not [n for n in left if not n.startswith("mlflow.db")]  # a thread makes that
+        lines = capsys.readouterr().err.strip().splitlines()
+        return [line for line in lines if line.startswith(f"{stage}: ")]
+
+    return run
 
 
-def refused(capsys, monkeypatch, stage: str, *arguments: str) -> list[str]:
-    """Run a stage as the command line does; return the lines it was refused with."""
-    module = importlib.import_module(f"stages.{stage}")
-    monkeypatch.setattr(sys, "argv", [f"stages/{stage}.py", *arguments])
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as caught:
-        stages.run(module.main)
-    assert caught.value.code == 1
-    left = [file.name for file in Path.cwd().rglob("*.partial")]
-    assert not [name for name in left if not name.startswith("mlflow.db")]  # a thread makes that
-    lines = capsys.readouterr().err.strip().splitlines()
-    return [line for line in lines if line.startswith(f"{stage}: ")]
+def replace_text(file: Path, old: str, new: str) -> None:
+    file.write_text(file.read_text().replace(old, new))
 
 
-def set_section(section: str, **changes) -> None:
-    values = read_yaml(Path(PROFILE))
-    values[section] |= changes
-    edit_yaml(Path(PROFILE), **values)
+def make_a_decoder() -> None:
+    replace_text(save_pretrained(TEACHER) / "config.json", '"bert"', '"gpt2"')
 
 
-def test_a_misspelt_key_of_the_last_stage_is_found_by_the_first(workspace, capsys, monkeypatch):
-    set_section("benchmark_latency", num_repeat=3)
-    (line,) = refused(capsys, monkeypatch, "prepare_corpus")
-    assert f"{PROFILE}: benchmark_latency.num_repeat: unknown key" in line
-    assert "did you mean 'num_repeats'?" in line
+REFUSED = {  # what is wrong: how it becomes so, the stage that says it, and what is said
+    "a misspelt key of a later stage": (
+        lambda: edit_section(PROFILE, "benchmark_latency", num_repeat=3),
+        ("prepare_corpus",),
+        [f"{PROFILE}: benchmark_latency.num_repeat: unknown key", "did you mean 'num_repeats'?"],
+    ),
+    "an unknown key in params.yaml": (
+        lambda: edit_section(PARAMS, "loss", atn_weight=1.0),
+        ("prepare_corpus",),
+        ["params.yaml: loss.atn_weight: unknown key", "'attn_weight'"],
+    ),
+    "a published row that the paper lacks": (
+        lambda: edit_yaml(SYSTEM, published="tinybert5"),
+        ("prepare_corpus",),
+        [
+            f"{SYSTEM}: published: is no row of the paper's table",
+            *("got 'tinybert5'; known: bert_base, ", "tinybert4"),
+        ],
+    ),
+    "a params file that is no YAML": (
+        lambda: PARAMS.write_text("profile: [demo\n"),
+        ("prepare_corpus",),
+        ["params.yaml:2: not valid YAML"],
+    ),
+    "a corpus of another vocabulary": (
+        lambda: replace_text(Path("data/corpus/tokenizer.json"), '"cat"', '"cow"'),
+        GENERAL,
+        ["must share one vocabulary"],
+    ),
+    "a pickled teacher": (
+        lambda: (TEACHER / "model.safetensors").rename(TEACHER / "pytorch_model.bin"),
+        ("fetch_teacher",),
+        ["got the pickled pytorch_model.bin"],
+    ),
+    "a teacher with another hash": (
+        lambda: edit_section(PROFILE, "teacher", sha256="0" * 64),
+        ("fetch_teacher",),
+        ["model.safetensors: wrong SHA-256"],
+    ),
+    "a missing teacher folder": (
+        lambda: shutil.rmtree(TEACHER),
+        ("prepare_corpus",),
+        ["data/raw/teacher: no checkpoint folder"],
+    ),
+    "a decoder": (make_a_decoder, ("fetch_teacher",), ["no text encoder, got model_type 'gpt2'"]),
+    "text that is no UTF-8": (
+        lambda: (RAW / "corpus/more.txt").write_bytes(b"ok\n\xff\n"),
+        ("prepare_corpus",),
+        ["more.txt:2: not valid UTF-8"],
+    ),
+    "a missing argument": (
+        lambda: None,
+        ("evaluate", "tinybert_mini"),
+        ["arguments: got tinybert_mini; right are: SYSTEM TASK"],
+    ),
+    "a name of two words": (
+        lambda: edit_yaml(PARAMS, tasks=["tweet eval"]),
+        ("prepare_task", "tweet", "eval"),
+        ["tasks: wrong name, got 'tweet eval'"],
+    ),
+}
 
 
-def test_all_problems_of_all_files_come_at_once(workspace, capsys, monkeypatch):
-    set_section("augment", num_copies="twenty", replace_probability=1.5)
-    edit_yaml(Path("params/tasks/reviews.yaml"), max_lenght=64)
-    edit_yaml(Path("params/systems/tinybert_mini.yaml"), layer_maps="top")
-    lines = "\n".join(refused(capsys, monkeypatch, "word_vectors"))
+@pytest.mark.parametrize("what", REFUSED)
+def test_what_is_wrong_gets_one_line(refused, what):
+    change, asked, expected = REFUSED[what]
+    change()
+    (line,) = refused(*asked)
+    for each in expected:
+        assert each in line
+
+
+def test_all_problems_of_all_files_come_at_once(refused):
+    edit_section(PROFILE, "augment", num_copies="twenty", replace_probability=1.5)
+    edit_yaml(REVIEWS, max_lenght=64)
+    edit_yaml(SYSTEM, layer_maps="top")
+    lines = "\n".join(refused("word_vectors"))
     assert f"{PROFILE}: augment.num_copies: wrong value, got 'twenty'" in lines
     assert f"{PROFILE}: augment.replace_probability: wrong value, got 1.5" in lines
-    assert "params/tasks/reviews.yaml: max_lenght: unknown key" in lines
+    assert f"{REVIEWS}: max_lenght: unknown key" in lines
     assert "did you mean 'max_length'?" in lines
-    assert "params/systems/tinybert_mini.yaml: layer_maps: unknown key" in lines
-
-
-def test_an_unknown_key_in_params_yaml_is_refused(workspace, capsys, monkeypatch):
-    loss = {**read_yaml(Path("params.yaml"))["loss"], "atn_weight": 1.0}
-    edit_yaml(Path("params.yaml"), loss=loss)
-    (line,) = refused(capsys, monkeypatch, "prepare_corpus")
-    assert "params.yaml: loss.atn_weight: unknown key" in line
-    assert "'attn_weight'" in line
+    assert f"{SYSTEM}: layer_maps: unknown key" in lines
 
 
 @pytest.mark.parametrize(
@@ -103,23 +159,10 @@ def test_an_unknown_key_in_params_yaml_is_refused(workspace, capsys, monkeypatch
         ("precision", "fp16", "params.yaml: precision: wrong value, got 'fp16'"),
     ],
 )
-def test_wrong_names_and_values_are_refused(workspace, capsys, monkeypatch, key, value, expected):
-    edit_yaml(Path("params.yaml"), **{key: value})
-    (line,) = refused(capsys, monkeypatch, "prepare_corpus")
+def test_wrong_names_and_values_are_refused(refused, key, value, expected):
+    edit_yaml(PARAMS, **{key: value})
+    (line,) = refused("prepare_corpus")
     assert expected in line
-
-
-def test_a_published_row_that_the_paper_lacks_is_refused(workspace, capsys, monkeypatch):
-    edit_yaml(Path("params/systems/tinybert_mini.yaml"), published="tinybert5")
-    (line,) = refused(capsys, monkeypatch, "prepare_corpus")
-    assert "params/systems/tinybert_mini.yaml: published: is no row of the paper's table" in line
-    assert "got 'tinybert5'; known: bert_base, " in line and "tinybert4" in line
-
-
-def test_a_params_file_that_is_no_yaml_is_refused(workspace, capsys, monkeypatch):
-    Path("params.yaml").write_text("profile: [demo\n")
-    (line,) = refused(capsys, monkeypatch, "prepare_corpus")
-    assert "params.yaml:2: not valid YAML" in line
 
 
 @pytest.mark.parametrize(
@@ -129,78 +172,41 @@ def test_a_params_file_that_is_no_yaml_is_refused(workspace, capsys, monkeypatch
         ([3], "the teacher has layers 1 to 2, got 3"),
     ],
 )
-def test_a_layer_map_that_does_not_fit_is_refused(
-    workspace, capsys, monkeypatch, layer_map, expected
-):
-    edit_yaml(Path("params/systems/tinybert_mini.yaml"), layer_map=layer_map)
-    (line,) = refused(capsys, monkeypatch, "general_distill", "tinybert_mini")
+def test_a_layer_map_that_does_not_fit_is_refused(refused, layer_map, expected):
+    edit_yaml(SYSTEM, layer_map=layer_map)
+    (line,) = refused(*GENERAL)
     assert expected in line
     assert not Path("models/general").exists()
 
 
-def test_different_head_counts_are_refused_while_attention_is_matched(
-    workspace, capsys, monkeypatch
-):
-    shape = {**SHAPE, "num_attention_heads": 2}
-    edit_yaml(Path("params/systems/tinybert_mini.yaml"), shape=shape)
-    (line,) = refused(capsys, monkeypatch, "general_distill", "tinybert_mini")
+def test_different_head_counts_are_refused_while_attention_is_matched(refused):
+    edit_yaml(SYSTEM, shape={**SHAPE, "num_attention_heads": 2})
+    (line,) = refused(*GENERAL)
     assert "needs the teacher's 4 heads, got 2" in line
-    loss = {**read_yaml(Path("params.yaml"))["loss"], "attn_weight": 0}
-    edit_yaml(Path("params.yaml"), loss=loss)
-    importlib.import_module("stages.general_distill").main("tinybert_mini")
+    edit_section(PARAMS, "loss", attn_weight=0)
+    run_stage(*GENERAL)
     assert Path("models/general/tinybert_mini/model.safetensors").is_file()
 
 
-def test_a_corpus_of_another_vocabulary_is_refused(workspace, capsys, monkeypatch):
-    file = Path("data/corpus/tokenizer.json")
-    file.write_text(file.read_text().replace('"cat"', '"cow"'))
-    (line,) = refused(capsys, monkeypatch, "general_distill", "tinybert_mini")
-    assert "must share one vocabulary" in line
-
-
-def test_a_teacher_whose_labels_were_swapped_is_refused(workspace, capsys, monkeypatch):
+def test_a_teacher_whose_labels_were_swapped_is_refused(refused):
     shutil.copytree("data/tasks/reviews", "data/augmented/reviews")
     file = Path("models/teacher/reviews/config.json")
-    text = file.read_text().replace('"0": "bad"', '"0": "x"').replace('"1": "good"', '"1": "bad"')
-    file.write_text(text.replace('"0": "x"', '"0": "good"'))
-    (line,) = refused(capsys, monkeypatch, "teacher_logits", "reviews")
+    for old, new in (('"0": "bad"', '"0": "x"'), ('"1": "good"', '"1": "bad"'), ('"x"', '"good"')):
+        replace_text(file, old, new)
+    (line,) = refused("teacher_logits", "reviews")
     assert "got good, bad; expected bad, good" in line
     assert not Path("data/teacher_logits").exists()
 
 
-def test_a_pickled_teacher_is_refused(workspace, capsys, monkeypatch):
-    Path("data/raw/teacher/model.safetensors").rename("data/raw/teacher/pytorch_model.bin")
-    (line,) = refused(capsys, monkeypatch, "fetch_teacher")
-    assert "got the pickled pytorch_model.bin" in line
-
-
-def test_a_teacher_with_another_hash_is_refused(workspace, capsys, monkeypatch):
-    set_section("teacher", sha256="0" * 64)
-    (line,) = refused(capsys, monkeypatch, "fetch_teacher")
-    assert "model.safetensors: wrong SHA-256" in line
-
-
-def test_a_missing_teacher_folder_is_refused(workspace, capsys, monkeypatch):
-    shutil.rmtree("data/raw/teacher")
-    (line,) = refused(capsys, monkeypatch, "prepare_corpus")
-    assert "data/raw/teacher: no checkpoint folder" in line
-
-
-def test_a_diverging_loss_says_where_and_leaves_the_earlier_output(workspace, capsys, monkeypatch):
-    importlib.import_module("stages.general_distill").main("tinybert_mini")
+def test_a_diverging_loss_says_where_and_leaves_the_earlier_output(refused):
+    run_stage(*GENERAL)
     before = Path("models/general/tinybert_mini/model.safetensors").read_bytes()
-    set_section("general_distill", learning_rate=1.0e30, warmup_ratio=0.0)
-    (line,) = refused(capsys, monkeypatch, "general_distill", "tinybert_mini")
+    edit_section(PROFILE, "general_distill", learning_rate=1.0e30, warmup_ratio=0.0)
+    (line,) = refused(*GENERAL)
     assert "general_distill tinybert_mini: " in line
     assert "at step" in line
     assert "lower the learning rate" in line
     assert Path("models/general/tinybert_mini/model.safetensors").read_bytes() == before
-
-
-def test_text_that_is_no_utf8_is_refused(workspace, capsys, monkeypatch):
-    Path("data/raw/corpus/more.txt").write_bytes(b"ok\n\xff\n")
-    (line,) = refused(capsys, monkeypatch, "prepare_corpus")
-    assert "more.txt:2: not valid UTF-8" in line
 
 
 @pytest.mark.parametrize(
@@ -213,32 +219,31 @@ def test_text_that_is_no_utf8_is_refused(workspace, capsys, monkeypatch):
         (b"text,verdict\na cat,good\na dog,good\n", "good"),
     ],
 )
-def test_a_broken_task_file_is_refused(workspace, capsys, monkeypatch, content, expected):
-    Path("data/raw/tasks/reviews.csv").write_bytes(content)
-    lines = refused(capsys, monkeypatch, "prepare_task", "reviews")
-    assert any(expected in line for line in lines)
+def test_a_broken_task_file_is_refused(refused, content, expected):
+    (RAW / "tasks/reviews.csv").write_bytes(content)
+    assert any(expected in line for line in refused("prepare_task", "reviews"))
 
 
-def test_an_unknown_label_lists_the_known_ones(workspace, capsys, monkeypatch):
-    edit_yaml(Path("params/tasks/reviews.yaml"), labels=["good", "awful"])
-    lines = refused(capsys, monkeypatch, "prepare_task", "reviews")
-    assert "'bad'" in lines[0]
-    assert "good, awful" in lines[0]
+def test_an_unknown_label_lists_the_known_ones(refused):
+    edit_yaml(REVIEWS, labels=["good", "awful"])
+    line = refused("prepare_task", "reviews")[0]
+    assert "'bad'" in line
+    assert "good, awful" in line
 
 
-def test_a_missing_glue_folder_is_refused_with_the_cure(workspace, capsys, monkeypatch):
-    edit_yaml(Path("params.yaml"), tasks=["mrpc"])
-    lines = refused(capsys, monkeypatch, "prepare_task", "mrpc")
-    assert "MRPC" in lines[0]
-    assert "GLUE_DIR" in lines[0] or "sources.tasks" in lines[0]
+def test_a_missing_glue_folder_is_refused_with_the_cure(refused):
+    edit_yaml(PARAMS, tasks=["mrpc"])
+    line = refused("prepare_task", "mrpc")[0]
+    assert "MRPC" in line
+    assert "GLUE_DIR" in line or "sources.tasks" in line
 
 
-def test_a_glove_file_of_inconsistent_width_is_refused(workspace, capsys, monkeypatch):
-    set_section("word_vectors", source="file")
+def test_a_glove_file_of_inconsistent_width_is_refused(refused):
+    edit_section(PROFILE, "word_vectors", source="file")
     rows = [f"word{i} 0.1 0.2 0.3" for i in range(20)]
     rows[12] = "word12 0.1 0.2"
-    Path("data/raw/word_vectors/glove.txt").write_text("\n".join(rows) + "\n")
-    (line,) = refused(capsys, monkeypatch, "word_vectors")
+    (RAW / "word_vectors/glove.txt").write_text("\n".join(rows) + "\n")
+    (line,) = refused("word_vectors")
     assert "glove.txt:13" in line
     assert not Path("data/word_vectors").exists()
 
@@ -266,21 +271,3 @@ def test_a_failed_block_leaves_the_earlier_output(tmp_path):
         1 / 0  # noqa: B018
     assert (folder / "a").read_text() == "first"
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
-
-
-def test_a_decoder_is_no_teacher(workspace, capsys, monkeypatch):
-    file = save_pretrained(Path("data/raw/teacher")) / "config.json"
-    file.write_text(file.read_text().replace('"model_type": "bert"', '"model_type": "gpt2"'))
-    (line,) = refused(capsys, monkeypatch, "fetch_teacher")
-    assert "no text encoder, got model_type 'gpt2'" in line
-
-
-def test_missing_arguments_are_named(workspace, capsys, monkeypatch):
-    (line,) = refused(capsys, monkeypatch, "evaluate", "tinybert_mini")
-    assert "arguments: got tinybert_mini; right are: SYSTEM TASK" in line
-
-
-def test_a_name_of_two_words_is_judged_as_a_name(workspace, capsys, monkeypatch):
-    edit_yaml(Path("params.yaml"), tasks=["tweet eval"])
-    (line,) = refused(capsys, monkeypatch, "prepare_task", "tweet", "eval")
-    assert "tasks: wrong name, got 'tweet eval'" in line

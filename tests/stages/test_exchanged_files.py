@@ -9,7 +9,7 @@ import pytest
 
 from stages.fetch_teacher import FEW_FOUND, head_doubt
 from tests.fixtures.models import VOCABULARY, save_pretrained
-from tinybert.core.errors import InputError
+from tests.fixtures.refused import refused
 from tinybert.distillation.projections import Projections
 from tinybert.distillation.teacher_logits import read_logits
 from tinybert.encoders.checkpoints import load_tokenizer
@@ -40,9 +40,7 @@ def halve(file: Path) -> None:
 
 
 def line_of(read, *arguments) -> str:
-    with pytest.raises(InputError) as caught:
-        read(*arguments)
-    (line,) = caught.value.problems
+    line = refused(read, *arguments)
     assert "dvc repro" in line
     return line
 
@@ -68,9 +66,8 @@ def test_augmented_rows_of_another_task_or_run_are_refused(tmp_path, other):
     assert read_augmented(tmp_path, INFO).equals(good)
     frame = OTHERS[other]
     frame.assign(row=range(len(frame))).to_parquet(tmp_path / "train.parquet")
-    assert "as task mine has; run `dvc repro --force augment@mine`" in line_of(
-        read_augmented, tmp_path, INFO
-    )
+    line = line_of(read_augmented, tmp_path, INFO)
+    assert "as task mine has; run `dvc repro --force augment@mine`" in line
 
 
 def test_augmented_rows_that_are_cut_off_are_refused(tmp_path):
@@ -149,8 +146,7 @@ def test_a_tokenizer_with_far_fewer_pieces_than_embeddings_is_refused(tmp_path, 
     if fits:
         load_tokenizer(tmp_path)
         return
-    with pytest.raises(InputError, match=f"of which {unused} have none; put the tokenizer"):
-        load_tokenizer(tmp_path)
+    assert f"of which {unused} have none; put the tokenizer" in refused(load_tokenizer, tmp_path)
 
 
 def test_a_head_that_finds_no_more_than_chance_is_doubted():

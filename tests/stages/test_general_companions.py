@@ -1,12 +1,15 @@
 """`general_distill` trains systems that are still to be made along, and changes none of them."""
 
-import importlib
+import shutil
+from contextlib import chdir
 from pathlib import Path
 
 import pytest
 import torch
 
-from tests.fixtures.workspace import SHAPE, edit_yaml, make_workspace, read_yaml, write_yaml
+from tests.fixtures.workspace import SHAPE, edit_yaml, make_workspace, run_stage
+from tinybert.distillation.distillation import Distillation, phase_weights
+from tinybert.settings.choices import Loss
 
 OTHER = SHAPE | {"num_hidden_layers": 2, "hidden_size": 8}
 SYSTEMS = ["tinybert_mini", "scratch_mini", "other"]
@@ -15,13 +18,13 @@ SYSTEMS = ["tinybert_mini", "scratch_mini", "other"]
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory) -> Path:
     folder = make_workspace(tmp_path_factory.mktemp("companions"))
-    other = read_yaml(folder / "params/systems/tinybert_mini.yaml")
-    write_yaml(folder / "params/systems/other.yaml", other | {"shape": OTHER})
+    other = folder / "params/systems/other.yaml"
+    shutil.copy(folder / "params/systems/tinybert_mini.yaml", other)
+    edit_yaml(other, shape=OTHER)
     edit_yaml(folder / "params.yaml", systems=SYSTEMS)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        importlib.import_module("stages.prepare_corpus").main()
-        importlib.import_module("stages.fetch_teacher").main()
+    with chdir(folder):
+        run_stage("prepare_corpus")
+        run_stage("fetch_teacher")
     return folder
 
 
@@ -38,7 +41,7 @@ def workspace(prepared, tmp_path, monkeypatch) -> Path:
 
 def distil(system: str) -> dict[str, bytes]:
     """Run the stage; return what it made."""
-    importlib.import_module("stages.general_distill").main(system)
+    run_stage("general_distill", system)
     places = [*Path(f"models/general/{system}").iterdir()]
     places.append(Path(f"reports/training/general_distill/{system}.csv"))
     return {place.name: place.read_bytes() for place in places}
@@ -95,8 +98,6 @@ def test_a_companion_that_diverges_leaves_the_system_as_it_is_alone(workspace, m
     monkeypatch.setenv("TINYBERT_TOGETHER", "0")
     alone = distil("tinybert_mini")
     monkeypatch.delenv("TINYBERT_TOGETHER")
-    from tinybert.distillation.distillation import Distillation
-
     real = Distillation.terms
 
     def exploding(self, batch, signals):
@@ -109,9 +110,6 @@ def test_a_companion_that_diverges_leaves_the_system_as_it_is_alone(workspace, m
 
 
 def test_a_systems_own_weights_count_times_those_of_params():
-    from tinybert.distillation.distillation import phase_weights
-    from tinybert.settings.choices import Loss
-
     loss = Loss(attn_weight=2.0, hidden_weight=3.0)
     weights = phase_weights(["attention", "hidden", "embedding"], loss, {"attention": 0.25})
     assert weights == {"attention": 0.5, "hidden": 3.0}

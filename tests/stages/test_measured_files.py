@@ -1,12 +1,10 @@
 """A file of measurements that is damaged, old or of something else gets one line with its cure."""
 
-import json
 import math
 
 import pytest
 
-from stages.report import report
-from tests.fixtures.measured import write_run
+from tests.fixtures.measured import CELL, edit_json, report_of, write_run
 from tinybert.core.errors import InputError
 from tinybert.reports.results import read_table
 
@@ -25,7 +23,7 @@ COMMANDS = {
 def refused(root) -> str:
     """Return the one line that a report of tinybert4 on rte is refused with."""
     with pytest.raises(InputError) as caught:
-        report(["tinybert4"], ["rte"], "demo", root / "data", root / "reports")
+        report_of(root)
     (line,) = caught.value.problems
     assert "\n" not in line and len(line.replace(str(root), "")) < 400
     return line
@@ -65,8 +63,7 @@ def test_a_damaged_file_is_named_with_the_command_that_makes_it_anew(file, conte
 )
 def test_a_file_that_does_not_fit_itself_or_the_others_is_refused(file, change, said, tmp_path):
     write_run(tmp_path)
-    values = json.loads((tmp_path / file).read_text(encoding="utf-8"))
-    (tmp_path / file).write_text(json.dumps(values | change), encoding="utf-8")
+    edit_json(tmp_path / file, **change)
     line = refused(tmp_path)
     assert said in line and "`dvc repro" in line
 
@@ -74,19 +71,14 @@ def test_a_file_that_does_not_fit_itself_or_the_others_is_refused(file, change, 
 @pytest.mark.parametrize("speedup", [0.0, -1.0, math.inf])
 def test_a_speedup_that_none_can_be_is_refused(speedup, tmp_path):
     write_run(tmp_path)
-    values = json.loads((tmp_path / LATENCY).read_text(encoding="utf-8"))
-    values["cells"][0]["speedup"] = speedup
-    (tmp_path / LATENCY).write_text(json.dumps(values), encoding="utf-8")
-    line = refused(tmp_path)
-    assert "`dvc repro benchmark_latency`" in line
+    edit_json(tmp_path / LATENCY, cells=[CELL | {"speedup": speedup}])
+    assert "`dvc repro benchmark_latency`" in refused(tmp_path)
 
 
 def test_an_older_latency_file_without_its_protocol_is_shown_as_unknown(tmp_path):
-    data, reports = write_run(tmp_path)
-    values = json.loads((tmp_path / LATENCY).read_text(encoding="utf-8")) | {"protocol": {}}
-    (tmp_path / LATENCY).write_text(json.dumps(values), encoding="utf-8")
-    table = report(["tinybert4"], ["rte"], "demo", data, reports)
-    assert "unknown processor" in table.loc["tinybert4", "speedup_protocol"]
+    write_run(tmp_path)
+    edit_json(tmp_path / LATENCY, protocol={})
+    assert "unknown processor" in report_of(tmp_path).loc["tinybert4", "speedup_protocol"]
 
 
 @pytest.mark.parametrize("content", ["", "a,b\n1,2\n", "system,average\nteacher,x\n", "\x00"])

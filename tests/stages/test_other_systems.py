@@ -1,7 +1,7 @@
 """Every kind of system runs through the stages from its file alone, on tiny models."""
 
-import importlib
 import json
+from contextlib import chdir
 from pathlib import Path
 
 import pandas as pd
@@ -10,15 +10,17 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from tests.fixtures.workspace import edit_yaml, make_workspace, read_yaml, write_yaml
+from tests.fixtures.workspace import (
+    SHAPE,
+    edit_section,
+    edit_yaml,
+    make_workspace,
+    run_stage,
+    write_yaml,
+)
 
-SIZES = {  # of the tiny teacher, which has two layers
-    "num_hidden_layers": 2,
-    "hidden_size": 24,
-    "intermediate_size": 48,
-    "num_attention_heads": 4,
-    "dropout": 0.1,
-}
+# Of the tiny teacher, which has two layers.
+SIZES = SHAPE | {"num_hidden_layers": 2, "hidden_size": 24, "intermediate_size": 48}
 BOTTLENECK = {"embedding_size": 8, "bottleneck_size": 8, "num_feedforward_networks": 2}
 CHANGES = {
     "bert_base_mini": {"shape": SIZES, "initialisation": {"teacher_layers": [1, 2]}},
@@ -41,26 +43,23 @@ def workspace(tmp_path_factory) -> Path:
     folder = make_workspace(tmp_path_factory.mktemp("systems"))
     for system, changes in CHANGES.items():
         edit_yaml(folder / f"params/systems/{system}.yaml", **changes)
-    soft = read_yaml(folder / "params/systems/pd_mini.yaml")["prediction_distill"]
     then = {"terms": ["label"], "data": "original"}
-    edit_yaml(folder / "params/systems/pd_mini.yaml", prediction_distill=soft | {"then": then})
+    edit_section(folder / "params/systems/pd_mini.yaml", "prediction_distill", then=then)
     write_yaml(folder / "params/systems/twelfth.yaml", TWELFTH)
     edit_yaml(folder / "params.yaml", systems=list(SYSTEMS), tasks=["reviews"])
-    profile = read_yaml(folder / "params/profiles/tiny.yaml")
-    profile["finetune_teacher"] |= {"learning_rates": [1.0e-3]}
-    write_yaml(folder / "params/profiles/tiny.yaml", profile)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
+    profile = folder / "params/profiles/tiny.yaml"
+    edit_section(profile, "finetune_teacher", learning_rates=[1.0e-3])
+    with chdir(folder):
         for stage in ("prepare_corpus", "fetch_teacher", "word_vectors"):
-            importlib.import_module(f"stages.{stage}").main()
+            run_stage(stage)
         for stage in ("prepare_task", "finetune_teacher", "augment", "teacher_logits"):
-            importlib.import_module(f"stages.{stage}").main("reviews")
+            run_stage(stage, "reviews")
         for system in SYSTEMS:
-            importlib.import_module("stages.general_distill").main(system)
-            importlib.import_module("stages.intermediate_distill").main(system, "reviews")
-            said = importlib.import_module("stages.prediction_distill").main(system, "reviews")
+            run_stage("general_distill", system)
+            run_stage("intermediate_distill", system, "reviews")
+            said = run_stage("prediction_distill", system, "reviews")
             (folder / f"said_{system}.txt").write_text(said)
-            importlib.import_module("stages.evaluate").main(system, "reviews")
+            run_stage("evaluate", system, "reviews")
     return folder
 
 

@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from stages.prepare_task import describe, main, prepare_task
@@ -19,8 +20,9 @@ columns: {sentence1: text, sentence2: more, label: topic}
 PROFILE = "prepare_task: {glue: folder, glue_hub: nyu-mll/glue, max_train_rows: 12}\n"
 
 
-def project(folder: Path) -> None:
-    """Write a project with a single task: twenty pairs, no dev file, an unlabelled test file."""
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project with a single task: twenty pairs, no dev file, an unlabelled test file."""
     rows = [f'"Pair ""{number}""",two,{number % 2}.0' for number in range(20)]
     texts = {
         "params.yaml": "profile: small\nseed: 7\nsources: {tasks: raw}\n",
@@ -30,18 +32,18 @@ def project(folder: Path) -> None:
         "raw/mine/test.csv": 'text,more\n"A\nb",c\n',
     }
     for name, text in texts.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text, encoding="utf-8")
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
 def test_a_task_of_ones_own_becomes_a_prepared_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    project(tmp_path)
-    monkeypatch.chdir(tmp_path)
     # 20 rows: 2 are set aside for dev, then 12 of the remaining 18 are kept; 12 + 2 + 1 = 15.
     assert main("mine") == "made task mine, 15 rows, in data/tasks/mine"
-    folder = tmp_path / "data" / "tasks" / "mine"
+    folder = project / "data" / "tasks" / "mine"
     info = read_info(folder)
     assert (info.labels, info.pair, info.metrics) == (["0", "1"], True, ["accuracy", "f1_macro"])
     assert info.num_rows == {"train": 12, "dev": 2, "test": 1}
@@ -55,12 +57,8 @@ def test_a_task_of_ones_own_becomes_a_prepared_folder(
     assert "mine test: 1 rows, without labels" in printed
 
 
-def test_the_same_seed_writes_the_same_bytes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    project(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    folder = tmp_path / "data" / "tasks" / "mine"
+def test_the_same_seed_writes_the_same_bytes(project: Path) -> None:
+    folder = project / "data" / "tasks" / "mine"
     main("mine")
     first = {file.name: file.read_bytes() for file in folder.iterdir()}
     main("mine")
@@ -68,22 +66,16 @@ def test_the_same_seed_writes_the_same_bytes(
     assert set(first) == {"task.json", "train.parquet", "dev.parquet", "test.parquet"}
 
 
-def test_a_bad_row_leaves_the_prepared_folder_as_it_was(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    project(tmp_path)
-    monkeypatch.chdir(tmp_path)
+def test_a_bad_row_leaves_the_prepared_folder_as_it_was(project: Path) -> None:
     main("mine")
-    with (tmp_path / "raw" / "mine" / "train.csv").open("a") as file:
+    with (project / "raw" / "mine" / "train.csv").open("a") as file:
         file.write("\nlast,,1\n")
     with pytest.raises(InputError, match=r"raw/mine/train\.csv:22: sentence 2 is no text"):
         main("mine")
-    assert read_info(tmp_path / "data" / "tasks" / "mine").num_rows["train"] == 12
+    assert read_info(project / "data" / "tasks" / "mine").num_rows["train"] == 12
 
 
 def test_a_split_of_values_is_described_by_its_range() -> None:
-    import pandas as pd
-
     # The mean of 1, 2 and 4.5 is 2.5.
     frame = pd.DataFrame({"sentence1": ["a", "b", "c"], "label": [1.0, 2.0, 4.5]})
     assert describe(frame, []) == "3 rows, 1 to 4.5, mean 2.50"

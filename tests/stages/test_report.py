@@ -1,5 +1,10 @@
-"""The whole report from a handful of metric files."""
+"""The whole report from a handful of metric files; its page in a browser without network."""
 
+import html
+import json
+import re
+import shutil
+import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -7,11 +12,33 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from stages.report import compare_with_paper, main, print_summary, report
-from tests.fixtures.measured import put_json, write_run
+from stages.report import compare_with_paper, main, print_summary
+from tests.fixtures.measured import put_json, put_predictions, report_of, write_run
 from tinybert.core.errors import InputError
 from tinybert.reports.plots import MOST_POINTS, thinned, training_curves
 
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUM = next((path for name in NAMES if (path := shutil.which(name))), None)
+FLAGS = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+    *("--host-resolver-rules=MAP * ~NOTFOUND", "--virtual-time-budget=2000"),
+)
+# Put at the end of a copy of the page, which is shown in a frame: windows have a least width.
+MEASURE = """<script>
+parent.postMessage(JSON.stringify({
+  width: document.documentElement.scrollWidth,
+  window: window.innerWidth,
+  pictures: [...document.images].map(image => image.naturalWidth),
+  rows: [...document.querySelectorAll("table")].map(table => table.rows.length),
+  sections: [...document.querySelectorAll("h2")].map(heading => heading.id),
+  fetched: performance.getEntriesByType("resource").filter(
+    entry => !entry.name.startsWith("data:")).map(entry => entry.name),
+}), "*");
+</script></body>"""
+FRAME = """<body><script>
+addEventListener("message", event => document.body.setAttribute("data-measured", event.data));
+</script><iframe src="{address}" style="width:{width}px;height:800px;border:0"></iframe></body>"""
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 
 
@@ -41,8 +68,8 @@ class Page(HTMLParser):
 @pytest.fixture(scope="module")
 def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("run")
-    data, reports = write_run(root)
-    report(["tinybert4"], ["rte"], "demo", data, reports)
+    write_run(root)
+    report_of(root)
     return root
 
 
@@ -131,9 +158,7 @@ def test_a_table_with_a_score_that_its_predictions_do_not_give_is_refused(tmp_pa
     data, reports = write_run(tmp_path)
     frame = pd.DataFrame({"sentence1": list("abcd"), "sentence2": list("abcd"), "label": 0})
     frame.to_parquet(data / "tasks/rte/dev.parquet")
-    file = reports / "predictions/tinybert4/rte/dev.tsv"
-    file.parent.mkdir(parents=True)
-    file.write_text("index\tprediction\n0\t<yes>\n1\tno\n2\tno\n3\tno\n", encoding="utf-8")
+    put_predictions(reports / "predictions/tinybert4/rte/dev.tsv", ["<yes>", "no", "no", "no"])
     output = tmp_path / "comparison"
     with pytest.raises(InputError, match=r"gives accuracy 0\.250000, got 0\.500000"):
         compare_with_paper(["tinybert4"], ["rte"], [reports], output)
@@ -155,8 +180,8 @@ def test_an_incomplete_submission_is_listed(run_folder: Path, page_text: str):
 
 
 def test_the_same_results_give_the_same_bytes(run_folder: Path, tmp_path: Path):
-    data, reports = write_run(tmp_path)
-    report(["tinybert4"], ["rte"], "demo", data, reports)
+    _, reports = write_run(tmp_path)
+    report_of(tmp_path)
     for name in ("index.html", "tables/results.csv", "plots/scores.svg", "plots/scores.png"):
         ours = (reports / name).read_bytes().replace(str(tmp_path).encode(), b"")
         theirs = (run_folder / "reports" / name).read_bytes().replace(str(run_folder).encode(), b"")
@@ -164,17 +189,14 @@ def test_the_same_results_give_the_same_bytes(run_folder: Path, tmp_path: Path):
 
 
 def test_nothing_measured_yet_still_gives_a_report(tmp_path: Path, capsys):
-    data, reports = write_run(tmp_path)
-    table = report(["tinybert6"], ["rte"], "demo", data, reports)
-    print_summary(table)
+    write_run(tmp_path)
+    print_summary(report_of(tmp_path, "tinybert6"))
     assert "tinybert6" in capsys.readouterr().out
 
 
 def test_the_summary_fits_eighty_columns_and_loses_nothing(run_folder: Path, capsys):
     columns = {f"a_rather_long_task_{number}/dev/accuracy": [0.5, 0.25] for number in range(9)}
-    data, reports = run_folder / "data", run_folder / "reports"
-    table = report(["tinybert4"], ["rte"], "demo", data, reports).assign(**columns)
-    print_summary(table)
+    print_summary(report_of(run_folder).assign(**columns))
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80
     assert sum(line.count("a_rather_long_task_") for line in lines) == 9
@@ -205,7 +227,7 @@ def test_a_broken_log_and_broken_samples_are_named(tmp_path: Path):
     log.unlink()
     put_json(data / "augmented/rte/augmentation.json", {"samples": [{"copies": []}]})
     with pytest.raises(InputError, match=r"samples\.0\.original: Field required"):
-        report(["tinybert4"], ["rte"], "demo", data, reports)
+        report_of(tmp_path)
 
 
 def test_a_long_curve_is_thinned_to_means_that_keep_its_average():
@@ -216,3 +238,38 @@ def test_a_long_curve_is_thinned_to_means_that_keep_its_average():
     assert steps[0] == 4.5
     assert losses.mean() == pytest.approx(1.0)
     assert thinned(points[:2]).T.tolist() == points[:2].tolist()
+
+
+def opened(page_text: str, folder: Path, width: int) -> dict:
+    """Open the page in a frame so many pixels wide; return what it measured of itself."""
+    page, frame = folder / "measured.html", folder / "frame.html"
+    page.write_text(page_text.replace("</body>", MEASURE), encoding="utf-8")
+    frame.write_text(FRAME.format(address=page.as_uri(), width=width), encoding="utf-8")
+    profile = f"--user-data-dir={folder / 'profile'}"
+    done = subprocess.run(
+        [str(CHROMIUM), *FLAGS, profile, "--dump-dom", frame.as_uri()],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    found = re.search(r'data-measured="([^"]*)"', done.stdout)
+    assert found, done.stdout[-500:] + done.stderr[-500:]
+    return json.loads(html.unescape(found[1]))
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: `apt-get install chromium`")
+@pytest.mark.parametrize("width", [1200, 390])  # on a desk and on a phone
+def test_the_page_fits_its_window_and_shows_every_picture_without_fetching(
+    page_text, tmp_path, width
+):
+    measured = opened(page_text, tmp_path, width)
+    assert measured["window"] == width
+    assert measured["width"] <= width  # wide tables scroll inside themselves
+    assert measured["pictures"]
+    assert all(natural > 100 for natural in measured["pictures"])
+    assert measured["fetched"] == []
+    assert {"results", "published", "figures", "latency", "confusion", "augmentation"} <= set(
+        measured["sections"]
+    )
+    assert all(rows >= 2 for rows in measured["rows"])

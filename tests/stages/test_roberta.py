@@ -1,6 +1,5 @@
 """A RoBERTa teacher runs through every stage; what it cannot do is said at the first of them."""
 
-import importlib
 from pathlib import Path
 
 import pandas as pd
@@ -9,13 +8,14 @@ from tokenizers import ByteLevelBPETokenizer
 from transformers import RobertaConfig, RobertaForMaskedLM, RobertaTokenizerFast
 
 from stages import _doctor
+from tests.fixtures.refused import refused
 from tests.fixtures.workspace import (
     REVIEWS,
+    edit_section,
     edit_yaml,
     make_workspace,
-    read_yaml,
+    run_stage,
     sentences,
-    write_yaml,
 )
 from tinybert.core.errors import InputError
 
@@ -60,24 +60,17 @@ def inside(workspace, monkeypatch):
     monkeypatch.setenv("DVC_ROOT", str(workspace))
 
 
-def run_stage(name: str, *arguments: str) -> str:
-    return importlib.import_module(f"stages.{name}").main(*arguments)
-
-
 def set_copies(number: int) -> None:
-    profile = read_yaml(Path("params/profiles/tiny.yaml"))
-    profile["augment"]["num_copies"] = number
-    write_yaml(Path("params/profiles/tiny.yaml"), profile)
+    edit_section(Path("params/profiles/tiny.yaml"), "augment", num_copies=number)
 
 
 def test_copies_are_refused_by_the_doctor_and_before_the_first_long_stage(capsys):
     set_copies(2)
     run_stage("prepare_corpus")
-    with pytest.raises(InputError) as caught:
-        run_stage("fetch_teacher")
-    assert str(caught.value).startswith(REFUSED)
+    line = refused(run_stage, "fetch_teacher")
+    assert line.startswith(REFUSED)
     assert not _doctor.main("tinybert_mini", "reviews")
-    assert f"teacher: WRONG: {caught.value}" in capsys.readouterr().err
+    assert f"teacher: WRONG: {line}" in capsys.readouterr().err
 
 
 def test_too_long_rows_are_refused_before_a_pass(capsys):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tinybert.core.errors import InputError
+from tests.fixtures.refused import problems_of
 from tinybert.tasks.files import read_table
 from tinybert.tasks.tables import Table
 from tinybert.tasks.task import Columns, Files
@@ -18,9 +18,7 @@ def read(file: Path, text: str | bytes, separator: str | None = None) -> Table:
 
 
 def refusal(file: Path, text: str | bytes, separator: str | None = None) -> str:
-    with pytest.raises(InputError) as caught:
-        read(file, text, separator)
-    return "\n".join(caught.value.problems)
+    return "\n".join(problems_of(read, file, text, separator))
 
 
 def test_a_bare_quote_of_a_tsv_swallows_no_row(tmp_path: Path) -> None:

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.fixtures.refused import refused
 from tests.fixtures.workspace import ROOT
-from tinybert.core.errors import InputError
 from tinybert.settings.reader import parse, read_yaml
 from tinybert.tasks.glue import hub_glue, read_glue
 from tinybert.tasks.task import TaskFile
@@ -37,9 +37,7 @@ def mnli(folder: Path) -> None:
 
 
 def refusal(sources: Path, name: str) -> str:
-    with pytest.raises(InputError) as caught:
-        read_glue(sources, task(name))
-    return str(caught.value)
+    return refused(read_glue, sources, task(name))
 
 
 def test_mnli_takes_the_gold_label_and_has_both_dev_and_test_sets(tmp_path: Path) -> None:
@@ -132,10 +130,10 @@ def test_a_diagnostic_folder_without_its_file_is_refused(tmp_path: Path) -> None
 
 
 def test_the_hub_names_mnlis_splits_and_columns_its_own_way() -> None:
-    there = hub_glue("MNLI", "nyu-mll/glue")
-    assert there.source.splits["dev_mm"] == "validation_mismatched"
-    assert (there.columns.sentence1, there.columns.sentence2) == ("premise", "hypothesis")
-    assert hub_glue("SST-2", "x").source.splits["dev"] == "validation"
+    hub, columns = hub_glue("MNLI", "nyu-mll/glue")
+    assert hub.splits["dev_mm"] == "validation_mismatched"
+    assert (columns.sentence1, columns.sentence2) == ("premise", "hypothesis")
+    assert hub_glue("SST-2", "x")[0].splits["dev"] == "validation"
 
 
 @pytest.mark.skipif(not GLUE.is_dir(), reason="needs GLUE's files")

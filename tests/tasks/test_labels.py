@@ -1,69 +1,65 @@
+"""Labels get their numbers; those that look like two classes are shown in one line."""
+
 import math
 import re
+from collections.abc import Iterable
 
 import pytest
+import yaml
 
+from tests.fixtures.refused import refused
+from tests.fixtures.tables import table_of, task_of
 from tests.fixtures.workspace import ROOT
 from tinybert.core.errors import InputError
-from tinybert.tasks.labels import encoder, label_names
+from tinybert.settings.reader import parse, read_yaml
+from tinybert.tasks.labels import encoder, label_names, refuse_alike, refuse_values, spelling_key
 from tinybert.tasks.tables import Table
-from tinybert.tasks.task import Columns, Files, TaskFile, label_text
+from tinybert.tasks.task import Columns, TaskFile, label_text
 
 
-def task(**settings: object) -> TaskFile:
-    files = Files(train="train.csv")
-    columns = Columns(sentence1="text", label="topic")
-    return TaskFile.model_validate({"files": files, "columns": columns, **settings})
+def table(labels: Iterable[object], place: str = "train.csv") -> Table:
+    return table_of([("x", label) for label in labels], place)
 
 
-def table(labels: list[object]) -> Table:
-    texts: list[object] = ["x"] * len(labels)
-    return Table("train.csv", "line", list(range(2, len(labels) + 2)), texts, None, labels, {})
-
-
-@pytest.mark.parametrize("value", [1, 1.0, "1", " 1 ", "1.0", "1.00"])
-def test_a_number_is_one_label_however_it_is_written(value: object) -> None:
-    assert label_text(value) == "1"
-
-
-@pytest.mark.parametrize("value", [True, "true", "True", "TRUE"])
-def test_a_truth_value_is_one_label_however_it_is_written(value: object) -> None:
-    assert label_text(value) == "true"
-
-
-@pytest.mark.parametrize("value", [None, math.nan, "", "  "])
-def test_an_empty_field_is_no_label(value: object) -> None:
-    assert label_text(value) is None
-
-
-def test_words_such_as_nan_and_decimals_stay_as_they_are() -> None:
-    assert [label_text(value) for value in ("nan", "1.5", "v1.0")] == ["nan", "1.5", "v1.0"]
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("1", [1, 1.0, "1", " 1 ", "1.0", "1.00"]),
+        ("true", [True, "true", "True", "TRUE"]),
+        (None, [None, math.nan, "", "  "]),
+        ("nan", ["nan"]),
+        ("1.5", ["1.5"]),
+        ("v1.0", ["v1.0"]),
+    ],
+)
+def test_a_label_is_one_however_it_is_written(text: str | None, values: list[object]) -> None:
+    assert {label_text(value) for value in values} == {text}
 
 
 def test_the_order_of_labels_does_not_hang_on_the_order_of_rows() -> None:
-    rows: list[object] = ["sport", "art", "money", "art"]
-    assert label_names(task(), table(rows)) == ["art", "money", "sport"]
-    assert label_names(task(), table(rows[::-1])) == ["art", "money", "sport"]
+    rows = ["sport", "art", "money", "art"]
+    assert label_names(task_of(), table(rows)) == ["art", "money", "sport"]
+    assert label_names(task_of(), table(rows[::-1])) == ["art", "money", "sport"]
 
 
 def test_labels_that_are_numbers_are_sorted_as_numbers() -> None:
-    assert label_names(task(), table([10, 2, "1.0"])) == ["1", "2", "10"]
+    assert label_names(task_of(), table([10, 2, "1.0"])) == ["1", "2", "10"]
 
 
 def test_named_labels_decide_the_order_and_words_lead_to_them() -> None:
-    named = task(labels=["no", "yes"], label_words={"1": "no", "0": "yes"})
+    named = task_of(labels=["no", "yes"], label_words={"1": "no", "0": "yes"})
     assert label_names(named, table(["0", "1"])) == ["no", "yes"]
     encode = encoder(named, ["no", "yes"])
     assert [encode(value)[0] for value in ("0", "1", 0.0, "yes", "no")] == [1, 0, 1, 1, 0]
 
 
 def test_label_names_in_the_task_file_may_be_truth_values_or_numbers() -> None:
-    encode = encoder(task(labels=["True", "False"]), ["True", "False"])
+    encode = encoder(task_of(labels=["True", "False"]), ["True", "False"])
     assert [encode(value)[0] for value in (True, False, "True", "false")] == [0, 1, 0, 1]
 
 
 def test_an_unknown_label_lists_the_known_ones() -> None:
-    label, problem = encoder(task(), ["art", "sport"])("money")
+    label, problem = encoder(task_of(), ["art", "sport"])("money")
     assert label == -1
     assert problem == (
         "unknown label, got 'money'; known: art, sport; correct it, or lead it to one by "
@@ -74,17 +70,17 @@ def test_an_unknown_label_lists_the_known_ones() -> None:
 @pytest.mark.parametrize("rows", [["art", "art"], [None, ""]])
 def test_fewer_than_two_labels_in_train_are_refused(rows: list[object]) -> None:
     with pytest.raises(InputError, match="at least two labels"):
-        label_names(task(), table(rows))
+        label_names(task_of(), table(rows))
 
 
 @pytest.mark.parametrize("value", ["high", "", None, "nan", "inf", True])
 def test_a_regression_label_must_be_a_finite_number(value: object) -> None:
-    encode = encoder(task(kind="regression"), [])
+    encode = encoder(task_of(kind="regression"), [])
     assert encode(value)[1] is not None
 
 
 def test_a_regression_label_is_its_number() -> None:
-    encode = encoder(task(kind="regression"), [])
+    encode = encoder(task_of(kind="regression"), [])
     assert [encode(value) for value in ("3.8", 4, " 0 ")] == [(3.8, None), (4.0, None), (0.0, None)]
 
 
@@ -98,18 +94,16 @@ def test_a_regression_label_is_its_number() -> None:
         {"metrics": ["spearman"]},
         {"kind": "regression", "metrics": ["accuracy"]},
         {"rows": {"train": 10, "dev": 10, "test": 10}},
-        {"embedded": "topic"},
+        {"embedded": "subject"},
         {"hub": {"path": "x"}},
     ],
 )
 def test_a_task_file_that_contradicts_itself_is_refused(settings: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="; "):
-        task(**settings)
+        task_of(**settings)
 
 
 def test_each_task_file_of_the_project_is_valid() -> None:
-    from tinybert.settings.reader import parse, read_yaml
-
     files = sorted((ROOT / "params" / "tasks").glob("*.yaml"))
     assert len(files) >= 12
     for file in files:
@@ -117,16 +111,10 @@ def test_each_task_file_of_the_project_is_valid() -> None:
         assert parse(TaskFile, read_yaml(file), str(file)).description
 
 
-def task_problems(text: str) -> list[str]:
+def task_problem(text: str) -> str:
     """Return what is wrong with a task's file of these further lines."""
-    import yaml
-
-    from tinybert.settings.reader import parse
-
     whole = "files: {train: t.csv}\ncolumns: {sentence1: text, label: topic}\n" + text
-    with pytest.raises(InputError) as caught:
-        parse(TaskFile, yaml.safe_load(whole), "reviews.yaml")
-    return list(caught.value.problems)
+    return refused(parse, TaskFile, yaml.safe_load(whole), "reviews.yaml")
 
 
 @pytest.mark.parametrize(
@@ -138,7 +126,7 @@ def task_problems(text: str) -> list[str]:
     ],
 )
 def test_whole_numbers_in_a_task_file_are_their_text(labels, words, expected) -> None:
-    found = task(labels=labels, label_words=words)
+    found = task_of(labels=labels, label_words=words)
     assert found.labels == expected
     assert found.label_words == {str(word): name for word, name in words.items()}
 
@@ -159,14 +147,12 @@ def test_whole_numbers_in_a_task_file_are_their_text(labels, words, expected) ->
     ],
 )
 def test_what_yaml_makes_of_unquoted_words_is_refused_with_the_quotes(line, got, right) -> None:
-    (problem,) = task_problems(line)
+    problem = task_problem(line)
     assert got in problem
     assert right in problem
 
 
 def test_columns_of_a_task_must_be_different_and_text() -> None:
-    from tinybert.settings.reader import parse
-
     for columns, expected in (
         ({"sentence1": "text", "label": "text"}, "must name different columns, got text, text"),
         ({"sentence1": "text", "label": True}, "write 'yes' (or 'true', 'on') in quotes"),
@@ -175,3 +161,94 @@ def test_columns_of_a_task_must_be_different_and_text() -> None:
             parse(TaskFile, {"files": {"train": "t.csv"}, "columns": columns}, "reviews.yaml")
     parsed = Columns.model_validate({"sentence1": 0, "label": 1})
     assert (parsed.sentence1, parsed.label) == ("0", "1")
+
+
+ALIKE = [
+    ("positive", "Positive"),
+    ("good", "good "),
+    ("good", "\xa0good"),
+    ("good", "goo\u200bd"),
+    ("caf\u00e9", "cafe\u0301"),
+    ("1", "\uff11"),
+    ("1", "01"),
+    ("not_equal", "not equal"),
+    ("not equal", "not  equal"),
+    ("good", "good."),
+    ("good", '"good"'),
+]
+
+
+@pytest.mark.parametrize(("common", "rare"), ALIKE)
+def test_labels_that_differ_in_spelling_alone_are_one_line_with_its_cure(common, rare) -> None:
+    train = table(["bad", common, common, rare])
+    problem = refused(refuse_alike, task_of(), [train])
+    assert problem.startswith("train.csv:5: labels that look like one, got ")
+    assert "in 2 rows and" in problem
+    # What the message says to write makes the two one class.
+    line = problem.split("write `")[1].split("` in the task")[0]
+    mended = task_of(**yaml.safe_load(line))
+    refuse_alike(mended, [train])
+    labels = label_names(mended, train)
+    assert len(labels) == 2
+    numbers = [encoder(mended, labels)(value)[0] for value in train.label or []]
+    assert numbers[1] == numbers[2] == numbers[3] != numbers[0]
+
+
+def test_labels_that_the_task_file_lists_are_two_classes() -> None:
+    both = task_of(labels=["Positive", "positive"])
+    train = table(["Positive", "positive"])
+    refuse_alike(both, [train])
+    assert label_names(both, train) == ["Positive", "positive"]
+
+
+def test_a_spelling_of_dev_alone_is_found_too() -> None:
+    with pytest.raises(InputError, match="labels that look like one"):
+        refuse_alike(task_of(), [table(["good", "good", "bad"]), table(["Good"], "dev.csv")])
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [["1", "-1"], ["C", "C++"], ["1", "1.0", 1], ["true", "True", True], ["a", "b"], [":)", ":("]],
+)
+def test_other_labels_are_left_alone(labels: list[object]) -> None:
+    refuse_alike(task_of(), [table(labels)])
+
+
+def test_space_does_not_count_where_the_labels_are_listed() -> None:
+    refuse_alike(task_of(labels=["good", "bad"]), [table(["good", "good ", "bad"])])
+    assert spelling_key("...") == "..."
+
+
+def test_a_column_of_values_or_texts_is_no_column_of_classes() -> None:
+    fractions = [f"{number / 7:.3f}" for number in range(100)]
+    with pytest.raises(InputError, match="write `kind: regression`"):
+        refuse_values(task_of(), table(fractions * 5))
+    texts = [f"text {number}" for number in range(100)]
+    with pytest.raises(InputError, match="holds no classes, got 100 different labels in 100 rows"):
+        refuse_values(task_of(), table(texts))
+    refuse_values(task_of(), table(texts * 2))
+    refuse_values(task_of(labels=fractions), table(fractions))
+
+
+def test_a_label_in_another_spelling_names_the_setting_that_takes_it() -> None:
+    _, problem = encoder(task_of(), ["good", "bad"])("Good")
+    assert str(problem).startswith("unknown label, got 'Good'; known: good, bad; `label_words:")
+    assert '{"Good": "good"}' in str(problem)
+
+
+@pytest.mark.parametrize("value", [["a", "b"], {"value": "a"}, b"a"])
+def test_a_label_that_is_a_list_an_object_or_bytes_is_a_bad_row(value: object) -> None:
+    train = table(["a", "b", value])
+    assert label_names(task_of(), train) == ["a", "b"]
+    assert "label is no text or number" in str(encoder(task_of(), ["a", "b"])(value)[1])
+
+
+def test_half_a_character_never_becomes_the_name_of_a_label() -> None:
+    assert label_names(task_of(), table(["a", "b", "\ud800"])) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("value", "right"), [("3,5", "3.5, with a decimal point"), ("1_000", "3.2")]
+)
+def test_a_decimal_comma_is_told_to_be_a_point(value: str, right: str) -> None:
+    assert right in str(encoder(task_of(kind="regression"), [])(value)[1])

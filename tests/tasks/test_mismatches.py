@@ -1,18 +1,20 @@
 """Files of one task that do not fit each other, or not the task's file: one line says how."""
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.fixtures.refused import refused
+from tests.fixtures.tables import table_of
 from tinybert.core.errors import InputError
 from tinybert.settings.reader import parse
 from tinybert.tasks.rows import Prepared, prepare
 from tinybert.tasks.sources import Sources, read_splits
-from tinybert.tasks.spoilt_text import spoilt_text
-from tinybert.tasks.tables import Table
 from tinybert.tasks.task import TaskFile
+from tinybert.tasks.text import spoilt_text
 
 COLUMNS = {"sentence1": "text", "label": "label"}
 TRAIN = {"files": {"train": "train.csv"}}
@@ -34,11 +36,7 @@ def read(folder: Path, task: dict[str, Any], **texts: str) -> Prepared:
     return prepare("t", parsed, tables, 1, None)
 
 
-def refusal(folder: Path, task: dict[str, Any], **texts: str) -> str:
-    with pytest.raises(InputError) as caught:
-        read(folder, task, **texts)
-    (line,) = caught.value.problems
-    return line
+refusal = partial(refused, read)
 
 
 @pytest.mark.parametrize(("split", "task"), [("dev", WITH_DEV), ("test", WITH_TEST)])
@@ -123,9 +121,7 @@ def test_a_quote_that_swallows_rows_of_an_unlabelled_file_is_refused(tmp_path):
 
 
 def spoilt(*texts: str) -> list[str]:
-    return spoilt_text(
-        Table("t.csv", "line", list(range(2, len(texts) + 2)), list(texts), None, None, {})
-    )
+    return spoilt_text(table_of([(text, None) for text in texts], "t.csv"))
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,11 @@
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.fixtures.refused import problems_of
 from tests.fixtures.tables import hub_parquet
 from tests.fixtures.workspace import ROOT
 from tinybert.core.errors import InputError
@@ -21,10 +23,7 @@ def read(folder: Path, settings: dict[str, Any], **sources: Any) -> dict[str, Ta
     return read_splits(parse(TaskFile, settings, "task"), place, seed=1)
 
 
-def refusal(folder: Path, settings: dict[str, Any], **sources: Any) -> tuple[str, ...]:
-    with pytest.raises(InputError) as caught:
-        read(folder, settings, **sources)
-    return caught.value.problems
+refusal = partial(problems_of, read)
 
 
 def of_project(name: str) -> dict[str, Any]:
@@ -161,11 +160,7 @@ def test_the_hub_needs_a_training_split(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_an_embedded_task_has_the_rows_its_file_asks_for(tmp_path: Path) -> None:
-    settings = of_project("doc_pair") | {"rows": {"train": 20, "dev": 10, "test": 12}}
-    tables = read(tmp_path, settings)
-    assert {split: len(table.numbers) for split, table in tables.items()} == {
-        "train": 20,
-        "dev": 10,
-        "test": 12,
-    }
-    assert set(tables["train"].label or []) == {"consecutive", "not_consecutive"}
+    rows = {"train": 20, "dev": 10, "test": 12}
+    tables = read(tmp_path, of_project("doc_summary") | {"rows": rows})
+    assert {split: len(table.numbers) for split, table in tables.items()} == rows
+    assert set(tables["train"].label or []) == {"match", "mismatch"}

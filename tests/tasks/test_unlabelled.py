@@ -1,6 +1,7 @@
 """Rows without labels: where they are read from, which are taken, and what is refused."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pandas as pd
 import pytest
 
 from stages.prepare_task import prepare_task
+from tests.fixtures.refused import problems_of, refused
 from tests.fixtures.tables import hub_parquet
 from tinybert.core.errors import InputError
 from tinybert.settings.reader import parse
@@ -47,11 +49,7 @@ def prepared(raw: Path, task: Mapping[str, Any], unlabelled: Any, **further: Any
     return read_unlabelled(raw / "out", read_info(raw / "out"))
 
 
-def refusal(raw: Path, task: Mapping[str, Any], unlabelled: Any, **further: Any) -> str:
-    with pytest.raises(InputError) as caught:
-        prepared(raw, task, unlabelled, **further)
-    (line,) = caught.value.problems
-    return line
+refusal = partial(refused, prepared)
 
 
 def texts(raw: Path, unlabelled: Any, **further: Any) -> set[str]:
@@ -243,9 +241,8 @@ def test_pairs_for_a_task_of_single_texts_are_refused(raw):
     ],
 )
 def test_a_task_file_that_names_no_one_source_is_refused(of, line):
-    with pytest.raises(InputError) as caught:
-        parse(TaskFile, {**SINGLE, "unlabelled": of}, "task")
-    assert any(line in problem for problem in caught.value.problems)
+    found = problems_of(parse, TaskFile, {**SINGLE, "unlabelled": of}, "task")
+    assert any(line in problem for problem in found)
 
 
 def test_a_hubs_split_of_that_name_is_refused_with_the_key_that_is_meant():

@@ -26,14 +26,19 @@ DOCUMENTS = [
     ["a dog was not very good ."],
     ["they saw the old green river . he liked it . she found one bird under a small tree ."],
 ] * 5
+SETTINGS = PrepareCorpusSettings(source="files", hub=None, max_words=None, block_length=16)
+
+
+@pytest.fixture
+def tokenizer(tmp_path):
+    return tiny_tokenizer(tmp_path / "tokenizer")
 
 
 def blocks_of(folder):
     return np.load(folder / "blocks.npy"), np.load(folder / "first_lengths.npy")
 
 
-def test_every_token_stands_in_a_block_in_its_order(tmp_path):
-    tokenizer = tiny_tokenizer(tmp_path / "tokenizer")
+def test_every_token_stands_in_a_block_in_its_order(tmp_path, tokenizer):
     counts = write_corpus(DOCUMENTS, tokenizer, 16, 0, tmp_path, tmp_path / "shards")
     blocks, firsts = blocks_of(tmp_path)
     text = " ".join(paragraph for document in DOCUMENTS for paragraph in document)
@@ -49,10 +54,8 @@ def test_every_token_stands_in_a_block_in_its_order(tmp_path):
     assert counts["num_words"] == len(text.split())
 
 
-def test_blocks_have_the_shape_of_berts_inputs(tmp_path):
-    write_corpus(
-        DOCUMENTS, tiny_tokenizer(tmp_path / "tokenizer"), 16, 0, tmp_path, tmp_path / "shards"
-    )
+def test_blocks_have_the_shape_of_berts_inputs(tmp_path, tokenizer):
+    write_corpus(DOCUMENTS, tokenizer, 16, 0, tmp_path, tmp_path / "shards")
     blocks, firsts = blocks_of(tmp_path)
     assert blocks.shape[1] == 16
     assert blocks.dtype == np.uint16
@@ -64,8 +67,7 @@ def test_blocks_have_the_shape_of_berts_inputs(tmp_path):
     assert (firsts < 16).sum() > 0
 
 
-def test_the_same_seed_gives_the_same_blocks(tmp_path):
-    tokenizer = tiny_tokenizer(tmp_path / "tokenizer")
+def test_the_same_seed_gives_the_same_blocks(tmp_path, tokenizer):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         write_corpus(DOCUMENTS, tokenizer, 16, 7, tmp_path / name, tmp_path / name / "shards")
@@ -91,8 +93,9 @@ def plain_blocks(ids, ends, length, seed, cls, sep, full_stop):
 
 @pytest.mark.parametrize("length", [16, 24, 29])
 @pytest.mark.parametrize("shard_characters", [1, 300, 10**6])
-def test_blocks_are_those_of_a_plain_loop_whatever_the_shards(tmp_path, length, shard_characters):
-    tokenizer = tiny_tokenizer(tmp_path / "tokenizer")
+def test_blocks_are_those_of_a_plain_loop_whatever_the_shards(
+    tmp_path, tokenizer, length, shard_characters
+):
     rng = np.random.default_rng(3)
     words = [*WORDS[:20], ".", "."]
     documents = [
@@ -109,10 +112,9 @@ def test_blocks_are_those_of_a_plain_loop_whatever_the_shards(tmp_path, length, 
     assert np.array_equal(blocks_of(tmp_path)[1], firsts)
 
 
-def test_blocks_say_whether_their_second_segment_follows_the_first(tmp_path):
+def test_blocks_say_whether_their_second_segment_follows_the_first(tmp_path, tokenizer):
     # Documents of 4 and 22 tokens, 13 in a block: the first block is cut where the first document
     # ends; the second one is all of the second document, cut after its full stop or not at all.
-    tokenizer = tiny_tokenizer(tmp_path / "tokenizer")
     documents = [["the cat sat ."], ["a big dog ran . " * 4 + "two birds"]]
     cut = set()
     for seed in range(8):
@@ -126,9 +128,8 @@ def test_blocks_say_whether_their_second_segment_follows_the_first(tmp_path):
     assert cut == {1, -1}
 
 
-def test_a_last_block_without_a_token_after_it_ends_in_two_separators(tmp_path):
+def test_a_last_block_without_a_token_after_it_ends_in_two_separators(tmp_path, tokenizer):
     # 26 tokens without a full stop fill two blocks of 13 to the last one.
-    tokenizer = tiny_tokenizer(tmp_path / "tokenizer")
     write_corpus([["the cat"] * 13], tokenizer, 16, 0, tmp_path, tmp_path / "shards")
     the, cat = tokenizer.convert_tokens_to_ids(["the", "cat"])
     expected = [[2, *[the, cat] * 6, the, cat, 3], [2, *[cat, the] * 6, cat, 3, 3]]
@@ -145,8 +146,9 @@ def output_of(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
-def test_a_run_that_was_broken_off_tokenises_no_finished_shard_again(tmp_path, monkeypatch):
-    tokenizer = tiny_tokenizer(tmp_path / "tokenizer")
+def test_a_run_that_was_broken_off_tokenises_no_finished_shard_again(
+    tmp_path, tokenizer, monkeypatch
+):
     made = []
 
     def noted(documents, encoder):
@@ -176,18 +178,16 @@ def test_the_stage_goes_on_from_its_shards_and_removes_them_at_its_end(tmp_path,
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     source = tmp_path / "tokenizer"
     tiny_tokenizer(source).save_pretrained(source)
-    settings = PrepareCorpusSettings(source="files", hub=None, max_words=None, block_length=16)
     with pytest.raises(InputError, match="too little text"):
-        prepare_corpus([["the cat"]], source, settings, 0, tmp_path / "corpus")
+        prepare_corpus([["the cat"]], source, SETTINGS, 0, tmp_path / "corpus")
     assert len(list((tmp_path / "checkpoints/prepare_corpus").rglob("*.npz"))) == 1
     shutil.rmtree(tmp_path / "checkpoints")
-    prepare_corpus(DOCUMENTS, source, settings, 0, tmp_path / "corpus")
+    prepare_corpus(DOCUMENTS, source, SETTINGS, 0, tmp_path / "corpus")
     assert not list((tmp_path / "checkpoints").rglob("*.npz"))
 
 
 @pytest.mark.parametrize("fault", ["other text", "wrong bytes"])
-def test_a_shard_of_other_text_or_with_wrong_bytes_is_made_again(tmp_path, fault):
-    tokenizer = tiny_tokenizer(tmp_path / "tokenizer")
+def test_a_shard_of_other_text_or_with_wrong_bytes_is_made_again(tmp_path, tokenizer, fault):
     for name in ("first", "second", "expected"):
         (tmp_path / name).mkdir()
     shards, documents = tmp_path / "shards", list(many_documents())
@@ -203,11 +203,9 @@ def test_a_shard_of_other_text_or_with_wrong_bytes_is_made_again(tmp_path, fault
     assert output_of(tmp_path / "second") == output_of(tmp_path / "expected")
 
 
-def test_memory_does_not_grow_with_the_corpus(tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        "tinybert.text.word_tokens.SLOTS_LOG2", 8
-    )  # else it hides what comes after it
-    tokenizer = tiny_tokenizer(tmp_path / "tokenizer")
+def test_memory_does_not_grow_with_the_corpus(tmp_path, tokenizer, monkeypatch):
+    # A table of its full size hides what comes after it.
+    monkeypatch.setattr("tinybert.text.word_tokens.SLOTS_LOG2", 8)
 
     def documents(count):
         for number in range(count):
@@ -225,30 +223,24 @@ def test_memory_does_not_grow_with_the_corpus(tmp_path, monkeypatch):
     assert peaks[1] - peaks[0] < 1.5, peaks
 
 
-def test_a_tokenizer_set_to_pad_and_cut_spoils_nothing(tmp_path):
-    tokenizer = tiny_tokenizer(tmp_path / "tokenizer")
+def test_a_tokenizer_set_to_pad_and_cut_spoils_nothing(tmp_path, tokenizer):
     tokenizer.backend_tokenizer.enable_padding(length=40)
     tokenizer.backend_tokenizer.enable_truncation(4)
     write_corpus(DOCUMENTS, tokenizer, 16, 0, tmp_path, tmp_path / "shards")
     assert 0 not in blocks_of(tmp_path)[0]
 
 
-def test_the_text_is_written_as_it_is_read(tmp_path):
-    write_corpus(
-        DOCUMENTS, tiny_tokenizer(tmp_path / "tokenizer"), 16, 0, tmp_path, tmp_path / "shards"
-    )
+def test_the_text_is_written_as_it_is_read(tmp_path, tokenizer):
+    write_corpus(DOCUMENTS, tokenizer, 16, 0, tmp_path, tmp_path / "shards")
     assert list(read_text_files(tmp_path / "text.txt")) == DOCUMENTS
 
 
-def test_too_little_text_is_refused(tmp_path):
+def test_too_little_text_is_refused(tmp_path, tokenizer):
     with pytest.raises(InputError, match="too little text, got 3 tokens; one block takes 13"):
-        write_corpus(
-            [["the cat sat"]], tiny_tokenizer(tmp_path / "t"), 16, 0, tmp_path, tmp_path / "s"
-        )
+        write_corpus([["the cat sat"]], tokenizer, 16, 0, tmp_path, tmp_path / "s")
 
 
-def test_text_unknown_to_the_teacher_is_counted_and_refused_where_it_is_most(tmp_path):
-    tokenizer = tiny_tokenizer(tmp_path / "tokenizer")
+def test_text_unknown_to_the_teacher_is_counted_and_refused_where_it_is_most(tmp_path, tokenizer):
     # 20 tokens of which one in four, or three in four, are not in the vocabulary.
     few, most = [["the cat sat 字"] * 5], [["the 字 字 字"] * 5]
     counts = write_corpus(few, tokenizer, 16, 0, tmp_path, tmp_path / "few")
@@ -268,11 +260,10 @@ COUNTS = {
 
 
 def test_the_stage_says_what_it_left_out_and_what_is_unknown():
-    settings = PrepareCorpusSettings(source="files", hub=None, max_words=None, block_length=16)
     said = "2 blocks of 16 tokens from 3 documents, 30 words of 1.33 word pieces (4 tokens "
     said += "filled no block"
-    assert describe(COUNTS, settings) == said + ")"
-    stopped = describe(COUNTS, settings.model_copy(update={"max_words": 30}))
+    assert describe(COUNTS, SETTINGS) == said + ")"
+    stopped = describe(COUNTS, SETTINGS.model_copy(update={"max_words": 30}))
     assert stopped == said + ", the rest is left out: prepare_corpus.max_words)"
     assert not find_doubts(COUNTS, 180)  # 2 of 40 is the bound, 5%
     (line,) = find_doubts({**COUNTS, "num_unknown": 3}, 180)
@@ -314,7 +305,7 @@ def test_a_vocabulary_without_a_full_stop_parts_nothing_at_unknown_words(tmp_pat
 
 
 def test_a_hub_data_set_that_is_not_named_is_refused(tmp_path):
-    settings = PrepareCorpusSettings(source="hub", hub=None, max_words=None, block_length=16)
+    settings = SETTINGS.model_copy(update={"source": "hub"})
     with pytest.raises(InputError, match=r"prepare_corpus\.hub: missing"):
         find_documents(settings, tmp_path)
 

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.fixtures.refused import refused
 from tinybert.core.errors import InputError
 from tinybert.text.files import describe_text_files, read_text_files
 
@@ -14,19 +15,13 @@ TEXT = "one two\nthree\n\nfour\n"
 DOCUMENTS = [["one two", "three"], ["four"]]
 
 
-def refused(path):
-    with pytest.raises(InputError) as caught:
-        list(read_text_files(path))
-    (problem,) = caught.value.problems
-    assert len(problem.splitlines()) == 1
-    return problem
+def refusal(path):
+    return refused(lambda: list(read_text_files(path)))
 
 
 def test_bytes_that_are_no_utf8_are_named_by_file_and_line(tmp_path):
     (tmp_path / "bad.txt").write_bytes(b"fine\nalso fine\nbroken \xff here\n")
-    with pytest.raises(InputError) as caught:
-        list(read_text_files(tmp_path))
-    assert "bad.txt:3: not valid UTF-8, got byte 0xff at column 8" in str(caught.value)
+    assert "bad.txt:3: not valid UTF-8, got byte 0xff at column 8" in refusal(tmp_path)
 
 
 def test_a_missing_or_empty_corpus_is_refused(tmp_path):
@@ -90,8 +85,8 @@ def test_what_is_left_out_or_there_twice_is_said(tmp_path):
 def test_a_folder_without_text_files_names_what_is_there(tmp_path):
     for number in range(7):
         (tmp_path / f"{number}.jsonl").touch()
-    assert "got 0.jsonl, 1.jsonl, 2.jsonl, 3.jsonl, 4.jsonl, ...;" in refused(tmp_path)
-    assert "got 0.jsonl;" in refused(tmp_path / "0.jsonl")
+    assert "got 0.jsonl, 1.jsonl, 2.jsonl, 3.jsonl, 4.jsonl, ...;" in refusal(tmp_path)
+    assert "got 0.jsonl;" in refusal(tmp_path / "0.jsonl")
 
 
 def test_an_empty_file_is_refused_before_the_others_are_read(tmp_path):
@@ -120,23 +115,23 @@ def test_an_empty_file_is_refused_before_the_others_are_read(tmp_path):
 )
 def test_what_is_no_text_is_named_with_its_cure(tmp_path, content, expected):
     (tmp_path / "a.txt").write_bytes(content)
-    assert expected in refused(tmp_path)
+    assert expected in refusal(tmp_path)
 
 
 def test_a_line_too_long_for_memory_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("tinybert.text.files.MAX_LINE", 10)
     (tmp_path / "a.txt").write_text("short\n" + "x" * 10)
-    assert "a.txt:2: too long a line, got 10 bytes and more" in refused(tmp_path)
+    assert "a.txt:2: too long a line, got 10 bytes and more" in refusal(tmp_path)
     (tmp_path / "a.txt").write_text("short\n" + "x" * 9)
     assert list(read_text_files(tmp_path)) == [["short", "x" * 9]]
 
 
 def test_links_that_lead_nowhere_or_to_themselves_are_refused(tmp_path):
     (tmp_path / "a.txt").symlink_to(tmp_path / "gone")
-    assert "a.txt: cannot be read to its end, got No such file" in refused(tmp_path)
+    assert "a.txt: cannot be read to its end, got No such file" in refusal(tmp_path)
     (tmp_path / "a.txt").unlink()
     (tmp_path / "a.txt").symlink_to(tmp_path / "a.txt")
-    assert "a.txt: cannot be read to its end, got Too many levels" in refused(tmp_path)
+    assert "a.txt: cannot be read to its end, got Too many levels" in refusal(tmp_path)
     (tmp_path / "a.txt").unlink()
     (tmp_path / "b.txt").write_text(TEXT)
     (tmp_path / "loop").symlink_to(tmp_path)
@@ -149,11 +144,11 @@ def test_what_may_not_be_read_is_refused(tmp_path):
     (tmp_path / "a.txt").write_text(TEXT)
     (tmp_path / "b.txt").write_text(TEXT)
     (tmp_path / "closed").chmod(0)
-    assert "closed: cannot be read, got no permission" in refused(tmp_path)
+    assert "closed: cannot be read, got no permission" in refusal(tmp_path)
     (tmp_path / "closed").chmod(0o700)
     (tmp_path / "b.txt").chmod(0)
     assert describe_text_files(tmp_path) == ["reads 2 files"]
-    assert "b.txt: cannot be read to its end, got Permission denied" in refused(tmp_path)
+    assert "b.txt: cannot be read to its end, got Permission denied" in refusal(tmp_path)
 
 
 def test_a_name_that_is_no_utf8_can_be_read_and_printed(tmp_path):
@@ -163,7 +158,7 @@ def test_a_name_that_is_no_utf8_can_be_read_and_printed(tmp_path):
     for line in describe_text_files(tmp_path):
         line.encode()
     (tmp_path / os.fsdecode(b"caf\xe9.txt")).write_bytes(b"\xff")
-    refused(tmp_path).encode()
+    refusal(tmp_path).encode()
 
 
 PIECES = st.sampled_from(

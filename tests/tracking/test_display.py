@@ -7,8 +7,9 @@ import mlflow
 import pandas as pd
 import pytest
 
-from stages.track import main, track
-from tests.fixtures.tracked import children, git, write_lock, write_reports
+from stages.track import main
+from tests.fixtures.measured import put_json
+from tests.fixtures.tracked import client_of, commit, runs, track_project, write_project
 from tinybert.reports.results import read_results
 from tinybert.tracking.display import NOTE_TAG, VIEW_TAG, save_view, score_metrics
 from tinybert.tracking.experiment import KIND, KIND_TAG, experiment_id
@@ -16,18 +17,21 @@ from tinybert.tracking.experiment import KIND, KIND_TAG, experiment_id
 
 @pytest.fixture
 def project(tmp_path) -> Path:
-    write_reports(tmp_path / "reports", 0.6)
-    write_lock(tmp_path / "dvc.lock")
     (tmp_path / "data/tasks/rte").mkdir(parents=True)
-    return tmp_path
+    return write_project(tmp_path)
+
+
+@pytest.fixture
+def committed(project) -> Path:
+    commit(project)
+    return project
 
 
 def log(project: Path, uri: str, rows: str = "abc", seed: str = "display") -> mlflow.entities.Run:
     for split in ("train", "dev"):
         frame = pd.DataFrame({"sentence1": [f"{split} {row}" for row in rows]})
         frame.to_parquet(project / f"data/tasks/rte/{split}.parquet")
-    run_id = track(["small"], ["rte"], {"seed": seed}, "demo", project, uri)
-    return mlflow.MlflowClient(tracking_uri=uri).get_run(run_id)
+    return client_of(uri).get_run(track_project(project, uri, {"seed": seed}))
 
 
 def test_the_tasks_rows_are_the_runs_datasets_once_each(project, store):
@@ -45,26 +49,19 @@ def test_the_tasks_rows_are_the_runs_datasets_once_each(project, store):
     assert not set(digests) & {each.dataset.digest for each in other}
 
 
-def test_source_and_version_are_the_standard_tags(project, store):
-    git(project, "init", "-q")
-    git(project, "add", "dvc.lock")
-    git(project, "commit", "-qm", "start")
-    tags = log(project, store).data.tags
+def test_source_and_version_are_the_standard_tags(committed, store):
+    tags = log(committed, store).data.tags
     assert tags["mlflow.source.name"] == "dvc.yaml" and tags["mlflow.source.type"] == "LOCAL"
     assert tags["mlflow.source.git.commit"] == tags["git_commit"] and tags["mlflow.user"]
 
 
-def test_a_training_has_its_stage_as_source_a_commit_and_its_tasks_rows(project, store):
-    git(project, "init", "-q")
-    git(project, "add", "dvc.lock")
-    git(project, "commit", "-qm", "start")
-    run = log(project, store, seed="child")
-    (project / "reports/training/finetune_teacher/rte.csv").write_text("step,loss\n1,77\n")
-    log(project, store, seed="child")
-    client = mlflow.MlflowClient(tracking_uri=store)
+def test_a_training_has_its_stage_as_source_a_commit_and_its_tasks_rows(committed, store):
+    run = log(committed, store, seed="child")
+    (committed / "reports/training/finetune_teacher/rte.csv").write_text("step,loss\n1,77\n")
+    log(committed, store, seed="child")
     (child,) = [
         each
-        for each in children(client, run.info.run_id)
+        for each in runs(client_of(store), run.info.run_id)
         if each.data.metrics.get("loss/total", each.data.metrics.get("loss")) == 77
     ]
     tags = child.data.tags
@@ -78,8 +75,7 @@ def test_the_description_is_the_table_of_scores_unless_a_person_wrote_one(projec
     assert run.data.tags[NOTE_TAG].startswith("## Scores of demo\n\n| system |")
     (project / "reports/tables/results.md").write_text("| newer |")
     assert "| newer |" in log(project, store, seed="note").data.tags[NOTE_TAG]
-    client = mlflow.MlflowClient(tracking_uri=store)
-    client.set_tag(run.info.run_id, NOTE_TAG, "the good one")
+    client_of(store).set_tag(run.info.run_id, NOTE_TAG, "the good one")
     assert log(project, store, seed="note").data.tags[NOTE_TAG] == "the good one"
 
 
@@ -90,9 +86,8 @@ def test_scores_come_first_beside_each_other(project):
         "small/rte/dev/accuracy",
         "small/share_of_teacher",
     ]
-    (project / "reports/metrics/small/more.json").write_text(
-        json.dumps({"main_metric": "f1", "metrics": {"dev": {"f1": 1}, "test": {"f1": 1}}})
-    )
+    more = {"main_metric": "f1", "metrics": {"dev": {"f1": 1}, "test": {"f1": 1}}}
+    put_json(project / "reports/metrics/small/more.json", more)
     two = read_results(["small"], ["rte", "more"], project / "reports")
     assert score_metrics(two)[:2] == ["teacher/average", "small/average"]
     assert score_metrics(two)[-2] == "small/more/dev/f1"  # its dev split alone
@@ -100,7 +95,7 @@ def test_scores_come_first_beside_each_other(project):
 
 @pytest.mark.parametrize("systems", [["one", "two"], [f"tinybert{n}_mini" for n in range(6)]])
 def test_the_averages_of_all_systems_fit_a_page_right_of_the_runs_names(project, store, systems):
-    client = mlflow.MlflowClient(tracking_uri=store)
+    client = client_of(store)
     experiment = experiment_id(client)
     rows = ["teacher", *systems]
     metrics = [f"{row}/{score}" for score in ("average", "rte/dev/accuracy") for row in rows]
@@ -120,7 +115,7 @@ def test_the_averages_of_all_systems_fit_a_page_right_of_the_runs_names(project,
 
 def test_the_experiment_is_of_model_training_and_has_a_view_of_the_scores(project, store):
     run = log(project, store)
-    client = mlflow.MlflowClient(tracking_uri=store)
+    client = client_of(store)
     tags = client.get_experiment(run.info.experiment_id).tags
     assert tags[KIND_TAG] == KIND
     state = json.loads(json.loads(tags[VIEW_TAG])["state"])

@@ -6,8 +6,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from stages.track import track
-from tests.fixtures.tracked import write_lock, write_reports
+from tests.fixtures.tracked import track_project, write_project
 from tinybert.core.errors import InputError
 
 SLOW = settings(
@@ -19,18 +18,14 @@ PAGE = 4096  # bytes, sqlite's
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("project")
-    write_reports(folder / "reports", 0.6)
-    write_lock(folder / "dvc.lock")
-    return folder
+    return write_project(tmp_path_factory.mktemp("project"))
 
 
 def logged_or_refused(project: Path, content: bytes, folder: Path) -> None:
     file = folder / "mlflow.db"
     file.write_bytes(content)
-    uri = f"sqlite:///{file}"
     try:
-        assert track(["small"], ["rte"], {"seed": "0"}, "demo", project, uri)
+        assert track_project(project, f"sqlite:///{file}")
     except InputError as error:
         (line,) = error.problems
         assert str(file) in line and ", got " in line and "; " in line and "\n" not in line

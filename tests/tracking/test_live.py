@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import mlflow
 import pytest
 
 from stages import TRAINING
 from tests.fixtures.mlflow_server import free_port, kill, start_server
+from tests.fixtures.tracked import client_of
 from tests.fixtures.training import (
     SCHEDULE,
     KilledError,
@@ -49,16 +49,26 @@ def sender(uri: str, folder: Path) -> Sender:
 
 
 def child_of(uri: str, how: Run):
-    client = mlflow.MlflowClient(tracking_uri=uri)
-    found = client.search_runs(
-        [experiment_id(client)], f"tags.training_id = '{how.checkpoints.name}'"
-    )
+    client = client_of(uri)
+    query = f"tags.training_id = '{how.checkpoints.name}'"
+    found = client.search_runs([experiment_id(client)], query)
     assert len(found) <= 1
     return found[0] if found else None
 
 
+def seen_with(uri: str, how: Run, metric: str):
+    """Wait until a training is seen with a metric; return its run."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        run = child_of(uri, how)
+        if run is not None and metric in run.data.metrics:
+            return run
+        time.sleep(0.05)
+    raise AssertionError("nobody saw it")
+
+
 def curve(uri: str, run_id: str, name: str) -> list[tuple[int, float]]:
-    found = mlflow.MlflowClient(tracking_uri=uri).get_metric_history(run_id, name)
+    found = client_of(uri).get_metric_history(run_id, name)
     return sorted((metric.step, metric.value) for metric in found)
 
 
@@ -97,15 +107,8 @@ def test_the_stages_that_train_are_those_whose_trainings_are_logged():
 
 def test_a_training_is_seen_while_it_runs_and_ends_with_its_whole_history(store, tmp_path):
     how, seen = run_of(tmp_path), []
-
-    def look():
-        deadline = time.monotonic() + 20
-        while not seen and time.monotonic() < deadline:
-            time.sleep(0.05)
-            run = child_of(store, how)
-            seen.extend([run] if run and "loss/label" in run.data.metrics else [])
-
-    history = train_live(store, tmp_path, how, waiting(look))
+    look = waiting(lambda: seen.append(seen_with(store, how, "loss/label")))
+    history = train_live(store, tmp_path, how, look)
     assert seen[0].info.status == "RUNNING"
     child = child_of(store, how)
     assert child.info.run_name == "general_distill small" and child.info.status == "FINISHED"
@@ -231,7 +234,7 @@ def test_without_a_server_training_is_the_same_and_hardly_later(store, tmp_path,
 
 def track_child(uri: str, folder: Path, history, parent: str = "a pipeline") -> str:
     """Adopt a history as `track` does, under a new parent; return the parent's id."""
-    client = mlflow.MlflowClient(tracking_uri=uri)
+    client = client_of(uri)
     experiment = experiment_id(client)
     parent_id = client.create_run(experiment, run_name=parent).info.run_id
     for _ in range(2):  # the second time changes nothing
@@ -248,7 +251,7 @@ def track_child(uri: str, folder: Path, history, parent: str = "a pipeline") -> 
 
 def complete(uri: str, history) -> list:
     """Return the child runs that have a history whole, each step once."""
-    client = mlflow.MlflowClient(tracking_uri=uri)
+    client = client_of(uri)
     query = f"tags.{HISTORY_TAG} = '{frame_sha256(history)}'"
     found = client.search_runs([experiment_id(client)], query)
     expected = list(zip(history["step"], history["loss"], strict=True))
@@ -295,7 +298,7 @@ def test_a_child_run_stays_with_its_first_parent_and_the_next_one_names_it(store
     second = track_child(store, tmp_path, history)
     (child,) = complete(store, history)
     assert child.data.tags[PARENT_TAG] == first
-    client = mlflow.MlflowClient(tracking_uri=store)
+    client = client_of(store)
     named = client.get_run(second).data.tags["shared/general_distill/small"]
     assert named == child.info.run_id
     assert not any("shared" in name for name in client.get_run(first).data.tags)
@@ -324,12 +327,7 @@ def test_a_server_killed_in_mid_training_costs_no_training_and_track_heals(
     train(plain, rows_of(), 0, SCHEDULE, replace(how, checkpoints=tmp_path / "plain"))
 
     def kill_it():
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline:
-            run = child_of(store, how)
-            if run is not None and "loss/total" in run.data.metrics:
-                break
-            time.sleep(0.05)
+        seen_with(store, how, "loss/total")
         kill(process)
 
     model = waiting(kill_it)
@@ -349,7 +347,7 @@ def test_a_server_killed_in_mid_training_costs_no_training_and_track_heals(
 @pytest.mark.slow
 def test_what_a_local_run_left_is_shown_by_a_server(server, store, tmp_path):
     uri, _ = server
-    client = mlflow.MlflowClient(tracking_uri=store)
+    client = client_of(store)
     run_id = client.create_run(experiment_id(client)).info.run_id
     (tmp_path / "table.md").write_text("| system |")
     client.log_artifact(run_id, str(tmp_path / "table.md"))
@@ -388,7 +386,7 @@ def test_two_processes_that_open_a_new_store_at_once_both_succeed(tmp_path):
     ]
     ends = [process.communicate(timeout=180) for process in both]
     assert [process.returncode for process in both] == [0, 0], [error for _, error in ends]
-    client = mlflow.MlflowClient(tracking_uri=uri)
+    client = client_of(uri)
     logged = {run.info.run_id for run in client.search_runs([experiment_id(client)])}
     assert logged == {out.strip() for out, _ in ends}
     assert not list(tmp_path.glob("*.partial*"))

@@ -6,19 +6,20 @@ import socket
 import time
 from pathlib import Path
 
-import mlflow
 import pytest
 
-from stages.track import track
+from tests.fixtures.measured import CELL, put_latency
 from tests.fixtures.tracked import (
     PARAMS,
-    children,
+    client_of,
+    commit,
     git,
     log,
     runs,
     state,
-    with_lock,
+    track_project,
     write_lock,
+    write_project,
     write_reports,
 )
 from tinybert.core.errors import InputError
@@ -56,14 +57,14 @@ def test_a_state_has_one_run_which_is_brought_up_to_date_and_another_state_has_i
     points = client.get_metric_history(first, name)
     assert sorted(point.step for point in points) == list(range(1, 1201))
     # The second call found another history, so another training of the same stage.
-    assert {run.info.run_name for run in children(client, first)} == {"finetune_teacher rte"}
-    assert len(children(client, first)) == 2
+    assert {run.info.run_name for run in runs(client, first)} == {"finetune_teacher rte"}
+    assert len(runs(client, first)) == 2
 
     other, _ = log(folder, accuracy=0.7, evaluate="b")
     assert other != first and len(runs(client)) == 2
-    assert not children(client, other)  # its training is the first run's
+    assert not runs(client, other)  # its training is the first run's
     shared = client.get_run(other).data.tags["shared/finetune_teacher/rte"]
-    assert shared in {run.info.run_id for run in children(client, first)}
+    assert shared in {run.info.run_id for run in runs(client, first)}
 
 
 def test_a_run_is_named_by_its_profile_and_by_what_differs_from_the_commit(tmp_path: Path):
@@ -74,8 +75,7 @@ def test_a_run_is_named_by_its_profile_and_by_what_differs_from_the_commit(tmp_p
     same = {"profile": "tiny", "loss.attn_weight": "1.0", "loss.t": "1.0"}
     same |= {"profile.augment.num_copies": "20"}
     assert run_name("tiny", same, tmp_path) == "tiny"  # nothing committed to compare with
-    git(tmp_path, "add", "-A")
-    git(tmp_path, "commit", "-qm", "start")
+    commit(tmp_path)
     assert run_name("tiny", same, tmp_path) == "tiny"
     written_otherwise = same | {"loss.attn_weight": "1", "loss.t": "1e0"}
     assert run_name("tiny", written_otherwise, tmp_path) == "tiny"
@@ -84,8 +84,7 @@ def test_a_run_is_named_by_its_profile_and_by_what_differs_from_the_commit(tmp_p
     inside = tmp_path / "inside"  # a project in a folder of a repository
     inside.mkdir()
     (inside / "params.yaml").write_text("seed: 1\n")
-    git(tmp_path, "add", "-A")
-    git(tmp_path, "commit", "-qm", "more")
+    commit(tmp_path)
     assert run_name("x", {"seed": "2"}, inside) == "x seed=2"
 
 
@@ -113,7 +112,7 @@ def test_a_server_that_is_down_costs_seconds_and_one_line(tmp_path: Path):
         uri = f"http://127.0.0.1:{taken.getsockname()[1]}"
         started = time.monotonic()
         with pytest.raises(InputError, match="start the server with `make ui`") as caught:
-            track(["small"], ["rte"], {}, "demo", with_lock(tmp_path), uri)
+            track_project(write_project(tmp_path), uri)
     assert time.monotonic() - started < 5
     assert len(caught.value.problems) == 1 and "\n" not in str(caught.value)
     assert not (tmp_path / "reports/tracking.json").exists()
@@ -129,7 +128,7 @@ def test_a_server_that_hangs_costs_seconds_too(tmp_path: Path):
         uri = f"http://127.0.0.1:{deaf.getsockname()[1]}"
         started = time.monotonic()
         with pytest.raises(InputError, match="timed out; start the server"):
-            track(["small"], ["rte"], {}, "demo", with_lock(tmp_path), uri)
+            track_project(write_project(tmp_path), uri)
     assert time.monotonic() - started < 10
 
 
@@ -162,16 +161,8 @@ def test_settings_are_flattened_to_dotted_names():
 
 
 def test_latencies_are_logged_in_milliseconds_by_batch_size_and_length(tmp_path: Path):
-    cost = {"parameters": 10, "gflops": 1.0, "size_mb": 2.0}
-    speed = {"speedup": 4.0, "speedup_low": 3.0, "speedup_high": 5.0, "num_threads": 2}
-    cell = {"batch_size": 1, "sequence_length": 64, "student_ms": 2.5, "teacher_ms": 10.0}
-    for system, times in (("small", 1.0), ("other", 2.0)):
-        cells = [{**cell, **speed, "teacher_ms": 10.0 * times}]
-        protocol = dict.fromkeys(("precision", "device", "processor", "torch", "num_repeats"), "x")
-        latency = {"protocol": protocol, "student": cost, "teacher": cost, "cells": cells}
-        file = tmp_path / f"latency/{system}.json"
-        file.parent.mkdir(exist_ok=True)
-        file.write_text(json.dumps(latency))
+    for system, teacher_ms in (("small", 10.0), ("other", 20.0)):
+        put_latency(tmp_path, system, CELL | {"teacher_ms": teacher_ms})
     found = flat_metrics(read_results(["small", "other"], [], tmp_path))
     assert found["small/latency_ms/batch_1_tokens_64"] == 2.5
     # The table shows the teacher beside the first system; so does this.
@@ -197,20 +188,19 @@ def test_every_metric_has_a_name_of_system_task_split_and_metric(tmp_path: Path)
 
 def test_a_comparison_has_the_runs_that_differ_from_the_newest_in_the_key_alone(tmp_path):
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    write_lock(tmp_path / "dvc.lock")
     sweep = [("10", "1", 0.7), ("0.5", "1", 0.6), ("0.5", "2", 0.1), ("10", "1", 0.65)]
     for weight, seed, accuracy in sweep:
-        write_reports(tmp_path / "reports", accuracy)
         params = {"loss.attn_weight": weight, "seed": seed, "profile.augment.top_k": "3"}
-        run_id = track(["small"], ["rte"], params, "demo", tmp_path, uri)
-    found = compare(uri, "loss.attn_weight")
-    assert list(found.table.index) == ["0.5", "10"]  # by size; seed 2 is another comparison
+        run_id = track_project(write_project(tmp_path, accuracy), uri, params)
+    found, page = compare(uri, "loss.attn_weight")
+    assert list(found.index) == ["0.5", "10"]  # by size; seed 2 is another comparison
     # The same state again is the same run, with the newer figures.
-    assert list(found.table["small/rte/dev/accuracy"]) == [0.6, 0.65]
-    assert not [name for name in found.table if "loss" in name]
-    assert found.page.startswith("http://127.0.0.1:5000/#/compare-runs?runs=%5B%22")
-    assert run_id in found.page
-    assert compare(uri, "params/profiles/demo.yaml:augment.top_k").key == "profile.augment.top_k"
+    assert list(found["small/rte/dev/accuracy"]) == [0.6, 0.65]
+    assert not [name for name in found if "loss" in name]
+    assert page.startswith("http://127.0.0.1:5000/#/compare-runs?runs=%5B%22")
+    assert run_id in page
+    profiles, _ = compare(uri, "params/profiles/demo.yaml:augment.top_k")
+    assert profiles.index.name == "profile.augment.top_k"
     with pytest.raises(InputError, match=r"no run in .* has the parameter, got 'loss\.x'"):
         compare(uri, "loss.x")
 
@@ -218,14 +208,10 @@ def test_a_comparison_has_the_runs_that_differ_from_the_newest_in_the_key_alone(
 def test_runs_of_ablations_bear_their_names_and_figures_and_doing_it_again_changes_nothing(
     tmp_path, store, capfd
 ):
-    write_reports(tmp_path / "reports", 0.6)
     states = {}
     for name, content in (("full", "ablation-1"), ("without_general", "ablation-2")):
-        write_lock(tmp_path / "dvc.lock", evaluate=content)
-        states[name] = (
-            state(tmp_path / "dvc.lock"),
-            track(["small"], ["rte"], PARAMS, "demo", tmp_path, store),
-        )
+        write_project(tmp_path, evaluate=content)
+        states[name] = state(tmp_path / "dvc.lock"), track_project(tmp_path, store, PARAMS)
     (tmp_path / "table.md").write_text("| a |")
     figures = {"small/rte": 1.0, "average": 60.0, "difference": -2.5, "published/avg": float("nan")}
     marked = [
@@ -239,7 +225,7 @@ def test_runs_of_ablations_bear_their_names_and_figures_and_doing_it_again_chang
     said = capfd.readouterr().err
     assert "no run of these ablations, got none of without_hidden; for each, `dvc exp apply" in said
     assert mark_ablations(store, marked, [tmp_path / "table.md"]) == page
-    client = mlflow.MlflowClient(tracking_uri=store)
+    client = client_of(store)
     full, other = (client.get_run(run_id) for _, run_id in states.values())
     assert full.info.run_id in page and other.info.run_id in page
     assert full.data.tags["ablation/phases"] == "full, without_task"

@@ -15,11 +15,12 @@ import torch
 import yaml
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from stages.track import track
+from tests.fixtures.measured import put_json, task_info
 from tests.fixtures.mlflow_server import free_port, kill, start
 from tests.fixtures.models import tiny_classifier, tiny_tokenizer
+from tests.fixtures.tracked import client_of, track_project
 from tinybert.tasks.task import TaskInfo, write_task
-from tinybert.tracking.models import best_version
+from tinybert.tracking.registry import best_version
 
 SENTENCES = {"text": "the cat sat .", "text_pair": "a dog ran ."}
 
@@ -28,8 +29,7 @@ def make_project(folder: Path, task: str, pair: bool, regression: bool = False) 
     """Write what `track` reads of one student, `small`, and its teacher."""
     labels = [] if regression else ["bad", "good"]
     metric = "spearman" if regression else "accuracy"
-    kind = "regression" if regression else "classification"
-    info = TaskInfo(name=task, kind=kind, labels=labels, metrics=[metric], pair=pair, num_rows={})
+    info = task_info(task, labels, [metric], pair=pair)
     (folder / "data/tasks" / task).mkdir(parents=True)
     write_task(folder / "data/tasks" / task, info, {})
     write_model(folder, "teacher", info, seed=0, dev_score=0.8)
@@ -48,15 +48,13 @@ def write_model(folder: Path, system: str, info: TaskInfo, seed: int, dev_score:
         model.config.problem_type = "regression"
     model.save_pretrained(place / info.name)
     tiny_tokenizer(place / info.name).save_pretrained(place / info.name)
-    file = folder / "reports/metrics" / system / f"{info.name}.json"
-    file.parent.mkdir(parents=True, exist_ok=True)
     metric = info.metrics[0]
     scores = {"main_metric": metric, "metrics": {"dev": {metric: dev_score}}}
-    file.write_text(json.dumps(scores))
+    put_json(folder / "reports/metrics" / system / f"{info.name}.json", scores)
 
 
 def track_task(folder: Path, task: str, uri: str, seed: str = "0") -> str:
-    return track(["small"], [task], {"seed": seed}, "demo", folder, uri)
+    return track_project(folder, uri, {"seed": seed}, task)
 
 
 def new_task() -> str:
@@ -64,14 +62,12 @@ def new_task() -> str:
 
 
 def versions(uri: str, name: str) -> dict[str, dict[str, str]]:
-    client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
-    found = client.search_model_versions(f"name='{name}'")
+    found = client_of(uri).search_model_versions(f"name='{name}'")
     return {str(each.version): dict(each.tags) for each in found}
 
 
 def alias(uri: str, name: str, which: str) -> str:
-    client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
-    return str(client.get_model_version_by_alias(name, which).version)
+    return str(client_of(uri).get_model_version_by_alias(name, which).version)
 
 
 def test_a_model_has_one_version_per_weights_and_aliases_for_the_newest_and_the_best(
@@ -87,8 +83,7 @@ def test_a_model_has_one_version_per_weights_and_aliases_for_the_newest_and_the_
     card = folder / "models/student/small" / task / "README.md"
     card.write_text("---\nlibrary_name: transformers\n---\n\n# small\n" + "long " * 2000)
     track_task(folder, task, store, seed="1b")  # a card makes no other model
-    client = mlflow.MlflowClient(tracking_uri=store, registry_uri=store)
-    (version,) = client.search_model_versions(f"name='{name}'")
+    (version,) = client_of(store).search_model_versions(f"name='{name}'")
     assert version.description.startswith("# small\nlong") and version.description.endswith("\n...")
     assert len(version.description) == 5000
     info = TaskInfo.model_validate_json((folder / f"data/tasks/{task}/task.json").read_text())
@@ -104,7 +99,7 @@ def test_what_a_person_did_to_the_registry_is_healed(store, tmp_path, capfd):
     task = new_task()
     folder, name = make_project(tmp_path, task, pair=False), f"small-{task}"
     track_task(folder, task, store)
-    client = mlflow.MlflowClient(tracking_uri=store, registry_uri=store)
+    client = client_of(store)
     client.set_model_version_tag(name, "1", "dev_score", "good")  # edited on its page
     info = TaskInfo.model_validate_json((folder / f"data/tasks/{task}/task.json").read_text())
     write_model(folder, "small", info, seed=5, dev_score=0.6)
@@ -134,8 +129,7 @@ def test_what_a_person_did_to_the_registry_is_healed(store, tmp_path, capfd):
 def test_a_prompt_of_a_models_name_costs_that_model_alone(store, tmp_path, capfd):
     task = new_task()
     folder = make_project(tmp_path, task, pair=False)
-    client = mlflow.MlflowClient(tracking_uri=store, registry_uri=store)
-    client.register_prompt(f"small-{task}", "say {{x}}")
+    client_of(store).register_prompt(f"small-{task}", "say {{x}}")
     track_task(folder, task, store)
     assert "delete or rename the prompt" in capfd.readouterr().err
     assert list(versions(store, f"teacher-{task}")) == ["1"]

@@ -14,8 +14,7 @@ import mlflow
 import pytest
 from mlflow.entities import ViewType
 
-from stages.track import track
-from tests.fixtures.tracked import children, runs, write_lock, write_reports
+from tests.fixtures.tracked import client_of, runs, track_project, write_project
 from tinybert.core.errors import InputError
 from tinybert.tracking.compare import compare
 from tinybert.tracking.experiment import EXPERIMENT, experiment_id
@@ -35,14 +34,16 @@ def own(store, tmp_path) -> str:
 
 @pytest.fixture
 def project(tmp_path) -> Path:
-    folder = tmp_path / "project"
-    write_reports(folder / "reports", 0.6)
-    write_lock(folder / "dvc.lock")
-    return folder
+    return write_project(tmp_path / "project")
+
+
+@pytest.fixture
+def client(own) -> mlflow.MlflowClient:
+    return client_of(own)
 
 
 def log(project: Path, uri: str, seed: str = "0") -> str:
-    return track(["small"], ["rte"], {"seed": seed}, "demo", project, uri)
+    return track_project(project, uri, {"seed": seed})
 
 
 def refusal(project: Path, uri: str) -> str:
@@ -57,21 +58,25 @@ def file_of(uri: str) -> Path:
     return Path(uri.removeprefix("sqlite:///"))
 
 
-def test_a_deleted_experiment_is_restored_with_its_runs_and_said(project, own, capfd):
+def place_of(client: mlflow.MlflowClient, run_id: str) -> Path:
+    return Path(unquote(urlsplit(client.get_run(run_id).info.artifact_uri).path))
+
+
+def test_a_deleted_experiment_is_restored_with_its_runs_and_said(project, own, client, capfd):
     first = log(project, own)
-    client = mlflow.MlflowClient(tracking_uri=own)
     client.delete_experiment(experiment_id(client))
     capfd.readouterr()
     assert log(project, own) == first
     assert "MLflow: the deleted experiment 'tinybert' is restored" in capfd.readouterr().err
     assert [run.info.run_id for run in runs(client)] == [first]
     client.delete_experiment(experiment_id(client))
-    assert len(compare(own, "seed").table) == 1
+    assert len(compare(own, "seed")[0]) == 1
 
 
-def test_a_renamed_experiment_is_found_and_one_made_anew_beside_it_has_the_name(project, own):
+def test_a_renamed_experiment_is_found_and_one_made_anew_beside_it_has_the_name(
+    project, own, client
+):
     first = log(project, own)
-    client = mlflow.MlflowClient(tracking_uri=own)
     known = experiment_id(client)
     client.rename_experiment(known, "mine")
     assert experiment_id(client) == known and log(project, own) == first
@@ -81,9 +86,8 @@ def test_a_renamed_experiment_is_found_and_one_made_anew_beside_it_has_the_name(
     assert experiment_id(client) == named
 
 
-def test_an_experiment_that_is_gone_for_good_is_made_anew_beside_the_store(project, own):
+def test_an_experiment_that_is_gone_for_good_is_made_anew_beside_the_store(project, own, client):
     log(project, own)
-    client = mlflow.MlflowClient(tracking_uri=own)
     client.delete_experiment(experiment_id(client))
     client._tracking_client.store._hard_delete_experiment(  # what `mlflow gc` calls
         client.get_experiment_by_name(EXPERIMENT).experiment_id
@@ -93,43 +97,36 @@ def test_an_experiment_that_is_gone_for_good_is_made_anew_beside_the_store(proje
     assert found.artifact_location == (file_of(own).parent / "mlartifacts").as_uri()
 
 
-def test_a_deleted_run_is_restored_with_the_trainings_below_it(project, own, capfd):
+def test_a_deleted_run_is_restored_with_the_trainings_below_it(project, own, client, capfd):
     first = log(project, own)
-    client = mlflow.MlflowClient(tracking_uri=own)
-    (child,) = children(client, first)
+    (child,) = runs(client, first)
     for run_id in (first, child.info.run_id):
         client.delete_run(run_id)
     capfd.readouterr()
     assert log(project, own) == first
     assert capfd.readouterr().err.count("is restored") == 2
-    assert [run.info.run_id for run in children(client, first)] == [child.info.run_id]
+    assert [run.info.run_id for run in runs(client, first)] == [child.info.run_id]
     found = client.search_runs([experiment_id(client)], run_view_type=ViewType.ALL)
     assert len(found) == 2
 
 
-def test_a_training_whose_pipeline_run_is_gone_is_put_below_the_next_one(project, own):
+def test_a_training_whose_pipeline_run_is_gone_is_put_below_the_next_one(project, own, client):
     first = log(project, own)
-    client = mlflow.MlflowClient(tracking_uri=own)
-    (child,) = children(client, first)
+    (child,) = runs(client, first)
     client.delete_run(first)
     second = log(project, own, seed="1")
-    assert [run.info.run_id for run in children(client, second)] == [child.info.run_id]
+    assert [run.info.run_id for run in runs(client, second)] == [child.info.run_id]
     client._tracking_client.store._hard_delete_run(first)
     log(project, own, seed="1")
-    assert [run.info.run_id for run in children(client, second)] == [child.info.run_id]
+    assert [run.info.run_id for run in runs(client, second)] == [child.info.run_id]
     assert log(project, own) not in (first, second)
 
 
-def test_files_deleted_by_hand_are_logged_again(project, own):
+def test_files_deleted_by_hand_are_logged_again(project, own, client):
     first = log(project, own)
-    client = mlflow.MlflowClient(tracking_uri=own)
-    place = Path(unquote(urlsplit(client.get_run(first).info.artifact_uri).path))
+    place = place_of(client, first)
     shutil.rmtree(place)
     assert log(project, own) == first and (place / "tables/results.md").is_file()
-
-
-def place_of(client: mlflow.MlflowClient, run_id: str) -> Path:
-    return Path(unquote(urlsplit(client.get_run(run_id).info.artifact_uri).path))
 
 
 @pytest.fixture
@@ -148,7 +145,7 @@ def test_a_moved_store_finds_and_writes_its_files_beside_it(made, project, tmp_p
     first, second = log(project, uri), log(project, uri, seed="1")
     said = capfd.readouterr().err
     assert said.count("was moved or copied; its files are now those in") == 1 and str(new) in said
-    client = mlflow.MlflowClient(tracking_uri=uri)
+    client = client_of(uri)
     for run_id in (first, second):
         assert place_of(client, run_id).is_relative_to(new / "mlartifacts")
         assert [each.path for each in client.list_artifacts(run_id, "tables")]
@@ -162,7 +159,7 @@ def test_a_copied_store_leaves_the_files_of_the_first_one_alone(made, project, t
     before = file_of(made).read_bytes()
     uri = f"sqlite:///{new / 'mlflow.db'}"
     first, second = log(project, uri), log(project, uri, seed="1")
-    client = mlflow.MlflowClient(tracking_uri=uri)
+    client = client_of(uri)
     for run_id in (first, second):
         assert place_of(client, run_id).is_relative_to(new / "mlartifacts")
     assert not (old / "mlartifacts" / second).exists() and file_of(made).read_bytes() == before
@@ -180,7 +177,7 @@ def test_a_store_copied_without_its_files_says_where_they_are_and_how_to_have_it
     command = f"cp -r {old / 'mlartifacts'} {new / 'mlartifacts'}"
     assert f"its files are not beside it, got {old / 'mlartifacts'}; `{command}`" in said
     shutil.copytree(old / "mlartifacts", new / "mlartifacts")
-    client = mlflow.MlflowClient(tracking_uri=uri)
+    client = client_of(uri)
     assert log(project, uri) == run_id
     assert place_of(client, run_id).is_relative_to(new / "mlartifacts")
 
@@ -198,8 +195,7 @@ def test_an_empty_store_is_made(tmp_path, project, content):
     if content is not None:
         file.write_bytes(content)
     log(project, f"sqlite:///{file}")
-    client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{file}")
-    place = client.get_experiment_by_name(EXPERIMENT).artifact_location
+    place = client_of(f"sqlite:///{file}").get_experiment_by_name(EXPERIMENT).artifact_location
     assert place == (tmp_path / "mlartifacts").as_uri()
 
 

@@ -8,9 +8,11 @@ import pytest
 import torch
 
 from tests.fixtures.models import tiny_classifier, tiny_encoder
+from tests.fixtures.refused import refused
 from tests.fixtures.training import (
     SCHEDULE,
     KilledError,
+    Watched,
     cut_off_at,
     fine_tuning,
     rows_of,
@@ -74,31 +76,21 @@ def test_a_run_that_was_cut_off_ends_with_the_same_weights_and_history(tmp_path)
 def test_a_run_over_blocks_goes_on_in_the_epochs_order(tmp_path):
     np.save(tmp_path / "blocks.npy", np.random.default_rng(0).integers(5, 40, (40, 8)))
     np.save(tmp_path / "first_lengths.npy", np.full(40, 8))
-    ends = []
-    for kill in (False, True):
-        folder = tmp_path / str(kill)
-        seen = []
+    rows, ends = Blocks(tmp_path), []
 
-        class Seeing(Distillation):
-            def forward(self, **batch):
-                if self.training:
-                    seen.append(batch["input_ids"].clone())  # noqa: B023
-                    if kill and len(seen) == 8:  # noqa: B023
-                        raise KilledError
-                return super().forward(
-                    **batch | {"labels": torch.zeros_like(batch["input_ids"][:, 0])}
-                )
+    class Seeing(Watched):
+        def forward(self, **batch):
+            return super().forward(**batch, labels=torch.zeros_like(batch["input_ids"][:, 0]))
 
-        rows = Blocks(tmp_path)
-        if kill:
+    for name, dies in (("whole", 0), ("cut", 8)):
+        run = run_in(tmp_path / name, save_steps=7)
+        if dies:
             with pytest.raises(KilledError):
-                model = Seeing(tiny_classifier(), {"label": 1.0})
-                train(model, rows, 0, SCHEDULE, run_in(folder, save_steps=7))
-            kill = False
-        seen = []
-        model = Seeing(tiny_classifier(), {"label": 1.0})
-        train(model, rows, 0, SCHEDULE, run_in(folder, save_steps=7))
-        ends.append(seen[-8:])  # steps 8 to 15: from the third batch of the second epoch of 5
+                train(Seeing(dies), rows, 0, SCHEDULE, run)
+        model = Seeing()
+        train(model, rows, 0, SCHEDULE, run)
+        # Steps 8 to 15: from the third batch of the second epoch of 5.
+        ends.append([batch["input_ids"] for batch in model.seen[-8:]])
     assert same(*ends)
 
 
@@ -162,32 +154,22 @@ def test_a_checkpoint_whose_best_epoch_is_damaged_is_not_gone_on_from(tmp_path):
 
 
 def test_a_finished_point_of_a_grid_is_not_trained_again(tmp_path):
-    trained, schedules = [], [SCHEDULE, SCHEDULE.model_copy(update={"learning_rate": 1e-3})]
+    schedules = [SCHEDULE, SCHEDULE.model_copy(update={"learning_rate": 1e-3})]
+    trained: list = []
 
-    def grid(folder, dies):
-        class Counting(Distillation):
-            def forward(self, **batch):
-                if self.training:
-                    trained.append(folder)
-                    if dies and trained.count(folder) == 30:  # in the second point's 24 steps
-                        raise KilledError
-                return super().forward(**batch)
-
-        def make_model():
-            return Counting(tiny_classifier(), {"label": 1.0})
-
+    def grid(folder, seen, dies=0):
         def evaluate_model(student):
             return lambda: {"accuracy": next(student.parameters()).abs().mean().item()}
 
-        points = [Point(schedule_name(each), each, make_model) for each in schedules]
+        points = [Point(schedule_name(e), e, lambda: Watched(dies, seen)) for e in schedules]
         return best_of_grid(points, rows_of(), evaluate_model, run_in(folder))
 
-    expected = grid(tmp_path / "whole", dies=False)
+    expected = grid(tmp_path / "whole", [])
     with pytest.raises(KilledError):
-        grid(tmp_path, dies=True)
-    student, history, choice = grid(tmp_path, dies=False)
+        grid(tmp_path, trained, dies=30)  # in the second point's 24 steps
+    student, history, choice = grid(tmp_path, trained)
     # 29 steps; after the kill the second point goes on from its 1st epoch or does all of it.
-    assert trained.count(tmp_path) <= 30 + 24
+    assert len(trained) <= 30 + 24
     assert choice == expected[2]
     assert same(list(student.parameters()), list(expected[0].parameters()))
     pd.testing.assert_frame_equal(history, expected[1], check_exact=True)
@@ -207,20 +189,12 @@ def test_the_best_epoch_is_kept(tmp_path):
 
 
 def test_an_epoch_of_fewer_rows_than_are_scored_is_not_scored_each_time(tmp_path):
-    steps = []
+    model, steps = Watched(), []
 
     def evaluate():
-        steps.append(len(trained))
+        steps.append(len(model.seen))
         return {"accuracy": 0.5}
 
-    trained = []
-
-    class Counting(Distillation):
-        def forward(self, **batch):
-            trained.append(batch)
-            return super().forward(**batch)
-
-    model = Counting(tiny_classifier(), {"label": 1.0})
     num_rows = len(rows_of())
     train(model, rows_of(), 0, SCHEDULE, run_in(tmp_path), evaluate, num_rows + 1)
     assert steps == [16, 24]  # of three epochs of 8 steps, the second and the last
@@ -243,9 +217,7 @@ class Exploding(Distillation):
 
 def test_a_loss_that_is_no_number_stops_with_phase_step_and_the_last_good_checkpoint(tmp_path):
     model = Exploding(tiny_classifier(), {"label": 1.0})
-    with pytest.raises(InputError) as caught:
-        train(model, rows_of(), 0, SCHEDULE, run_in(tmp_path))
-    line = str(caught.value)
+    line = refused(train, model, rows_of(), 0, SCHEDULE, run_in(tmp_path))
     seen = "by" if torch.cuda.is_available() else "at"  # looked at when a row is logged, there
     assert f"test: the loss became NaN or infinite {seen} step 12 of 24" in line
     assert "checkpoint-10" in line
@@ -277,15 +249,9 @@ def test_no_rows_are_refused(tmp_path):
 def test_the_last_partial_batch_is_trained_on(tmp_path):
     rows = rows_of(num_rows=11)
     assert SCHEDULE.num_steps(2) == 6  # ceil(11 / 8) = 2 batches, 3 epochs
-    counted = []
-
-    class Counting(Distillation):
-        def forward(self, **batch):
-            counted.append(len(batch["input_ids"]))
-            return super().forward(**batch)
-
-    train(Counting(tiny_classifier(), {"label": 1.0}), rows, 0, SCHEDULE, run_in(tmp_path))
-    assert sum(counted) == 33
+    model = Watched()
+    train(model, rows, 0, SCHEDULE, run_in(tmp_path))
+    assert sum(len(batch["input_ids"]) for batch in model.seen) == 33
 
 
 def test_distillation_trains_student_and_projections_and_leaves_the_teacher(tmp_path):

@@ -6,6 +6,8 @@ neither.
 """
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,7 +24,6 @@ from tinybert.closed_form.equations import (
     value_directions,
 )
 from tinybert.closed_form.parts import layers_of, recorded
-from tinybert.closed_form.spool import Spool
 from tinybert.encoders.signals import read_signals
 from tinybert.text.batching import Batch, collate, sorted_batches
 from tinybert.text.encoded import Rows, rows_numbered
@@ -84,11 +85,6 @@ class TeacherPass(NamedTuple):
 
 
 RECORDED = ("query", "key", "value", "attention_norm", "feedforward_in")
-
-
-def every_nth(rows: Rows, every: int) -> Rows:
-    """Return each row whose number is a multiple of `every`."""
-    return rows_numbered(rows, np.arange(0, len(rows), every)) if every > 1 else rows
 
 
 def activation(model: PreTrainedModel) -> Any:
@@ -204,6 +200,33 @@ def reduce_layer(
     return Reduction(kept, A_q * scale, A_k * scale, A_v, neurons, lost)
 
 
+class Spool:
+    """Tensors of a pass by batch and name, on disk: memory stays flat in the number of tokens.
+
+    They lie in a temporary folder, removed with the object.
+
+    Args:
+        device: Where tensors are put when they are read again.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._folder = TemporaryDirectory(prefix="closed_form_")
+        self._device = device
+
+    def put(self, number: int, **tensors: Tensor) -> None:
+        """Keep tensors of a batch; those of the same name are replaced."""
+        for name, tensor in tensors.items():
+            np.save(self._file(number, name), tensor.detach().cpu().numpy())
+
+    def get(self, number: int, name: str) -> Tensor:
+        """Return a tensor of a batch."""
+        found = np.load(self._file(number, name), allow_pickle=False)
+        return torch.from_numpy(found).to(self._device)
+
+    def _file(self, number: int, name: str) -> Path:
+        return Path(self._folder.name) / f"{number}_{name}.npy"
+
+
 class Targets(NamedTuple):
     """What the second pass leaves.
 
@@ -242,7 +265,8 @@ def make_targets(
     wanted = sorted(set(layers))
     moments = TeacherMoments(teacher, wanted)
     every = max(1, int(rows.lengths.sum()) // BASIS_TOKENS)
-    for found in teacher_passes(teacher, every_nth(rows, every), wanted):
+    part = rows_numbered(rows, np.arange(0, len(rows), every)) if every > 1 else rows
+    for found in teacher_passes(teacher, part, wanted):
         moments.add(found)
     basis = principal_basis(moments.covariance(), student.hidden_size, generator)
     reductions = {n: reduce_layer(teacher, n, moments.of_layer(n), student) for n in wanted}

@@ -30,10 +30,10 @@ from tinybert.closed_form.parts import layers_of
 from tinybert.core.errors import InputError
 from tinybert.distillation.projections import Projections
 from tinybert.encoders.positions import positions
+from tinybert.settings.choices import CLOSED_FORM_TOKENS
 from tinybert.settings.layer_map import LayerMap, teacher_layers
 from tinybert.text.encoded import EncodedRows, Rows, encode, rows_numbered
 
-MAX_TOKENS = 32_000
 HEAD_TIMES = 3  # so many times the tokens for the head, which sees one state of each row
 
 
@@ -88,7 +88,7 @@ def fitted_student(
     texts: Sequence[str] | Sequence[tuple[str, str]],
     layer_map: LayerMap = "uniform",
     seed: int = 42,
-    max_tokens: int = MAX_TOKENS,
+    max_tokens: int = CLOSED_FORM_TOKENS,
 ) -> tuple[PreTrainedModel, Fitted]:
     """Make a student of a shape, fitted to its teacher; vocabulary and labels are the teacher's.
 
@@ -128,7 +128,7 @@ def fit_student(
     layers: Sequence[int],
     seed: int,
     projections: Projections | None = None,
-    max_tokens: int = MAX_TOKENS,
+    max_tokens: int = CLOSED_FORM_TOKENS,
 ) -> Fitted:
     """Fit a student, in place, to its teacher; with a classifier's head if it has one.
 
@@ -176,7 +176,7 @@ def fit_student(
 
 
 def choose_head_targets(
-    teacher: PreTrainedModel, rows: Rows, seed: int, max_tokens: int = MAX_TOKENS
+    teacher: PreTrainedModel, rows: Rows, seed: int, max_tokens: int = CLOSED_FORM_TOKENS
 ) -> HeadTargets:
     """Run the teacher over what a head is fitted to; arguments as for `fit_student`."""
     return head_targets(teacher, choose_rows(rows, HEAD_TIMES * max_tokens, seed))

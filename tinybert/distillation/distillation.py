@@ -27,7 +27,6 @@ from tinybert.distillation.terms import (
     Term,
     layer_terms,
     output_terms,
-    projected_terms,
     row_counts,
     term_counts,
 )
@@ -139,11 +138,9 @@ class Distillation(nn.Module):
         with torch.autocast(batch["input_ids"].device.type, enabled=False):
             terms: dict[Term, Tensor] = {}
             mask, pairs = batch["attention_mask"].bool(), self._pairs
-            terms |= layer_terms(self.weights, student, teacher, mask, pairs, self.average_heads)
-            if self.projections is not None:
-                terms |= projected_terms(
-                    self.weights, student, teacher, mask, pairs, self.projections
-                )
+            terms |= layer_terms(
+                self.weights, student, teacher, mask, pairs, self.average_heads, self.projections
+            )
             if self.pretraining is not None:
                 terms |= cast(dict[Term, Tensor], self.pretraining.losses(found, teacher, batch))
             terms |= output_terms(

@@ -74,11 +74,13 @@ def layer_terms(
     mask: Tensor,
     pairs: Sequence[LayerPair],
     average_heads: bool,
+    projections: Projections | None,
 ) -> dict[Term, Tensor]:
-    """Return the terms that match layers without a projection.
+    """Return the terms that match layers.
 
-    Attention's are summed over the layers, as in Eq. 11; patient is averaged over all but the last,
-    which is left to the classifiers (PKD-skip); cosine is the last layer's.
+    Attention's and hidden are summed over the layers, as in Eq. 11; patient is averaged over all
+    but the last, which is left to the classifiers (PKD-skip); cosine is the last layer's. Hidden
+    and embedding (Eq. 8 and 9) need the projections.
     """
     terms: dict[Term, Tensor] = {}
     if "attention" in names:
@@ -99,27 +101,14 @@ def layer_terms(
         terms["patient"] = torch.stack(
             [patient_loss(student.hidden[m][:, 0], teacher.hidden[n][:, 0]) for m, n in pairs[:-1]]
         ).mean()
-    return terms
-
-
-def projected_terms(
-    names: Collection[Term],
-    student: Signals,
-    teacher: Signals,
-    mask: Tensor,
-    pairs: Sequence[LayerPair],
-    projections: Projections,
-) -> dict[Term, Tensor]:
-    """Return hidden, summed over the layers, and embedding (Eq. 8, 9 and 11)."""
-    terms: dict[Term, Tensor] = {}
-    if "hidden" in names:
+    if "hidden" in names and projections is not None:
         terms["hidden"] = torch.stack(
             [
                 hidden_loss(projections.hidden(m, student.hidden[m].float()), t, mask)
                 for m, t in ((m, teacher.hidden[n]) for m, n in pairs)
             ]
         ).sum()
-    if "embedding" in names:
+    if "embedding" in names and projections is not None:
         projected = projections.embedding(student.hidden[0].float())
         terms["embedding"] = embedding_loss(projected, teacher.hidden[0], mask)
     return terms

@@ -30,20 +30,8 @@ if TYPE_CHECKING:
 
 # Text encoders with learned embeddings and bidirectional layers, which give hidden states.
 ENCODERS = frozenset(
-    [
-        "albert",
-        "bert",
-        "camembert",
-        "deberta-v2",
-        "distilbert",
-        "electra",
-        "ernie",
-        "mobilebert",
-        "modernbert",
-        "mpnet",
-        "roberta",
-        "xlm-roberta",
-    ]
+    "albert bert camembert deberta-v2 distilbert electra ernie mobilebert modernbert mpnet roberta "
+    "xlm-roberta".split()
 )
 # Embeddings without a piece. Published encoders have up to 99 (DeBERTa-v3), or are padded to a
 # multiple of 64 to 1,024; BERT's cased tokenizer leaves 1,526 of the uncased weights without one.

@@ -23,53 +23,19 @@ WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 FLOATS = frozenset({"F16", "BF16", "F32", "F64"})
 # What wraps a model for several GPUs, compiling, or training leaves in the names of weights.
 ANYWHERE = frozenset(
-    [
-        "_checkpoint_wrapped_module",
-        "_forward_module",
-        "_fsdp_wrapped_module",
-        "_orig_mod",
-        "module",
-    ]
+    "_checkpoint_wrapped_module _forward_module _fsdp_wrapped_module _orig_mod module".split()
 )
 LEADING = frozenset({"0", "auto_model", "backbone", "base_model", "model", "net", "network"})
 BUFFERS = ("position_ids", "token_type_ids", "inv_freq")
 # First or second part of the names of heads, of any task, that a model may lack or leave unused.
 HEADS = frozenset(
-    [
-        "classifier",
-        "cls",
-        "decoder",
-        "discriminator_predictions",
-        "generator_lm_head",
-        "generator_predictions",
-        "head",
-        "lm_head",
-        "lm_predictions",
-        "mask_predictions",
-        "pooler",
-        "pre_classifier",
-        "predictions",
-        "qa_outputs",
-        "score",
-        "sop_classifier",
-        "vocab_layer_norm",
-        "vocab_projector",
-        "vocab_transform",
-    ]
+    "classifier cls decoder discriminator_predictions generator_lm_head generator_predictions head "
+    "lm_head lm_predictions mask_predictions pooler pre_classifier predictions qa_outputs score "
+    "sop_classifier vocab_layer_norm vocab_projector vocab_transform".split()
 )
 # What architectures call their encoder, in the names of weights.
 ARCHITECTURES = frozenset(
-    [
-        "albert",
-        "bert",
-        "deberta",
-        "distilbert",
-        "electra",
-        "ernie",
-        "mobilebert",
-        "mpnet",
-        "roberta",
-    ]
+    "albert bert deberta distilbert electra ernie mobilebert mpnet roberta".split()
 )
 SHOWN = 3
 

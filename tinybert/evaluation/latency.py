@@ -20,12 +20,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from tinybert.core.errors import InputError
-from tinybert.encoders.cost import (
-    model_flops,
-    num_parameters,
-    printed_flops,
-    weights_megabytes,
-)
+from tinybert.encoders.cost import model_flops, num_parameters, printed_flops, weights_megabytes
 from tinybert.encoders.positions import positions
 from tinybert.evaluation.sections import BenchmarkLatencySettings
 

@@ -1,21 +1,48 @@
-"""Named groups of ablations: the files of params/ablations/, and what the paper printed of them."""
+"""Named groups of ablations, and what they scored beside the paper's figures.
 
+The table's columns are `<task>/<split>/<metric>` on dev, `average`, `difference` (from `full`), and
+`published/<column>`. All times 100.
+"""
+
+import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
+import pandas as pd
 from pydantic import Field
 
 from tinybert.core.errors import InputError
+from tinybert.core.outputs import replace_file
+from tinybert.reports.comparison import WORDS, read_published
+from tinybert.reports.markup import fill_template
+from tinybert.reports.plots import COLOURS, TEACHER_COLOUR, draw_bars, draw_figure, put_legend
+from tinybert.reports.results import MISSING, TaskScores, column_words
 from tinybert.settings.names import require_group_name
 from tinybert.settings.reader import Settings, parse, read_yaml
 
 FULL = "full"  # the system as it is: in every group, and written in none
 FOLDER = Path("params/ablations")
-PUBLISHED = Path(__file__).parent / "published.yaml"
+TABLE = "ablation_dev"  # of published.yaml
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
+Scores = Mapping[str, TaskScores]  # by task
+PAPER = "published/"
+# The paper's columns as this project measures them; its table has MRPC's accuracy, not its F1.
+PAPER_COLUMNS = {
+    "mnli_m": "mnli/dev/accuracy",
+    "mnli_mm": "mnli/dev_mm/accuracy",
+    "mrpc_accuracy": "mrpc/dev/accuracy",
+    "cola": "cola/dev/matthews",
+}
+PAPER_WORDS = WORDS | {"mrpc_accuracy": "MRPC accuracy"}
+CAPTION = (
+    "Scores on dev, times 100, one seed. average: plain mean of the score columns of this table, "
+    "where MNLI's halves count as one each; the paper's avg is that of its four columns, measured "
+    "with TinyBERT4. difference: average minus that of full."
+)
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$")]  # part of an experiment's name
 
@@ -47,14 +74,6 @@ class Planned:
     name: str
     groups: tuple[str, ...]
     overrides: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Published:
-    """The paper's table of ablations, on dev, times 100."""
-
-    columns: list[str]
-    rows: Mapping[str, list[float]]
 
 
 def group_names(root: Path) -> list[str]:
@@ -113,7 +132,10 @@ def plan(groups: Mapping[str, AblationGroup], system: str, profile: str) -> list
     found = {FULL: Planned(FULL, tuple(groups), ())}
     for group, file in groups.items():
         for name, ablation in file.experiments.items():
-            filled = tuple(_filled(text, system, profile) for text in ablation.overrides)
+            filled = tuple(  # no str.format: a value may have braces of its own
+                text.replace("{system}", system).replace("{profile}", profile)
+                for text in ablation.overrides
+            )
             before = found.get(name, Planned(name, (), filled))
             if before.overrides != filled:
                 raise InputError(
@@ -121,16 +143,92 @@ def plan(groups: Mapping[str, AblationGroup], system: str, profile: str) -> list
                     f"by this name, got {', '.join(filled)}; rename one"
                 )
             found[name] = Planned(name, (*before.groups, group), filled)
-    order = {name: place for place, name in enumerate(read_published().rows)}
+    order = {name: place for place, name in enumerate(read_published()[TABLE]["rows"])}
     return sorted(found.values(), key=lambda each: order.get(each.name, len(order)))
 
 
-def _filled(override: str, system: str, profile: str) -> str:
-    # No str.format: a value may have braces of its own.
-    return override.replace("{system}", system).replace("{profile}", profile)
+def build_table(names: Sequence[str], measured: Mapping[str, Scores]) -> pd.DataFrame:
+    """Lay the experiments out, one row each.
+
+    Args:
+        names: The rows, in their order.
+        measured: Experiment -> its scores; one that is missing has an empty row.
+    """
+    rows = {name: dict(_scores(measured.get(name, {}))) for name in names}
+    columns = list(dict.fromkeys(column for row in rows.values() for column in row))
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=columns, dtype=float)
+    table["average"] = table[columns].mean(axis=1, skipna=False) if columns else math.nan
+    full = float(table["average"].get(FULL, math.nan))
+    table["difference"] = table["average"] - full
+    published = read_published()[TABLE]
+    for place, column in enumerate(published["columns"]):
+        found = (published["rows"].get(name) for name in names)
+        table[PAPER + column] = [math.nan if row is None else row[place] for row in found]
+    return table.rename_axis("experiment")
 
 
-def read_published() -> Published:
-    """Read the paper's table."""
-    table = read_yaml(PUBLISHED)["ablation_dev"]
-    return Published(table["columns"], table["rows"])
+def _scores(tasks: Scores) -> Iterator[tuple[str, float]]:
+    for task, scores in tasks.items():
+        own = [column for column in PAPER_COLUMNS.values() if column.startswith(f"{task}/")]
+        splits = [split for split in scores.metrics if split.startswith("dev")]
+        for column in own or [f"{task}/{split}/{scores.main_metric}" for split in splits]:
+            _, split, metric = column.split("/")
+            yield column, 100 * scores.metrics.get(split, {}).get(metric, math.nan)
+
+
+def as_text(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the table as it is read: headings, one digit, a dash where there is nothing."""
+    shown = {_words(str(column)): map(_cell, table[column]) for column in table}
+    text = pd.DataFrame({words: list(cells) for words, cells in shown.items()}, index=table.index)
+    signed = {name: _cell(value, "+") for name, value in table["difference"].items()}
+    text["difference"] = pd.Series({**signed, FULL: ""})
+    return text
+
+
+def _words(column: str) -> str:
+    if column.startswith(PAPER):
+        key = column.removeprefix(PAPER)
+        return f"paper {PAPER_WORDS.get(key, key)}"
+    return column_words(column) if "/" in column else column
+
+
+def _cell(value: float, sign: str = "") -> str:
+    return MISSING if math.isnan(value) else f"{value:{sign}.1f}"
+
+
+def write_files(table: pd.DataFrame, title: str, stem: Path) -> list[Path]:
+    """Write the table as Markdown and CSV and the differences as PNG and SVG; return the files."""
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    markdown, plain = stem.with_name(f"{stem.name}.md"), stem.with_name(f"{stem.name}.csv")
+    with replace_file(markdown) as file:
+        file.write_text(_markdown(table, title), encoding="utf-8")
+    with replace_file(plain) as file:
+        table.round(4).to_csv(file, lineterminator="\n")
+    drawn = draw_figure(partial(draw_differences, table=table, title=title), stem)
+    kinds = ("png", "svg") if drawn else ()
+    return [markdown, plain, *(stem.with_name(f"{stem.name}.{kind}") for kind in kinds)]
+
+
+def _markdown(table: pd.DataFrame, title: str) -> str:
+    text = fill_template("table.md.j2", text=as_text(table), captions=[CAPTION])
+    return f"# {title}\n\n{text.rstrip()}\n"
+
+
+def draw_differences(figure: Any, table: pd.DataFrame, title: str) -> str:
+    """Draw what each ablation costs, ours and the paper's; return the title or nothing."""
+    ours = table["difference"].drop(FULL, errors="ignore")
+    if not ours.notna().any():
+        return ""
+    average = table[f"{PAPER}avg"]
+    papers = (average - average.get(FULL, math.nan)).drop(FULL, errors="ignore")
+    figure.set_size_inches(7, 1.8 + 0.5 * len(ours))
+    kinds = {
+        "here": (COLOURS[0], ours.to_numpy(dtype=float)),
+        "paper, TinyBERT4": (TEACHER_COLOUR, papers.to_numpy(dtype=float)),
+    }
+    axes = draw_bars(figure, list(ours.index), kinds, 0.38, "+")
+    axes.margins(x=0.15)
+    axes.axvline(0, color="black", linewidth=0.8)
+    axes.set_xlabel("average minus that of full, times 100")
+    axes.grid(axis="x", alpha=0.3)
+    return put_legend(figure, title)

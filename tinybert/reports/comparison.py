@@ -15,9 +15,9 @@ from pydantic import BaseModel
 
 from tinybert.reports.results import (
     COLUMN_WORDS,
-    MISSING,
     TEACHER,
     Results,
+    cell_text,
     column_words,
     costs_of,
     speedup_captions,
@@ -28,6 +28,7 @@ from tinybert.tasks.task import DEV, TaskInfo
 
 TEACHERS_ROW = "bert_base"  # the published row that the teacher stands for
 OURS, TEST, PUBLISHED_DEV = "ours, dev", "published, test", "published, dev"
+PUBLISHED = Path(__file__).parent / "published.yaml"
 TABLES = {TEST: "glue_test", PUBLISHED_DEV: "glue_dev"}  # of published.yaml
 
 
@@ -82,6 +83,11 @@ class Shown(BaseModel):
     note: str | None = None
 
 
+def read_published() -> dict[str, Any]:
+    """Read the figures that the paper printed."""
+    return read_yaml(PUBLISHED)
+
+
 def read_shown(systems: Sequence[str], folder: Path) -> dict[str, Shown]:
     """Read each system's file in a folder, where there is one."""
     found = {}
@@ -92,10 +98,7 @@ def read_shown(systems: Sequence[str], folder: Path) -> dict[str, Shown]:
 
 
 def compare(
-    results: Results,
-    infos: Sequence[TaskInfo],
-    shown: Mapping[str, Shown],
-    published: Mapping[str, Any],
+    results: Results, infos: Sequence[TaskInfo], shown: Mapping[str, Shown]
 ) -> pd.DataFrame:
     """Lay out each system's dev scores with the published rows it stands for right below.
 
@@ -104,18 +107,15 @@ def compare(
         infos: The tasks; the first one of a GLUE task has the paper's column, any other task a
             column `<task>/<split>/<metric>` of its own for each dev split.
         shown: What each system's file says of its row.
-        published: The content of published.yaml.
 
     Returns:
         One row each, indexed by system, with `source`, the columns of `COSTS`, the speed-up's
         quartiles and protocol, `GLUE_COLUMNS`, the own columns, `average`, `share_of_teacher`
         and the columns `share_over` that it is taken over.
     """
-    own = own_columns(infos)
-    rows = [
-        row for system in results.rows for row in _rows_of(system, results, infos, shown, published)
-    ]
-    scores = [*GLUE_COLUMNS, *own]
+    places = _places(infos)
+    rows = [row for system in results.rows for row in _rows_of(system, results, places, shown)]
+    scores = list(places)
     numbers = [*COSTS, "speedup_low", "speedup_high", *scores]
     columns = ["system", "source", *numbers, "speedup_protocol"]
     table = pd.DataFrame(rows).reindex(columns=columns)
@@ -129,54 +129,42 @@ def compare(
     return table.set_index("system")
 
 
-def own_columns(infos: Sequence[TaskInfo]) -> list[str]:
-    """Name the dev columns of the tasks that have none in the paper's table."""
-    placed = _places(infos)
-    return [
-        f"{info.name}/{split}/{info.metrics[0]}"
-        for info in infos
-        if info.name not in placed.values()
-        for split in info.eval_splits
-        if split.startswith(DEV)
-    ]
-
-
-def _places(infos: Sequence[TaskInfo]) -> dict[str, str]:
-    """Return which task fills each GLUE task's columns."""
+def _places(infos: Sequence[TaskInfo]) -> dict[str, tuple[str, str, str]]:
+    """Return task, split and metric of each score column: the paper's, then the tasks' own."""
     known = {column.glue for column in GLUE_COLUMNS.values()}
     placed: dict[str, str] = {}
     for info in infos:
         if info.glue and spelling(info.glue) in known:
             placed.setdefault(spelling(info.glue), info.name)
-    return placed
+    places = {
+        key: (placed.get(column.glue, ""), column.split, column.metric)
+        for key, column in GLUE_COLUMNS.items()
+    }
+    for info in infos:
+        if info.name not in placed.values():
+            own = [(info.name, split, info.metrics[0]) for split in info.eval_splits]
+            places |= {"/".join(place): place for place in own if place[1].startswith(DEV)}
+    return places
 
 
 def _rows_of(
     system: str,
     results: Results,
-    infos: Sequence[TaskInfo],
+    places: Mapping[str, tuple[str, str, str]],
     shown: Mapping[str, Shown],
-    published: Mapping[str, Any],
 ) -> Iterator[dict[str, Any]]:
     ours = {"system": system, "source": OURS} | dict(costs_of(results, system))
-    yield ours | dict(_scores(system, results, infos))
+    yield ours | dict(_scores(system, results, places))
     stands_for = TEACHERS_ROW if system == TEACHER else shown[system].published or system
+    published = read_published()
     for source, name in TABLES.items():
         if values := published_row(published[name], stands_for):
             yield {"system": stands_for, "source": source} | values
 
 
 def _scores(
-    system: str, results: Results, infos: Sequence[TaskInfo]
+    system: str, results: Results, places: Mapping[str, tuple[str, str, str]]
 ) -> Iterator[tuple[str, float]]:
-    placed = _places(infos)
-    places = {
-        key: (placed.get(column.glue, ""), column.split, column.metric)
-        for key, column in GLUE_COLUMNS.items()
-    }
-    for key in own_columns(infos):
-        task, split, metric = key.split("/")
-        places[key] = (task, split, metric)
     for key, (task, split, metric) in places.items():
         found = results.scores.get((system, task))
         value = found.metrics.get(split, {}).get(metric) if found else None
@@ -236,13 +224,9 @@ def merge_runs(tables: Sequence[pd.DataFrame]) -> tuple[pd.DataFrame, pd.DataFra
     return mean, spread[numbers]
 
 
-def captions(
-    table: pd.DataFrame,
-    shown: Mapping[str, Shown],
-    published: Mapping[str, Any],
-    num_runs: int = 1,
-) -> list[str]:
+def captions(table: pd.DataFrame, shown: Mapping[str, Shown], num_runs: int = 1) -> list[str]:
     """Say how each kind of figure came about, and what a system's file notes."""
+    published = read_published()
     ours = table[table["source"] == OURS]
     lines = [f"Ours: mean and standard deviation of {num_runs} runs."] if num_runs > 1 else []
     lines += speedup_captions(ours)
@@ -305,23 +289,10 @@ def as_text(table: pd.DataFrame, spread: pd.DataFrame | None = None) -> pd.DataF
 
 def _cell_text(column: str, row: "pd.Series[Any]", spread: float) -> str:
     value = float(row[column])
-    if math.isnan(value):
-        return MISSING
-    if column == "parameters":
-        return f"{value / 1e6:.2f}M" if row["source"] == OURS else f"{value / 1e6:g}M"
-    scale, digits, unit = {
-        "gflops": (1, 2, ""),
-        "gflops_printed": (1, 2 if row["source"] == OURS else 1, ""),
-        "speedup": (1, 1, "x"),
-        "share_of_teacher": (100, 1, "%"),
-    }.get(column, (1, 1, ""))
-    text = f"{scale * value:.{digits}f}{unit}"
-    if spread:
-        return f"{text} \N{PLUS-MINUS SIGN} {scale * spread:.{digits}f}"
-    low, high = row["speedup_low"], row["speedup_high"]
-    if column == "speedup" and not math.isnan(low):
-        return f"{text} ({low:.1f}-{high:.1f})"
-    return text
+    printed = {"parameters": f"{value / 1e6:g}M", "gflops_printed": f"{value:.1f}"}
+    if row["source"] != OURS and column in printed and not math.isnan(value):
+        return printed[column]  # no more digits than the paper has
+    return cell_text(column, row, 1, spread)
 
 
 def to_csv(table: pd.DataFrame, spread: pd.DataFrame | None, file: Path) -> None:

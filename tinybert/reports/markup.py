@@ -4,7 +4,10 @@ HTML is escaped by the template itself, JSON, YAML and CSV by their writers.
 """
 
 import re
+from pathlib import Path
+from typing import Any
 
+TEMPLATES = Path(__file__).parent / "templates"
 TEX_WORDS = {
     "\\": r"\textbackslash{}",
     "\N{EN DASH}": "--",
@@ -59,3 +62,19 @@ def code(text: object) -> str:
     ticks = "`" * (1 + max(map(len, re.findall("`+", line)), default=0))
     space = " " if "`" in line or not line else ""
     return f"{ticks}{space}{line}{space}{ticks}"
+
+
+def fill_template(template: str, **values: Any) -> str:
+    """Fill a file of templates/, which has this module's functions as filters."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=template.endswith(".html.j2"),  # sentences and labels are the user's text
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        keep_trailing_newline=True,
+    )
+    filters = (code, fenced, markdown, one_line, tex)
+    environment.filters |= {each.__name__: each for each in filters}
+    return environment.get_template(template).render(**values)

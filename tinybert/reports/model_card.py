@@ -17,7 +17,7 @@ from pydantic import BaseModel
 
 from tinybert.core.errors import InputError
 from tinybert.core.outputs import replace_folder
-from tinybert.reports.markup import code, fenced, markdown, one_line
+from tinybert.reports.markup import fill_template
 from tinybert.reports.results import MISSING, Latency, TaskScores
 from tinybert.settings.choices import PhaseData
 from tinybert.settings.layer_map import teacher_layers
@@ -25,7 +25,6 @@ from tinybert.tasks.phase_rows import WITH_COPIES, WITH_UNLABELLED, default_data
 from tinybert.tasks.task import DEV, TaskFile, TaskInfo
 
 CARD = "README.md"
-TEMPLATES = Path(__file__).parent / "templates"
 MOST_LABELS = 20  # that a card lists
 LANGUAGE = "en"  # of GLUE and of the embedded tasks; a user's own text may be in any
 PHASES = ("general_distill", "intermediate_distill", "prediction_distill")
@@ -106,6 +105,10 @@ class Facts:
         """The model's name, as in the registry."""
         return f"{self.system}-{self.info.name}"
 
+    def phase(self, name: str) -> Mapping[str, Any]:
+        """Return what the system's file says of a phase."""
+        return self.system_file.get(name) or {}
+
 
 def copy_with_card(source: Path, facts: Facts, folder: Path) -> None:
     """Write a student's files and its card to `folder`.
@@ -136,25 +139,12 @@ def megabytes(folder: Path) -> float:
 
 def render(facts: Facts) -> str:
     """Return the card: the hub's YAML front matter, and Markdown."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,  # Markdown
-    )
-    environment.filters |= {"yaml": _yaml, "cell": _cell, "figure": _figure}
-    environment.filters |= {
-        "markdown": markdown,
-        "code": code,
-        "one_line": one_line,
-        "fenced": fenced,
-    }
-    return environment.get_template("card.md.j2").render(
+    return fill_template(
+        "card.md.j2",
         **vars(facts),
+        yaml=_yaml,
+        row=_row,
+        figure=_figure,
         most=MOST_LABELS,
         name=facts.name,
         front_matter=front_matter(facts),
@@ -169,7 +159,6 @@ def render(facts: Facts) -> str:
         english=_is_english(facts),
         made=_made(facts),
         score_rows=list(_score_rows(facts)),
-        latency_rows=[] if facts.latency is None else _latency_rows(facts.latency),
         unscored=[split for split in facts.info.eval_splits if split not in facts.scores.metrics],
         tested=[split for split in facts.scores.metrics if not split.startswith(DEV)],
     )
@@ -244,8 +233,7 @@ def _is_english(facts: Facts) -> bool:
 
 def _made(facts: Facts) -> str:
     """Say in words where the student comes from."""
-    last = facts.system_file.get("prediction_distill") or {}
-    if last.get("classifier") == "teacher":
+    if facts.phase("prediction_distill").get("classifier") == "teacher":
         return "the fine-tuned teacher itself"
     distilled = _is_distilled(facts)
     return "distilled from a fine-tuned teacher" if distilled else "trained without distillation"
@@ -253,8 +241,8 @@ def _made(facts: Facts) -> str:
 
 def _is_distilled(facts: Facts) -> bool:
     """Return whether any phase has a term that a teacher is needed for."""
-    phases = (facts.system_file.get(name) or {} for name in PHASES)
-    return bool({term for phase in phases for term in phase.get("terms") or []} - TEACHERLESS)
+    terms = {term for name in PHASES for term in facts.phase(name).get("terms") or []}
+    return bool(terms - TEACHERLESS)
 
 
 def _task_source(facts: Facts) -> str:
@@ -271,33 +259,31 @@ def _task_source(facts: Facts) -> str:
 
 
 def _corpus_source(facts: Facts) -> str:
-    corpus = facts.profile_file.get("prepare_corpus", {})
-    if corpus.get("source") == "hub":
-        return f"the hub's data set {corpus['hub']['path']}"
-    if corpus.get("source") == "embedded":
-        return "documentation of the installed Python packages"
-    return "text files"
+    if path := _corpus(facts):
+        return f"the hub's data set {path}"
+    embedded = facts.profile_file.get("prepare_corpus", {}).get("source") == "embedded"
+    return "documentation of the installed Python packages" if embedded else "text files"
 
 
 def _phases_on(facts: Facts, kinds: Collection[PhaseData]) -> list[str]:
     """Return the phases of task distillation that train on rows of these kinds."""
     further = facts.info.num_unlabelled > 0
-    intermediate, prediction = (facts.system_file.get(name) or {} for name in PHASES[1:])
-    gold = "label" in (prediction.get("terms") or [])
-    defaults = (default_data(further), default_data(further, facts.task_file.prediction_data, gold))
+    gold = "label" in (facts.phase("prediction_distill").get("terms") or [])
+    defaults = {
+        "intermediate_distill": default_data(further),
+        "prediction_distill": default_data(further, facts.task_file.prediction_data, gold),
+    }
     return [
         name
-        for name, phase, default in zip(
-            PHASES[1:], (intermediate, prediction), defaults, strict=True
-        )
-        if phase.get("terms") and (phase.get("data") or default) in kinds
+        for name, default in defaults.items()
+        if facts.phase(name).get("terms") and (facts.phase(name).get("data") or default) in kinds
     ]
 
 
 def _num_schedules(facts: Facts) -> int:
     """Count the points of the prediction phase's grid."""
     grid = dict(facts.profile_file.get("prediction_distill") or {})
-    own = facts.system_file.get("prediction_distill") or {}
+    own = facts.phase("prediction_distill")
     if not own.get("terms"):
         return 0
     lists = [own.get(key) or grid.get(key) or [None] for key in GRID]
@@ -306,7 +292,7 @@ def _num_schedules(facts: Facts) -> int:
 
 def _phase(facts: Facts, name: str) -> tuple[str, str]:
     """Return a phase's loss in words: its terms, each with its weight."""
-    phase = facts.system_file.get(name) or {}
+    phase = facts.phase(name)
     if phase.get("classifier") == "teacher":
         return name, "none: the fine-tuned teacher is taken"
     terms = phase.get("terms") or []
@@ -374,20 +360,6 @@ def _score_rows(facts: Facts) -> Iterator[list[str]]:
             ]
 
 
-def _latency_rows(latency: Latency) -> list[list[str]]:
-    return [
-        [
-            str(cell.batch_size),
-            str(cell.sequence_length),
-            str(cell.num_threads),
-            f"{cell.student_ms:.2f}",
-            f"{cell.teacher_ms:.2f}",
-            f"{cell.speedup:.2f}x ({cell.speedup_low:.2f}-{cell.speedup_high:.2f})",
-        ]
-        for cell in latency.cells
-    ]
-
-
 def _yaml(values: Mapping[str, Any]) -> str:
     return yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True, width=100).rstrip()
 
@@ -396,6 +368,6 @@ def _figure(value: float | None) -> str:
     return MISSING if value is None else f"{value:.2f}"
 
 
-def _cell(values: Sequence[object]) -> str:
+def _row(values: Sequence[object]) -> str:
     """Return a table's row; a bar inside a cell would end it."""
     return "| " + " | ".join(str(value).replace("|", r"\|") for value in values) + " |"

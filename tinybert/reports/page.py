@@ -12,24 +12,24 @@ from typing import Any
 import pandas as pd
 from pydantic import BaseModel
 
-from tinybert.reports.comparison import COSTS, OURS, heading
-from tinybert.reports.markup import markdown, printable, tex
-from tinybert.reports.overview import kept, stage_bars, summaries
+from tinybert.reports.comparison import COSTS, OURS, heading, read_published
+from tinybert.reports.markup import fill_template, printable
 from tinybert.reports.results import (
     COLUMN_WORDS,
     MISSING,
+    TEACHER,
     Latency,
     Results,
     as_text,
     captions,
+    column_words,
+    dev_columns,
     without_unknown,
 )
 from tinybert.reports.shown_rows import Example
 from tinybert.reports.starts import Start
-from tinybert.settings.reader import read_json, read_yaml
+from tinybert.settings.reader import read_json
 
-HERE = Path(__file__).parent
-PUBLISHED = HERE / "published.yaml"
 COST_WORDS = [COLUMN_WORDS[name] for name in ("parameters", "gflops", "size_mb", "speedup")]
 LATENCY_HEADS = ["batch size", "tokens", "threads", "student ms", "teacher ms", "speed-up"]
 PUBLISHED_WORDS = {"params_m": "parameters, M", "gflops": "GFLOPs", "speedup": "speed-up"}
@@ -81,16 +81,35 @@ class Report:
     starts: Mapping[tuple[str, str], Start]
 
 
+@dataclass(frozen=True)
+class Bar:
+    """A bar of a chart, its width in percent of the widest that there can be."""
+
+    name: str
+    width: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A student's figures, in words; what was not measured is left out.
+
+    Args:
+        system: The student.
+        share: Of the teacher's average score, for instance "96.7%"; empty if it is not known.
+        facts: Big words and small words, for instance ("6.1x as fast", "32 rows of 64 tokens").
+    """
+
+    system: str
+    share: str
+    facts: Sequence[tuple[str, str]]
+
+
 def write_tables(name: str, text: pd.DataFrame, notes: Sequence[str], folder: Path) -> None:
     """Write a table as <name>.md and <name>.tex, with its captions, to an existing folder."""
     for kind in ("md", "tex"):
-        written = _render(f"table.{kind}.j2", text=text, captions=notes)
+        written = fill_template(f"table.{kind}.j2", text=text, captions=notes)
         (folder / f"{name}.{kind}").write_text(written, encoding="utf-8")
-
-
-def read_published() -> dict[str, Any]:
-    """Read the figures that the paper printed."""
-    return read_yaml(PUBLISHED)
 
 
 def write_page(report: Report, plots: Path, file: Path) -> None:
@@ -99,7 +118,7 @@ def write_page(report: Report, plots: Path, file: Path) -> None:
         name: base64.b64encode((plots / f"{name}.svg").read_bytes()).decode()
         for name in report.figures
     }
-    text = _render(
+    text = fill_template(
         "index.html.j2",
         **vars(report),
         systems=report.results.systems,
@@ -114,13 +133,73 @@ def write_page(report: Report, plots: Path, file: Path) -> None:
         ours=[label for label in report.comparison.index if label.endswith(f"({OURS})")],
         images=images,
         published=read_published(),
-        published_heads=_published_heads,
-        published_rows=_published_rows,
+        published_table=_published_table,
         latency_heads=LATENCY_HEADS,
-        latency_rows=_latency_rows,
         confusion_rows=_confusion_rows,
+        sentence=_sentence,
     )
     file.write_text(printable(text), encoding="utf-8")
+
+
+def summaries(results: Results, table: pd.DataFrame) -> list[Summary]:
+    """Sum up each student that was measured at all.
+
+    Args:
+        results: What was measured.
+        table: `results.build_table` of it.
+    """
+    found = []
+    for system in results.systems:
+        share = float(table["share_of_teacher"][system])
+        words = "" if pd.isna(share) else f"{100 * share:.1f}%"
+        latency = results.latency.get(system)
+        facts = _facts(latency) if latency else []
+        if words or facts:
+            found.append(Summary(system, words, facts))
+    return found
+
+
+def _facts(latency: Latency) -> list[tuple[str, str]]:
+    shortest = min(cell.sequence_length for cell in latency.cells)
+    speeds = [
+        (
+            f"{cell.speedup:.1f}x as fast",
+            f"{cell.batch_size} row{'s' if cell.batch_size != 1 else ''} of {shortest} tokens",
+        )
+        for cell in latency.cells
+        if cell.sequence_length == shortest
+    ]
+    small, large = latency.student.size_mb, latency.teacher.size_mb
+    return [*speeds, (f"{large / small:.1f}x smaller", f"{small:.1f} MB, not {large:.1f}")]
+
+
+def kept(table: pd.DataFrame) -> dict[str, list[Bar]]:
+    """Return the bars of each dev column that has a teacher's score: what each row kept of it.
+
+    Bars are as wide as the score is of the best row's; a negative one is empty.
+    """
+    charts = {}
+    for column in dev_columns(table):
+        scores = table[column].dropna()
+        teacher = float(scores.get(TEACHER, 0.0))
+        if teacher > 0:
+            best = float(scores.max())
+            charts[column_words(column)] = [
+                Bar(str(row), 100 * max(value, 0) / best, _kept_text(row, value, teacher))
+                for row, value in scores.items()
+            ]
+    return charts
+
+
+def _kept_text(row: object, score: float, teacher: float) -> str:
+    own = f"{100 * score:.1f}"
+    return own if row == TEACHER else f"{own} ({100 * score / teacher:.0f}% of the teacher's)"
+
+
+def stage_bars(seconds: Mapping[str, float]) -> list[Bar]:
+    """Return a bar for each stage, as wide as its seconds are of the longest stage's."""
+    most = max(seconds.values(), default=0.0) or 1.0
+    return [Bar(name, 100 * value / most, f"{value:.0f} s") for name, value in seconds.items()]
 
 
 def read_samples(file: Path) -> list[dict[str, Any]]:
@@ -132,20 +211,6 @@ def read_samples(file: Path) -> list[dict[str, Any]]:
     if not file.is_file():
         return []
     return [vars(each) for each in read_json(file, Samples, "dvc repro augment").samples]
-
-
-def _render(template: str, **values: Any) -> str:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(HERE / "templates"),
-        autoescape=template.endswith(".html.j2"),  # sentences and labels are the user's text
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {"tex": tex, "markdown": markdown, "sentence": _sentence}
-    return environment.get_template(template).render(**values)
 
 
 def _halves(
@@ -171,29 +236,12 @@ def _sentence(value: object) -> str:
     return str(value)
 
 
-def _published_heads(table: Mapping[str, Any]) -> list[str]:
+def _published_table(table: Mapping[str, Any]) -> tuple[list[str], list[list[object]]]:
+    """Return the heads and the rows of a table of published.yaml."""
     words = (PUBLISHED_WORDS.get(column, column) for column in table["columns"])
-    return ["system", *(word.replace("_", " ") for word in words)]
-
-
-def _published_rows(table: Mapping[str, Any]) -> list[list[object]]:
-    return [
+    return ["system", *(word.replace("_", " ") for word in words)], [
         [system, *(MISSING if value is None else value for value in values)]
         for system, values in table["rows"].items()
-    ]
-
-
-def _latency_rows(latency: Latency) -> list[list[object]]:
-    return [
-        [
-            cell.batch_size,
-            cell.sequence_length,
-            cell.num_threads,
-            f"{cell.student_ms:.2f}",
-            f"{cell.teacher_ms:.2f}",
-            f"{cell.speedup:.2f}x ({cell.speedup_low:.2f}-{cell.speedup_high:.2f})",
-        ]
-        for cell in latency.cells
     ]
 
 

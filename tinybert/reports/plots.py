@@ -63,10 +63,11 @@ def training_curves(systems: Sequence[str], tasks: Sequence[str], folder: Path) 
     Teachers share a figure, and so does the general phase of all systems; the task phases have
     one figure per system, with a curve per task.
     """
+    teachers, general = ({name: name for name in names} for names in (tasks, systems))
     figures = [
         _curves("fetch_teacher", "Masked-word head of the teacher", folder, {"teacher": "mlm"}),
-        _curves("finetune_teacher", "Fine-tuning of the teacher", folder, _same(tasks)),
-        _curves("general_distill", "General distillation", folder, _same(systems)),
+        _curves("finetune_teacher", "Fine-tuning of the teacher", folder, teachers),
+        _curves("general_distill", "General distillation", folder, general),
     ]
     for system in systems:
         for stage in ("intermediate_distill", "prediction_distill"):
@@ -74,10 +75,6 @@ def training_curves(systems: Sequence[str], tasks: Sequence[str], folder: Path) 
             files = {task: f"{system}-{task}" for task in tasks}
             figures.append(_curves(stage, f"{words} of {system}", folder, files, system))
     return [figure for figure in figures if figure.runs]
-
-
-def _same(names: Sequence[str]) -> dict[str, str]:
-    return {name: name for name in names}
 
 
 def _curves(
@@ -143,8 +140,9 @@ def draw_figure(draw: Callable[[Any], str], path: Path) -> str:
     """
     with _figure() as figure:
         title = draw(figure)
-        if title:
-            _save(figure, path)
+        if title:  # a name may have dots
+            figure.savefig(path.with_name(f"{path.name}.png"), dpi=130)
+            figure.savefig(path.with_name(f"{path.name}.svg"), metadata={"Date": None})
     return title
 
 
@@ -153,22 +151,44 @@ def draw_scores(figure: Any, table: pd.DataFrame) -> str:
     columns = [column for column in table.columns if "/" in column and table[column].notna().any()]
     if not columns:
         return ""
-    height = 0.8 / len(table)
     figure.set_size_inches(7, 1.6 + len(columns) * (0.35 + 0.2 * len(table)))
-    axes = figure.subplots()
-    middles = np.arange(len(columns))
-    for number, (row, style) in enumerate(_styles(table).items()):
-        values = 100 * table.loc[row, columns].to_numpy(dtype=float)
-        places = middles + (number - (len(table) - 1) / 2) * height
-        bars = axes.barh(places, np.nan_to_num(values), 0.92 * height, label=row, color=style[0])
-        words = ["" if np.isnan(value) else f"{value:.1f}" for value in values]
-        axes.bar_label(bars, words, padding=3, fontsize=9)
-    axes.set_yticks(middles, [column_words(column) for column in columns])
-    axes.invert_yaxis()
+    kinds = {
+        row: (colour, 100 * table.loc[row, columns].to_numpy(dtype=float))
+        for row, (colour, _) in _styles(table).items()
+    }
+    axes = draw_bars(figure, list(map(column_words, columns)), kinds, 0.8 / len(table))
     axes.margins(x=0.1, y=0.4 / len(columns) / (1 + len(table)))
     axes.set_xlabel("score, times 100")
     axes.grid(axis="x", alpha=0.3)
     return put_legend(figure, "Scores per task")
+
+
+def draw_bars(
+    figure: Any,
+    names: Sequence[str],
+    kinds: Mapping[str, tuple[str, NDArray[np.float64]]],
+    height: float,
+    sign: str = "",
+) -> Any:
+    """Draw a group of bars with their figures for each name; return the axes.
+
+    Args:
+        figure: To draw into.
+        names: Of the groups, from top to bottom.
+        kinds: Label of a bar in each group -> its colour and its value by group.
+        height: Of a bar; that of a group is 1.
+        sign: "+" for figures with a sign.
+    """
+    axes = figure.subplots()
+    middles = np.arange(len(names))
+    for number, (label, (colour, values)) in enumerate(kinds.items()):
+        places = middles + (number - (len(kinds) - 1) / 2) * height
+        bars = axes.barh(places, np.nan_to_num(values), 0.92 * height, label=label, color=colour)
+        words = ["" if np.isnan(value) else f"{value:{sign}.1f}" for value in values]
+        axes.bar_label(bars, words, padding=3, fontsize=9)
+    axes.set_yticks(middles, names)
+    axes.invert_yaxis()
+    return axes
 
 
 def draw_score_and_latency(figure: Any, table: pd.DataFrame) -> str:
@@ -283,8 +303,3 @@ def _figure() -> Iterator[Any]:
         figure = Figure(layout="constrained")
         FigureCanvasAgg(figure)
         yield figure
-
-
-def _save(figure: Any, path: Path) -> None:
-    figure.savefig(path.with_name(f"{path.name}.png"), dpi=130)  # a name may have dots
-    figure.savefig(path.with_name(f"{path.name}.svg"), metadata={"Date": None})

@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tinybert.core.errors import InputError
-from tinybert.reports.results import Results, TaskScores
+from tinybert.reports.results import Results
 from tinybert.tasks.metrics import score
 from tinybert.tasks.task import TaskInfo, read_named_info, read_split
 
@@ -30,26 +30,21 @@ def require_same_scores(results: Results, tasks: Path, reports: Path) -> int:
     num_scores = 0
     for (system, task), scores in results.scores.items():
         info = read_named_info(tasks / task, task)
-        for split in scores.metrics:
+        for split, metrics in scores.metrics.items():
             file = reports / "predictions" / system / task / f"{split}.tsv"
-            if file.is_file():
-                found, wrong = _check(file, tasks / task, split, info, scores)
-                num_scores += found
-                problems += wrong
+            if not file.is_file():
+                continue
+            try:
+                found = recomputed(file, tasks / task, split, info)
+            except InputError as error:
+                problems += error.problems
+                continue
+            stored = {name: value for name, value in metrics.items() if name in found}
+            num_scores += len(stored)
+            problems += _differences(file, found, stored)
     if problems:
         raise InputError(*problems)
     return num_scores
-
-
-def _check(
-    file: Path, folder: Path, split: str, info: TaskInfo, scores: TaskScores
-) -> tuple[int, list[str]]:
-    try:
-        found = recomputed(file, folder, split, info)
-    except InputError as error:
-        return 0, list(error.problems)
-    stored = {name: value for name, value in scores.metrics[split].items() if name in found}
-    return len(stored), list(_differences(file, found, stored))
 
 
 def recomputed(file: Path, folder: Path, split: str, info: TaskInfo) -> dict[str, float]:

@@ -36,6 +36,14 @@ COLUMN_WORDS = {
     "average": "average",
     "share_of_teacher": "share of teacher",
 }
+# Scale, digits and unit of a column as it is read; any other one is a score.
+FORMATS = {
+    "gflops": (1, 2, ""),
+    "gflops_printed": (1, 2, ""),
+    "size_mb": (1, 1, ""),
+    "speedup": (1, 1, "x"),
+    "share_of_teacher": (100, 1, "%"),
+}
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]  # of a metric
 Score = Annotated[float, Field(ge=-1, le=1)]
@@ -99,6 +107,20 @@ class Latency(BaseModel):
     teacher: Cost
     cells: list[Cell] = Field(min_length=1)
 
+    def rows(self) -> list[list[object]]:
+        """Return each cell as it is read: sizes, threads, both times, speed-up with quartiles."""
+        return [
+            [
+                cell.batch_size,
+                cell.sequence_length,
+                cell.num_threads,
+                f"{cell.student_ms:.2f}",
+                f"{cell.teacher_ms:.2f}",
+                f"{cell.speedup:.2f}x ({cell.speedup_low:.2f}-{cell.speedup_high:.2f})",
+            ]
+            for cell in self.cells
+        ]
+
 
 @dataclass(frozen=True)
 class Results:
@@ -126,34 +148,25 @@ def read_results(systems: Sequence[str], tasks: Sequence[str], reports: Path) ->
         for task in tasks:
             file = reports / "metrics" / row / f"{task}.json"
             if file.is_file():
-                results.scores[row, task] = _scores_in(file, row, task)
+                stage = "finetune_teacher" if row == TEACHER else "evaluate"
+                results.scores[row, task] = _own(file, TaskScores, stage, system=row, task=task)
     for system in systems:
         file = reports / "latency" / f"{system}.json"
         if file.is_file():
-            results.latency[system] = _latency_in(file, system)
+            results.latency[system] = _own(file, Latency, "benchmark_latency", system=system)
     return results
 
 
-def _scores_in(file: Path, row: str, task: str) -> TaskScores:
-    command = "dvc repro finetune_teacher" if row == TEACHER else "dvc repro evaluate"
-    found: TaskScores = read_json(file, TaskScores, command)
-    for key, said, place in (("system", found.system, row), ("task", found.task, task)):
+def _own(file: Path, kind: Any, stage: str, **places: str) -> Any:
+    """Read a file that a stage wrote for this system and task, and not for others."""
+    found = read_json(file, kind, f"dvc repro {stage}")
+    for key, place in places.items():
+        said = getattr(found, key)
         if said not in (None, place):
             raise InputError(
                 f"{file}: must be of {key} {place}, got {said}; it is a copy: delete it and run "
-                f"`{command}`"
+                f"`dvc repro {stage}`"
             )
-    return found
-
-
-def _latency_in(file: Path, system: str) -> Latency:
-    command = "dvc repro benchmark_latency"
-    found: Latency = read_json(file, Latency, command)
-    if found.system not in (None, system):
-        raise InputError(
-            f"{file}: must be of system {system}, got {found.system}; it is a copy: delete it and "
-            f"run `{command}`"
-        )
     return found
 
 
@@ -185,9 +198,12 @@ def require_prepared(results: Results, infos: Sequence[TaskInfo]) -> None:
 
 def build_table(results: Results) -> pd.DataFrame:
     """Lay the results out, one row per system; see this module's docstring for the columns."""
-    table = pd.DataFrame(
-        {row: dict(costs_of(results, row)) | dict(_scores(results, row)) for row in results.rows}
-    ).T
+    rows = {}
+    for row in results.rows:
+        rows[row] = dict(costs_of(results, row))
+        for task in results.tasks:
+            rows[row] |= _task_scores(results, row, task)
+    table = pd.DataFrame(rows).T
     costs = ["parameters", "gflops", "size_mb", "speedup", "speedup_low", "speedup_high"]
     scores = score_columns(results)
     table = table.reindex(columns=[*costs, "speedup_protocol", *scores])
@@ -210,21 +226,17 @@ def score_columns(results: Results) -> list[str]:
     """Name each task's labelled splits with their main metric."""
     columns: list[str] = []
     for task in results.tasks:
-        names = [column for row in results.rows for column, _ in _task_scores(results, row, task)]
+        names = [column for row in results.rows for column in _task_scores(results, row, task)]
         columns += dict.fromkeys(names or [f"{task}/dev/score"])
     return columns
 
 
-def _scores(results: Results, row: str) -> Iterator[tuple[str, float]]:
-    for task in results.tasks:
-        yield from _task_scores(results, row, task)
-
-
-def _task_scores(results: Results, row: str, task: str) -> Iterator[tuple[str, float]]:
+def _task_scores(results: Results, row: str, task: str) -> dict[str, float]:
     found = results.scores.get((row, task))
-    if found is not None:
-        for split, values in found.metrics.items():
-            yield f"{task}/{split}/{found.main_metric}", values.get(found.main_metric, math.nan)
+    if found is None:
+        return {}
+    main = found.main_metric
+    return {f"{task}/{split}/{main}": of.get(main, math.nan) for split, of in found.metrics.items()}
 
 
 def costs_of(results: Results, row: str) -> Iterator[tuple[str, object]]:
@@ -239,9 +251,7 @@ def costs_of(results: Results, row: str) -> Iterator[tuple[str, object]]:
     if latency is not None:
         yield from latency.student.model_dump().items()
         first = latency.cells[0]
-        yield "speedup", first.speedup
-        yield "speedup_low", first.speedup_low
-        yield "speedup_high", first.speedup_high
+        yield from first.model_dump(include={"speedup", "speedup_low", "speedup_high"}).items()
         yield "speedup_protocol", protocol_text(latency.protocol, first)
 
 
@@ -303,7 +313,7 @@ def as_text(table: pd.DataFrame) -> pd.DataFrame:
     """Return the table as it is read: headings, rounded figures, a dash where unmeasured."""
     hidden = {"speedup_low", "speedup_high", "speedup_protocol"}
     shown = {
-        column_words(column): [_cell_text(column, row) for _, row in table.iterrows()]
+        column_words(column): [cell_text(column, row) for _, row in table.iterrows()]
         for column in table.columns
         if column not in hidden
     }
@@ -323,17 +333,19 @@ def column_words(column: str) -> str:
     return f"{task} {METRIC_WORDS.get(metric, metric)} {SPLIT_WORDS.get(split, split)}"
 
 
-def _cell_text(column: str, row: "pd.Series[Any]") -> str:
+def cell_text(
+    column: str, row: "pd.Series[Any]", score_scale: int = 100, spread: float = 0.0
+) -> str:
+    """Return a figure as it is read: rounded, with its spread or the speed-up's quartiles."""
     value = float(row[column])
     if math.isnan(value):
         return MISSING
     if column == "parameters":
         return f"{value / 1e6:.2f}M"
-    if column == "speedup":
-        low, high = row["speedup_low"], row["speedup_high"]
-        return f"{value:.1f}x" + ("" if math.isnan(low) else f" ({low:.1f}-{high:.1f})")
-    if column == "share_of_teacher":
-        return f"{100 * value:.1f}%"
-    if column == "gflops":
-        return f"{value:.2f}"
-    return f"{value:.1f}" if column == "size_mb" else f"{100 * value:.1f}"
+    scale, digits, unit = FORMATS.get(column, (score_scale, 1, ""))
+    text = f"{scale * value:.{digits}f}{unit}"
+    if spread:
+        return f"{text} \N{PLUS-MINUS SIGN} {scale * spread:.{digits}f}"
+    if column == "speedup" and not math.isnan(row["speedup_low"]):
+        return f"{text} ({row['speedup_low']:.1f}-{row['speedup_high']:.1f})"
+    return text

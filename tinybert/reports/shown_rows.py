@@ -118,8 +118,5 @@ def _answer(system: str, row: "pd.Series[Any]", gold: str, info: TaskInfo) -> An
 
 
 def _cut(text: str) -> str:
-    return (
-        text
-        if len(text) <= MOST_CHARACTERS
-        else f"{text[:MOST_CHARACTERS]} \N{HORIZONTAL ELLIPSIS}"
-    )
+    rest = " \N{HORIZONTAL ELLIPSIS}" if len(text) > MOST_CHARACTERS else ""
+    return text[:MOST_CHARACTERS] + rest

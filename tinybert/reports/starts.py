@@ -71,19 +71,16 @@ def with_starts(table: pd.DataFrame, starts: Mapping[tuple[str, str], Start]) ->
         table: `results.build_table` of what was measured.
         starts: Of `read_starts`.
     """
-    order: list[str] = []
-    for row in map(str, table.index):
-        order += [row, row + ALONE] if any(name == row for name, _ in starts) else [row]
-    shown: pd.DataFrame = table.reindex(pd.Index(order, name="system"))
-    dev = dev_columns(table)
+    alone = list(dict.fromkeys(system + ALONE for system, _ in starts))
+    rows = [name for row in table.index for name in (row, row + ALONE)]
+    known = [name for name in rows if name in alone or name in table.index]
+    shown: pd.DataFrame = table.reindex(pd.Index(known, name="system"))
+    dev, best = dev_columns(table), float(table["average"].iloc[0])
     for (system, task), start in starts.items():
-        for column in dev:
-            name, split, metric = column.split("/")
-            if (name, split) == (task, "dev"):
-                shown.loc[system + ALONE, column] = start.score.get(metric, math.nan)
-    for system in dict.fromkeys(system for system, _ in starts):
-        average = float(shown.loc[[system + ALONE], dev].mean(axis=1, skipna=False).iloc[0])
-        shown.loc[system + ALONE, "average"] = average
-        best = float(table["average"].iloc[0])
-        shown.loc[system + ALONE, "share_of_teacher"] = average / best if best > 0 else math.nan
+        for metric, score in start.score.items():
+            if (column := f"{task}/dev/{metric}") in dev:
+                shown.loc[system + ALONE, column] = score
+    average = shown.loc[alone, dev].mean(axis=1, skipna=False)
+    shown.loc[alone, "average"] = average
+    shown.loc[alone, "share_of_teacher"] = average / best if best > 0 else math.nan
     return shown

@@ -7,6 +7,7 @@ nothing is packed until everything is there.
 
 import csv
 import io
+import math
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -130,56 +131,45 @@ def read_upload(upload: Upload, file: Path) -> tuple[list[str], list[str]]:
     Returns:
         The words in the order of the rows, and one line per kind of problem.
     """
+    try:
+        return _words(upload, file), []
+    except ValueError as wrong:
+        return [], [f"{upload.file}: {file} {wrong}"]
+
+
+def _words(upload: Upload, file: Path) -> list[str]:
     if not file.is_file():
-        return [], [f"{upload.file}: {file} is missing; run `dvc repro` with the task's test split"]
+        raise ValueError("is missing; run `dvc repro` with the task's test split")
     try:
         with file.open(encoding="utf-8", newline="") as stream:
             rows = list(csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE))
     except (UnicodeDecodeError, csv.Error) as error:
-        wrong = f"cannot be read, got {error}; delete it and run `dvc repro evaluate`"
-        return [], [f"{upload.file}: {file} {wrong}"]
+        cure = "delete it and run `dvc repro evaluate`"
+        raise ValueError(f"cannot be read, got {error}; {cure}") from error
     if len(rows) != upload.num_rows:
-        wrong = f"must have {upload.num_rows} rows, got {len(rows)}; use GLUE's own test file"
-        return [], [f"{upload.file}: {file} {wrong}"]
+        raise ValueError(
+            f"must have {upload.num_rows} rows, got {len(rows)}; use GLUE's own test file"
+        )
     if any(row.get("index") != str(n) for n, row in enumerate(rows)):
-        wrong = "must count its rows 0, 1, 2, ... in `index`; run `dvc repro evaluate`"
-        return [], [f"{upload.file}: {file} {wrong}"]
-    return _translate(upload, [row.get("prediction") or "" for row in rows], file)
-
-
-def _translate(upload: Upload, values: list[str], file: Path) -> tuple[list[str], list[str]]:
-    try:
-        words = [
-            upload.words[value] if upload.words else _clipped(float(value)) for value in values
-        ]
-    except (KeyError, ValueError):
-        strange = sorted({value for value in values if not _known(upload, value)})
+        raise ValueError("must count its rows 0, 1, 2, ... in `index`; run `dvc repro evaluate`")
+    values = [row.get("prediction") or "" for row in rows]
+    words = [upload.words.get(value, "") if upload.words else _clipped(value) for value in values]
+    if strange := sorted({value for value, word in zip(values, words, strict=True) if not word}):
         expected = " ".join(upload.words) or "numbers"
-        wrong = f"has unknown predictions, got {', '.join(strange[:5])}; expected {expected}"
-        return [], [f"{upload.file}: {file} {wrong}"]
-    return words, []
+        raise ValueError(
+            f"has unknown predictions, got {', '.join(strange[:5])}; expected {expected}"
+        )
+    return words
 
 
-def _known(upload: Upload, value: str) -> bool:
-    if upload.words:
-        return value in upload.words
+def _clipped(text: str) -> str:
+    """Bring a similarity into the range of the gold scores; return nothing if it is no number."""
     try:
-        _clipped(float(value))
+        score = float(text)
     except ValueError:
-        return False
-    return True
-
-
-def _clipped(score: float) -> str:
-    """Bring a similarity into the range of the gold scores.
-
-    Raises:
-        ValueError: It is no number.
-    """
-    if score != score:
-        raise ValueError("not a number")
+        return ""
     low, high = STSB_RANGE
-    return f"{min(max(score, low), high):.3f}"
+    return "" if math.isnan(score) else f"{min(max(score, low), high):.3f}"
 
 
 def _write_zip(target: Path, contents: Mapping[str, list[str]]) -> None:

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from tinybert.settings.reader import Settings
 
+CLOSED_FORM_TOKENS = 32_000  # that a student's layers are fitted on, unless a profile says others
 BatchKind = Literal["tokens", "rows"]
 WordTerm = Literal["mlm", "mlm_kl", "next_sentence"]
 WORD_TERMS: tuple[WordTerm, ...] = ("mlm", "mlm_kl", "next_sentence")

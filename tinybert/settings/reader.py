@@ -102,9 +102,8 @@ def read_json(file: Path, kind: Any, command: str) -> Any:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
-        found = _shortened(first["input"])
         message = str(first["msg"]).removeprefix("Value error, ")
-        what = f"{f'{key}: ' if key else ''}{message}, got {found}"
+        what = f"{f'{key}: ' if key else ''}{message}, got {_shown(first['input'], 60)}"
     except OSError as error:
         what = f"cannot be read, got {error.strerror}"
     except (ValueError, RecursionError) as error:
@@ -116,11 +115,6 @@ def read_json(file: Path, kind: Any, command: str) -> Any:
 
 def _refuse_constant(name: str) -> float:
     raise ValueError(f"{name}, which is no number")
-
-
-def _shortened(value: Any, most: int = 60) -> str:
-    text = repr(value)
-    return text if len(text) <= most else f"{text[:most]}..."
 
 
 def select(values: dict[str, Any], key: str, file: Path) -> Any:
@@ -183,9 +177,9 @@ def _line(place: str, item: dict[str, Any], known: dict[str, Any]) -> str:
     return f"{where}: wrong value, got {_shown(item['input'])}; {message}{_cure(item)}"
 
 
-def _shown(value: Any) -> str:
+def _shown(value: Any, most: int = MOST_SHOWN) -> str:
     text = repr(value)
-    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."
+    return text if len(text) <= most else f"{text[:most]}..."
 
 
 def _cure(item: dict[str, Any]) -> str:

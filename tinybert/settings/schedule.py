@@ -1,6 +1,7 @@
 """How long and how fast a phase trains."""
 
 import math
+from itertools import product
 
 from pydantic import Field
 
@@ -38,16 +39,8 @@ class Grid(Settings):
 
     def schedules(self) -> list[Schedule]:
         """Return every pair of batch size and learning rate."""
+        shared = self.model_dump(exclude={"batch_sizes", "learning_rates"})
         return [
-            Schedule(
-                num_epochs=self.num_epochs,
-                max_steps=self.max_steps,
-                batch_size=batch_size,
-                batches=self.batches,
-                learning_rate=learning_rate,
-                warmup_ratio=self.warmup_ratio,
-                weight_decay=self.weight_decay,
-            )
-            for batch_size in self.batch_sizes
-            for learning_rate in self.learning_rates
+            Schedule(**shared, batch_size=batch_size, learning_rate=learning_rate)
+            for batch_size, learning_rate in product(self.batch_sizes, self.learning_rates)
         ]

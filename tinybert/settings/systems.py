@@ -1,7 +1,7 @@
 """What a system's file in params/systems/ may say of each phase."""
 
 from itertools import product
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple, TypeVar
 
 from pydantic import Field, model_validator
 
@@ -15,6 +15,7 @@ OutputTerm = Literal["prediction", "kl", "label", "patient"]
 Weight = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Temperature = Annotated[float, Field(gt=0)]
+AnySchedule = TypeVar("AnySchedule", bound=Schedule)
 
 
 class LayerPhase(Settings):
@@ -31,7 +32,7 @@ class LayerPhase(Settings):
     data: PhaseData | None = None  # None: augmented, and the task's unlabelled rows if it has any
     learning_rate: float | None = Field(default=None, gt=0)
 
-    def schedule(self, profile: Schedule, epochs_scale: float) -> Schedule:
+    def schedule(self, profile: AnySchedule, epochs_scale: float) -> AnySchedule:
         """Return the profile's schedule with this system's own learning rate.
 
         Args:

@@ -12,6 +12,7 @@ What a double quote means in each:
 
 import csv
 import io
+import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -167,7 +168,11 @@ def read_tsv(file: Path, columns: Columns, labelled: bool, separator: str) -> Ta
     rows = zip(numbers, fields if plain else _unquoted(fields), strict=True)
     table = collect(str(file), "line", names, rows, columns, labelled, _called(separator))
     table.malformed.update(split)
-    opened = [n for n, row in cells if any(_opens(cell) for cell in row)]
+    opened = [
+        number
+        for number, row in cells
+        if any(cell.startswith('"') and not QUOTED.fullmatch(cell) for cell in row)
+    ]
     if opened:
         table.notes.append(
             f"quotes are read as characters, since {len(opened)} rows have a cell that opens one "
@@ -177,10 +182,6 @@ def read_tsv(file: Path, columns: Columns, labelled: bool, separator: str) -> Ta
         lines = len(numbered) + blank
         table.notes.append(f"{lines} lines hold {len(numbered)} rows: {blank} blank")
     return table
-
-
-def _opens(cell: str) -> bool:
-    return cell.startswith('"') and not QUOTED.fullmatch(cell)
 
 
 def _unquoted(rows: list[list[str]]) -> list[list[str]]:
@@ -285,9 +286,5 @@ def _refuse_other_separator(
         if wanted <= set(names) or (len(parts[separator]) == 1 < len(names)):
             raise InputError(
                 f"{file}: is not separated by {_called(separator)}, got the header {line[:80]!r}; "
-                f"write `separator: {_yaml(other)}` under `files` of the task's file"
+                f"write `separator: {json.dumps(other)}` under `files` of the task's file"
             )
-
-
-def _yaml(separator: str) -> str:
-    return '"\\t"' if separator == "\t" else f'"{separator}"'

@@ -8,13 +8,10 @@ from tinybert.tasks.records import ONE_A_LINE, read_jsonl, read_parquet
 from tinybert.tasks.tables import Table
 from tinybert.tasks.task import Columns
 
-SPREADSHEET = "save its sheet as CSV UTF-8"
 CURES = {
     ".txt": "rename it to .tsv if tabs part its columns, to .csv if commas or the like do",
     ".tab": "rename it to .tsv",
-    ".xlsx": SPREADSHEET,
-    ".xls": SPREADSHEET,
-    ".ods": SPREADSHEET,
+    **dict.fromkeys((".xlsx", ".xls", ".ods"), "save its sheet as CSV UTF-8"),
     ".gz": "unpack it with gunzip",
     ".zip": "unpack it",
     ".bz2": "unpack it with bunzip2",

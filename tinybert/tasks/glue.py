@@ -3,7 +3,6 @@
 Source: Wang et al. 2019, arXiv 1804.07461; the 2018 download's folders and headers.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from tinybert.core.errors import InputError
@@ -38,14 +37,6 @@ HUB_COLUMNS: dict[str, tuple[str, str | None]] = {
 CURE = "run `make glue GLUE_DIR=<folder>` or point to it with `-S sources.tasks=<folder>`"
 
 
-@dataclass(frozen=True)
-class HubGlue:
-    """What the hub calls a task's splits and columns."""
-
-    source: Hub
-    columns: Columns
-
-
 def spelling(name: str) -> str:
     """Return a task's name without case and dashes, so that SST-2 is sst2."""
     return name.lower().replace("-", "").replace("_", "")
@@ -78,20 +69,19 @@ def read_glue(sources: Path, task: TaskFile) -> dict[str, Table]:
     tables = {}
     for split, file in files.items():
         if file.is_file():
-            bare = name == "cola" and split in needed
-            header = COLA_HEADER if bare else None
+            header = COLA_HEADER if name == "cola" and split in needed else None
             tables[split] = read_glue_table(file, header, task.columns, split in needed)
     return tables | (_read_ax(sources) if name == MNLI else {})
 
 
-def hub_glue(glue: str, path: str) -> HubGlue:
+def hub_glue(glue: str, path: str) -> tuple[Hub, Columns]:
     """Return where the hub's copy of GLUE has a task, by the same splits as the folder."""
     name = spelling(glue)
     first, second = HUB_COLUMNS.get(name, HUB_PAIR)
     columns = Columns(sentence1=first, sentence2=second, label="label")
     layout = MNLI_SPLITS if name == MNLI else PLAIN_SPLITS
     splits = {split: stem.replace("dev", "validation") for split, stem in layout.items()}
-    return HubGlue(Hub(path=path, name=name, splits=splits), columns)
+    return Hub(path=path, name=name, splits=splits), columns
 
 
 def is_labelled(split: str) -> bool:

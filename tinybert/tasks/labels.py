@@ -1,13 +1,17 @@
-"""Number a task's labels by their names, whatever a file writes for them."""
+"""Number a task's labels by their names, whatever a file writes for them.
+
+Labels that look like two classes and are one are found before a classifier is trained on both.
+"""
 
 import json
 import math
 import re
+import unicodedata
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 
 from tinybert.core.errors import InputError
 from tinybert.tasks.glue import is_labelled
-from tinybert.tasks.label_spellings import spelling_key
 from tinybert.tasks.tables import Table
 from tinybert.tasks.task import TRAIN, TaskFile, label_text
 
@@ -15,7 +19,107 @@ from tinybert.tasks.task import TRAIN, TaskFile, label_text
 SURROGATE = re.compile("[\ud800-\udfff]")
 MAX_SHOWN, MAX_SHOWN_CHARACTERS = 10, 40  # labels, and of each
 WITHHELD = {"-1", "?"}  # what is written for a label that is not told
+OUTER = " .,;:!'\"`"
+TRUTH = {"true": "1.0", "yes": "1.0", "false": "0.0", "no": "0.0"}  # as numbers
+MAX_VALUES = 20  # different labels that need no look
 Encoder = Callable[[object], tuple[float | int, str | None]]
+
+
+def spelling_key(text: str) -> str:
+    """Return what two spellings of one label have in common.
+
+    Case, space, dashes, underscores, outer punctuation, invisible characters and the ways that
+    Unicode writes one character do not count; a number is its value, and so is true or yes.
+    """
+    shown = "".join(
+        c for c in unicodedata.normalize("NFKC", text) if unicodedata.category(c) != "Cf"
+    )
+    if (number := _number(shown)) is not None:
+        return repr(number)
+    words = " ".join(shown.casefold().replace("_", " ").replace("-", " ").split())
+    key = unicodedata.normalize("NFKC", words.strip(OUTER)) or text
+    return TRUTH.get(key, key)
+
+
+def refuse_alike(task: TaskFile, tables: Iterable[Table]) -> None:
+    """Refuse labels that differ in their spelling alone, unless the task's file lists them.
+
+    Raises:
+        InputError: One line for each such group of labels.
+    """
+    if task.kind == "regression":
+        return
+    listed = {*(task.labels or []), *task.label_words, *task.label_words.values()}
+    if task.labels:  # their space does not make classes, once the classes are named
+        listed |= {name.strip() for name in listed}
+    counts = Counter[str]()
+    places: dict[str, str] = {}
+    for table in tables:
+        for number, value in zip(table.numbers, table.label or [], strict=False):
+            if isinstance(value, str | bool | int) and label_text(value) is not None:
+                name = _as_read(str(value), bool(task.labels))
+                counts[name] += 1
+                places.setdefault(name, table.where(number))
+    groups = defaultdict(list)
+    for name, _ in counts.most_common():
+        groups[spelling_key(name)].append(name)
+    problems = [
+        _spelling_problem(names, counts, places)
+        for names in groups.values()
+        if len(names) > 1 and not set(names) <= listed
+    ]
+    if problems:
+        raise InputError(*problems)
+
+
+def _as_read(value: str, strip: bool) -> str:
+    """Return a label with the space that tells careless spellings apart; 1.0 is 1, True is true."""
+    text = label_text(value) or ""
+    return text if strip or text != value.strip() else value
+
+
+def _spelling_problem(names: list[str], counts: Counter[str], places: dict[str, str]) -> str:
+    common, *others = names
+    visible = {unicodedata.normalize("NFC", name).casefold().strip() for name in names}
+    escaped = len(visible) == 1 or not all(name.isprintable() for name in names)
+    shown = {name: json.dumps(name, ensure_ascii=escaped) for name in names}
+    got = " and ".join(f"{shown[name]} in {counts[name]} rows" for name in names)
+    words = ", ".join(f"{shown[name]}: {shown[common]}" for name in others)
+    both = ", ".join(shown.values())
+    two = f", or list {both} among `labels` if they are different"
+    if len({label_text(name) for name in names}) < len(names):
+        two = ""  # space alone cannot make two classes
+    return (
+        f"{places[others[0]]}: labels that look like one, got {got}; write `label_words: "
+        f"{{{words}}}` in the task's file to make them one{two}"
+    )
+
+
+def refuse_values(task: TaskFile, train: Table) -> None:
+    """Refuse a column of numbers or texts that is no column of classes, unless they are listed.
+
+    Raises:
+        InputError: Many different fractions, or many labels of which most have a row of their own.
+    """
+    if task.labels or task.kind == "regression":
+        return
+    counts = Counter(text for value in train.label or [] if (text := label_text(value)))
+    if len(counts) <= MAX_VALUES:
+        return
+    some = ", ".join(repr(name[:20]) for name in sorted(counts)[:3])
+    name = task.columns.label
+    if all(_number(text) is not None for text in counts) and any("." in text for text in counts):
+        raise InputError(
+            f"{train.place}: column {name!r} holds values, got {len(counts)} different numbers, "
+            f"such as {some}; write `kind: regression` in the task's file, or list them "
+            f"under `labels`"
+        )
+    if 2 * len(counts) > sum(counts.values()):
+        raise InputError(
+            f"{train.place}: column {name!r} holds no classes, got {len(counts)} different labels "
+            f"in {sum(counts.values())} rows, such as {some}; name the column of the labels under "
+            f"`columns` of the task's file, or list them under `labels`"
+        )
 
 
 def label_names(task: TaskFile, train: Table) -> list[str]:
@@ -27,11 +131,8 @@ def label_names(task: TaskFile, train: Table) -> list[str]:
     if task.kind == "regression":
         return []
     words = _words(task.label_words)
-    # What is no text or number stays out of the names, so that its rows are bad rows.
-    values = [v for v in train.label or [] if not isinstance(v, list | dict | bytes)]
-    texts = {label_text(value) for value in values}
-    texts = {text for text in texts if text is None or not SURROGATE.search(text)}
-    found = {words.get(text, text) for text in texts if text is not None}
+    texts = {text for text in _texts(train) if text is not None and not SURROGATE.search(text)}
+    found = {words.get(text, text) for text in texts}
     if len(found) < 2:
         raise InputError(
             f"{train.place}: {task.columns.label!r} must hold at least two labels, got "
@@ -40,12 +141,22 @@ def label_names(task: TaskFile, train: Table) -> list[str]:
     return task.labels or sorted(found, key=_label_order)
 
 
+def _texts(table: Table) -> set[str | None]:
+    """Return the labels of a table; the rows of what is no text or number are bad rows."""
+    return {label_text(v) for v in table.label or [] if not isinstance(v, list | dict | bytes)}
+
+
 def _label_order(name: str) -> tuple[float, str]:
     """Sort numbers by their value, before words."""
+    number = _number(name)
+    return math.inf if number is None else number, name
+
+
+def _number(text: str) -> float | None:
     try:
-        return float(name), name
+        return float(text)
     except ValueError:
-        return math.inf, name
+        return None
 
 
 def _words(names: dict[str, str]) -> dict[str, str]:
@@ -82,7 +193,7 @@ def refuse_other_labels(split: str, task: TaskFile, labels: list[str], table: Ta
         InputError: Both sets of labels are named, with the setting that leads one to the other.
     """
     known = {label_text(name) for name in labels} | set(_words(task.label_words))
-    texts = {label_text(v) for v in table.label or [] if not isinstance(v, list | dict | bytes)}
+    texts = _texts(table)
     if task.kind == "regression" or not texts or texts & known:
         return
     found = sorted(text for text in texts if text is not None)
@@ -128,11 +239,8 @@ def _cure(text: str, known: Iterable[str]) -> str:
 
 def _encode_number(value: object) -> tuple[float | int, str | None]:
     text = str(value).strip()
-    try:
-        number = float(text) if "_" not in text else math.nan  # Python would read 1_000
-    except ValueError:
-        number = math.nan
-    if math.isfinite(number):
+    number = None if "_" in text else _number(text)  # Python would read 1_000
+    if number is not None and math.isfinite(number):
         return number, None
     got = "an empty field" if label_text(value) is None else repr(value)
     right = "3.2"

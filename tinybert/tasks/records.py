@@ -121,16 +121,7 @@ def _values(place: str, name: str, column: Any, names: Sequence[str]) -> list[ob
     import pyarrow as pa
 
     kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
-    known = (
-        "string",
-        "large_string",
-        "string_view",
-        "bool",
-        "null",
-        "double",
-        "float",
-        "halffloat",
-    )
+    known = "string large_string string_view bool null double float halffloat".split()
     if not (str(kind) in known or pa.types.is_integer(kind) or pa.types.is_decimal(kind)):
         raise InputError(
             f"{place}: column {name!r} holds no text, number or truth value, got Arrow's type "
@@ -144,9 +135,7 @@ def _values(place: str, name: str, column: Any, names: Sequence[str]) -> list[ob
             f"{place}: column {name!r} is damaged, got {reason}; write its text in UTF-8"
         ) from error
     found: list[object] = column.to_pylist()
-    return [_named(value, names) for value in found] if names else found
-
-
-def _named(value: object, names: Sequence[str]) -> object:
-    known = isinstance(value, int) and 0 <= value < len(names)
-    return names[value] if known and isinstance(value, int) else value
+    return [
+        names[value] if isinstance(value, int) and 0 <= value < len(names) else value
+        for value in found
+    ]

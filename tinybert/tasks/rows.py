@@ -9,12 +9,19 @@ from numpy.typing import NDArray
 
 from tinybert.core.errors import InputError
 from tinybert.tasks.glue import is_labelled
-from tinybert.tasks.label_spellings import refuse_alike, refuse_values
-from tinybert.tasks.labels import SURROGATE, Encoder, encoder, label_names, refuse_other_labels
-from tinybert.tasks.spoilt_text import spoilt_text
-from tinybert.tasks.stratified import stratified_sample
+from tinybert.tasks.labels import (
+    SURROGATE,
+    Encoder,
+    encoder,
+    label_names,
+    refuse_alike,
+    refuse_other_labels,
+    refuse_values,
+)
+from tinybert.tasks.metrics import default_metrics
 from tinybert.tasks.tables import Table, listed
-from tinybert.tasks.task import DEV, TRAIN, MetricName, TaskFile, TaskInfo, label_text
+from tinybert.tasks.task import DEV, TRAIN, TaskFile, TaskInfo, label_text
+from tinybert.tasks.text import spoilt_text
 
 WITHHELD = "-1"  # what the hub writes where a test label is kept back
 DEV_SHARE = 10  # one row in ten is set aside where there is no dev split
@@ -53,7 +60,7 @@ def prepare(
     refuse_alike(task, tables.values())
     refuse_values(task, tables[TRAIN])
     labels = label_names(task, tables[TRAIN])
-    metrics = task.metrics or _default_metrics(task)
+    metrics = task.metrics or default_metrics(task.kind)
     if TWO_LABEL_METRIC in metrics and len(labels) > 2:
         raise InputError(
             f"params/tasks/{name}.yaml: metrics: f1 is for two labels, got {len(labels)} labels; "
@@ -84,12 +91,6 @@ def prepare(
         glue=task.glue,
     )
     return Prepared(info, splits, notes + aside + cut)
-
-
-def _default_metrics(task: TaskFile) -> list[MetricName]:
-    from tinybert.tasks.metrics import default_metrics
-
-    return default_metrics(task.kind)
 
 
 def _without_withheld(split: str, table: Table) -> Table:
@@ -129,59 +130,32 @@ def sentence_text(value: object) -> str:
     return text if any(unicodedata.category(c) not in UNSEEN for c in text) else ""
 
 
-def check_split(table: Table, encode: Encoder, drop: bool) -> CheckedSplit:
+def check_split(table: Table, encode: Encoder | None, drop: bool) -> CheckedSplit:
     """Check every row of a split, in order.
 
     Args:
         table: The split as read.
-        encode: Turns a label into its number.
-        drop: Drop bad rows instead of refusing the file. An unlabelled row is never dropped,
-            since predictions are counted against the file's rows: there, an empty sentence stays
-            as it is, and a row without the right columns is refused all the same.
+        encode: Turns a label into its number; None for unlabelled rows that are trained on.
+        drop: Drop bad rows instead of refusing the file. An unlabelled row of a split is never
+            dropped, since predictions are counted against the file's rows: there, an empty
+            sentence stays as it is, and a row without the right columns is refused all the same.
 
     Raises:
-        InputError: Bad rows, the first ten listed; or no row at all.
+        InputError: Bad rows, the first ten listed; no row at all; or more to drop than to keep.
     """
-    columns, problems = _checked_sentences(table)
-    if table.label is not None:
-        columns["label"] = _check_labels(table, encode, problems)
-    keeps_all = drop and table.label is None
-    if keeps_all:
-        if table.malformed:
-            raise _bad_rows(table, table.malformed)
-        note = f"kept {len(problems)} rows with an empty sentence in {table.place}"
-        return CheckedSplit(pd.DataFrame(columns), 0, note if problems else "")
-    return _good_rows(table, columns, problems, drop)
-
-
-def check_rows_to_train_on(table: Table, drop: bool) -> CheckedSplit:
-    """Check every unlabelled row that is trained on: no prediction is counted against these.
-
-    Args:
-        table: The rows as read.
-        drop: Drop bad rows instead of refusing the file.
-
-    Raises:
-        InputError: Bad rows, the first ten listed; or more of them than of others.
-    """
-    columns, problems = _checked_sentences(table)
-    return _good_rows(table, columns, problems, drop)
-
-
-def _checked_sentences(table: Table) -> tuple[dict[str, object], dict[int, str]]:
-    """Return the columns of sentences, and what is wrong by the rows' numbers."""
     problems = dict(table.malformed)
     pairs = [table.sentence1] if table.sentence2 is None else [table.sentence1, table.sentence2]
     columns: dict[str, object] = {
         f"sentence{position}": _check_sentences(table, values, position, problems)
         for position, values in enumerate(pairs, start=1)
     }
-    return columns, problems
-
-
-def _good_rows(
-    table: Table, columns: dict[str, object], problems: dict[int, str], drop: bool
-) -> CheckedSplit:
+    if table.label is not None and encode is not None:
+        columns["label"] = _check_labels(table, encode, problems)
+    if drop and table.label is None and encode is not None:
+        if table.malformed:
+            raise _bad_rows(table, table.malformed)
+        note = f"kept {len(problems)} rows with an empty sentence in {table.place}"
+        return CheckedSplit(pd.DataFrame(columns), 0, note if problems else "")
     good = [number not in problems for number in table.numbers]
     if (problems and not drop) or not any(good):
         raise _bad_rows(table, problems)
@@ -283,7 +257,7 @@ def _with_dev(
     if len(train) < 2:
         raise InputError(f"{place}: too few rows to set some aside for dev, got 1; add rows")
     size = max(1, round(len(train) / DEV_SHARE))
-    chosen = stratified_sample(_strata(train), len(train) - size, seed)
+    chosen = _stratified(train, len(train) - size, seed)
     dev = train.drop(index=train.index[chosen])
     others = {split: frame for split, frame in splits.items() if split != TRAIN}
     note = f"{DEV}: {size} of train's {len(train)} rows were set aside, with seed {seed}"
@@ -297,7 +271,7 @@ def _with_limit(
     train = splits[TRAIN]
     if size is None or size >= len(train):
         return splits, []
-    chosen = stratified_sample(_strata(train), size, seed)
+    chosen = _stratified(train, size, seed)
     note = f"{TRAIN}: {size} of {len(train)} rows were kept, with seed {seed}"
     return {**splits, TRAIN: _rows(train, chosen)}, [note]
 
@@ -306,8 +280,39 @@ def _rows(frame: pd.DataFrame, chosen: NDArray[np.int64]) -> pd.DataFrame:
     return frame.iloc[chosen].reset_index(drop=True)
 
 
-def _strata(frame: pd.DataFrame) -> NDArray[np.int64]:
-    """Return each row's label, or one stratum for all where labels are values."""
+def _stratified(frame: pd.DataFrame, size: int, seed: int) -> NDArray[np.int64]:
+    """Draw rows by their labels, or from one stratum of all where labels are values."""
     labels = frame["label"].to_numpy()
     numbers = labels if labels.dtype.kind == "i" else np.zeros(len(labels))
-    return np.asarray(numbers, dtype=np.int64)
+    return stratified_sample(np.asarray(numbers, dtype=np.int64), size, seed)
+
+
+def stratified_sample(strata: NDArray[np.int64], size: int, seed: int) -> NDArray[np.int64]:
+    """Draw rows so that every stratum keeps its share, and none is lost while there is room.
+
+    Args:
+        strata: The stratum of each row; shape (rows,).
+        size: How many rows to draw, at most all.
+        seed: Of the draw.
+
+    Returns:
+        Positions of the rows in ascending order; shape (size,).
+    """
+    generator = np.random.default_rng(seed)
+    names, counts = np.unique(strata, return_counts=True)
+    chosen = [
+        generator.permutation(np.flatnonzero(strata == name))[:quota]
+        for name, quota in zip(names, _quotas(counts, size), strict=True)
+    ]
+    return np.sort(np.concatenate(chosen))
+
+
+def _quotas(counts: NDArray[np.int64], size: int) -> NDArray[np.int64]:
+    """Share `size` by largest remainders, at least one for each stratum if they fit."""
+    share = counts * (size / counts.sum())
+    quotas = np.maximum(np.floor(share), 1).astype(np.int64)
+    while quotas.sum() < size:
+        quotas[np.argmax(np.where(quotas < counts, share - quotas, -np.inf))] += 1
+    while quotas.sum() > size:
+        quotas[np.argmax(quotas - share)] -= 1
+    return np.asarray(quotas, dtype=np.int64)

@@ -3,20 +3,17 @@
 import itertools
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from tinybert.core.errors import InputError
 from tinybert.tasks.files import read_table
 from tinybert.tasks.glue import AX, MNLI, hub_glue, is_labelled, listing, read_glue, spelling
 from tinybert.tasks.records import arrow_table
-from tinybert.tasks.tables import Row, Table, collect
+from tinybert.tasks.tables import Table, collect
 from tinybert.tasks.task import UNLABELLED, Columns, Files, Hub, TaskFile
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -54,10 +51,8 @@ def read_splits(task: TaskFile, sources: Sources, seed: int) -> dict[str, Table]
 
 
 def _read_files(files: Files, columns: Columns, folder: Path) -> dict[str, Table]:
-    paths = {split: watched(folder, name) for split, name in files.named().items()}
-    missing = [no_file(folder, path) for path in paths.values() if not path.is_file()]
-    if missing:
-        raise InputError(*missing)
+    named = files.named()
+    paths = dict(zip(named, watched_files(folder, named.values()), strict=True))
     _refuse_same_file(paths)
     return {
         split: read_table(path, columns, is_labelled(split), files.separator)
@@ -65,7 +60,19 @@ def _read_files(files: Files, columns: Columns, folder: Path) -> dict[str, Table
     }
 
 
-def no_file(folder: Path, path: Path) -> str:
+def watched_files(folder: Path, names: Iterable[str]) -> list[Path]:
+    """Return the files of these names in the folder that DVC watches.
+
+    Raises:
+        InputError: One is missing, or leaves the folder by its name.
+    """
+    paths = [watched(folder, name) for name in names]
+    if missing := [_no_file(folder, path) for path in paths if not path.is_file()]:
+        raise InputError(*missing)
+    return paths
+
+
+def _no_file(folder: Path, path: Path) -> str:
     """Say what is at a path instead of a file."""
     correct = "correct `files` of the task's file"
     if path.is_dir():
@@ -115,12 +122,11 @@ def watched(folder: Path, name: str) -> Path:
 
 
 def _read_hub_glue(glue: str, sources: Sources) -> dict[str, Table]:
-    there = hub_glue(glue, sources.glue_hub)
-    tables = read_hub(there.source, there.columns, sources.folder)
+    tables = read_hub(*hub_glue(glue, sources.glue_hub), sources.folder)
     local = sources.folder / sources.glue_hub
     if spelling(glue) == MNLI and ((local / AX).is_dir() or not local.is_dir()):
         diagnostic = Hub.model_construct(path=sources.glue_hub, name=AX, splits={AX: "test"})
-        tables |= read_hub(diagnostic, hub_glue(AX, sources.glue_hub).columns, sources.folder)
+        tables |= read_hub(diagnostic, hub_glue(AX, sources.glue_hub)[1], sources.folder)
     return tables
 
 
@@ -209,14 +215,9 @@ def _make_embedded(task: TaskFile, seed: int) -> dict[str, Table]:
     assert task.embedded is not None and task.rows is not None  # TaskFile makes sure
     rows = task.rows
     frames = make_task(task.embedded, rows.train, rows.dev, rows.test, seed, rows.unlabelled)
-    return {
-        split: _frame_table(
-            f"embedded {task.embedded} {split}", frame, task.columns, split != UNLABELLED
-        )
-        for split, frame in frames.items()
-    }
-
-
-def _frame_table(place: str, frame: "pd.DataFrame", columns: Columns, labelled: bool) -> Table:
-    rows: list[Row] = list(enumerate(frame.itertuples(index=False, name=None), start=1))
-    return collect(place, "row", list(frame.columns), rows, columns, labelled)
+    tables = {}
+    for split, frame in frames.items():
+        place, header = f"embedded {task.embedded} {split}", list(frame.columns)
+        numbered = enumerate(frame.itertuples(index=False, name=None), start=1)
+        tables[split] = collect(place, "row", header, numbered, task.columns, split != UNLABELLED)
+    return tables

@@ -1,6 +1,6 @@
 """A file of sentences and labels as it was read, its columns found by name.
 
-Readers (`task_delimited`, `task_records`) keep where each row stood, so that whatever is found
+Readers (`delimited`, `records`) keep where each row stood, so that whatever is found
 wrong later can be named by file and line. They change no value.
 """
 
@@ -24,19 +24,15 @@ class Table:
     unit: str  # what `numbers` counts: "line" or "row"
     numbers: list[int]
     sentence1: list[object]
-    sentence2: list[object] | None  # None: the task has no pairs
-    label: list[object] | None  # None: the file has no such column
-    malformed: dict[int, str]  # rows that do not have the header's columns: number -> problem
+    sentence2: list[object] | None = None  # None: the task has no pairs
+    label: list[object] | None = None  # None: the file has no such column
+    # Rows that do not have the header's columns: number -> problem.
+    malformed: dict[int, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)  # about its reading, to be printed
 
     def where(self, number: int) -> str:
-        """Return the place of a row, as in train.tsv:17."""
-        return place_of(self.place, self.unit, number)
-
-
-def place_of(place: str, unit: str, number: int) -> str:
-    """Return `place:number` for lines, which editors can jump to, and say `row` otherwise."""
-    return f"{place}:{number}" if unit == "line" else f"{place}: row {number}"
+        """Return `place:number` for lines, which editors can jump to, and say `row` otherwise."""
+        return f"{self.place}:{number}" if self.unit == "line" else f"{self.place}: row {number}"
 
 
 def listed(place: str, problems: Sequence[str], cure: str) -> InputError:
@@ -61,15 +57,9 @@ def collect(
         InputError: A wanted column is missing or stands there twice.
     """
     first, second, third = _positions(place, header, columns, labelled)
-    table = Table(
-        place,
-        unit,
-        numbers=[],
-        sentence1=[],
-        sentence2=None if second is None else [],
-        label=None if third is None else [],
-        malformed={},
-    )
+    sentence2: list[object] | None = None if second is None else []
+    label: list[object] | None = None if third is None else []
+    table = Table(place, unit, [], [], sentence2, label)
     for number, fields in rows:
         if len(fields) != len(header):
             table.malformed[number] = _width_problem(fields, len(header), separator)
@@ -89,10 +79,8 @@ def _width_problem(fields: Sequence[object], width: int, separator: str) -> str:
         hint = "; remove the separator at the end of the line"
     elif any(str(value).startswith(' "') for value in fields):
         hint = "; a quote must follow the separator without a space"
-    return (
-        f"wrong number of columns, got {len(fields)}; {width} are right, parted by {separator}"
-        + hint
-    )
+    got = f"wrong number of columns, got {len(fields)}; {width} are right, parted by {separator}"
+    return got + hint
 
 
 def wanted_columns(columns: Columns, labelled: bool) -> list[str]:
@@ -101,7 +89,7 @@ def wanted_columns(columns: Columns, labelled: bool) -> list[str]:
     return [name for name in wanted if name is not None]
 
 
-def missing_columns(
+def _missing_columns(
     place: str, header: Sequence[str], columns: Columns, labelled: bool
 ) -> list[str]:
     """Return a problem for each wanted column that a header lacks."""
@@ -128,7 +116,7 @@ def _bare(name: str) -> str:
 def _positions(
     place: str, header: Sequence[str], columns: Columns, labelled: bool
 ) -> tuple[int, int | None, int | None]:
-    problems = missing_columns(place, header, columns, labelled)
+    problems = _missing_columns(place, header, columns, labelled)
     found = ", ".join(header)
     problems += [
         f"{place}: column {name!r} stands there {header.count(name)} times, got {found}; "

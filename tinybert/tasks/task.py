@@ -82,10 +82,6 @@ class Files(Settings):
                 f"each split must have a file of its own, got {', '.join(names)}; without `dev` a "
                 f"tenth of train is set aside"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _separates(self) -> "Files":
         _require_separator(self.separator, self.named().values())
         return self
 
@@ -223,9 +219,7 @@ class TaskFile(Settings):
     glue: str | None = None  # the folder's name in GLUE, for instance MRPC
     hub: Hub | None = None
     files: Files | None = None
-    embedded: (
-        Literal["topic", "acceptability", "pair", "similarity", "subject", "summary"] | None
-    ) = None
+    embedded: Literal["acceptability", "similarity", "subject", "summary"] | None = None
     rows: Rows | None = None  # of an embedded task
     unlabelled: Unlabelled | None = None  # rows that the teacher labels for its students
     columns: Columns
@@ -245,7 +239,7 @@ class TaskFile(Settings):
         return self.unlabelled is not None or bool(self.rows and self.rows.unlabelled)
 
     @model_validator(mode="after")
-    def _one_source(self) -> "TaskFile":
+    def _sources_fit(self) -> "TaskFile":
         given = [key for key in ("glue", "hub", "files", "embedded") if getattr(self, key)]
         if len(given) != 1:
             raise ValueError(
@@ -258,10 +252,6 @@ class TaskFile(Settings):
                 f"`rows` belongs to an embedded task, and each has it, got {found} beside "
                 f"{given[0]}; write `rows: {{train: 450, dev: 1000, test: 2000}}` or remove it"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _unlabelled_fits(self) -> "TaskFile":
         if self.unlabelled is not None:
             self.unlabelled.require_fit(pair=self.columns.sentence2 is not None)
         return self
@@ -297,11 +287,8 @@ class TaskFile(Settings):
 
     @model_validator(mode="after")
     def _metrics_fit(self) -> "TaskFile":
-        wrong = [
-            name
-            for name in self.metrics
-            if (name in REGRESSION_METRICS) != (self.kind == "regression")
-        ]
+        values = self.kind == "regression"
+        wrong = [name for name in self.metrics if (name in REGRESSION_METRICS) != values]
         if wrong:
             raise ValueError(
                 f"metrics must fit kind {self.kind}, got {', '.join(wrong)}; regression is "
@@ -441,10 +428,8 @@ def _misfit(frame: pd.DataFrame, info: TaskInfo, labelled: bool) -> str:
     if info.kind == "regression":
         return "" if labels.dtype.kind == "f" else f"must have values, got {labels.dtype} labels"
     if labels.dtype.kind != "i" or not labels.between(0, len(info.labels) - 1).all():
-        return (
-            f"must have labels from 0 to {len(info.labels) - 1}, got {labels.min()} to "
-            f"{labels.max()}"
-        )
+        between = f"{labels.min()} to {labels.max()}"
+        return f"must have labels from 0 to {len(info.labels) - 1}, got {between}"
     return ""
 
 

@@ -14,9 +14,8 @@ import pandas as pd
 
 from tinybert.core.errors import InputError
 from tinybert.tasks.files import read_table
-from tinybert.tasks.rows import check_rows_to_train_on, refuse_empty
-from tinybert.tasks.sources import Sources, no_file, read_hub, watched
-from tinybert.tasks.spoilt_text import spoilt_text
+from tinybert.tasks.rows import check_split, refuse_empty
+from tinybert.tasks.sources import Sources, read_hub, watched_files
 from tinybert.tasks.tables import Table
 from tinybert.tasks.task import (
     TRAIN,
@@ -27,7 +26,7 @@ from tinybert.tasks.task import (
     Unlabelled,
     UnlabelledColumns,
 )
-from tinybert.tasks.text import read_lines
+from tinybert.tasks.text import read_lines, spoilt_text
 
 TEXT = ".txt"  # one text a line
 DIGEST = "digest"  # a column while rows are compared
@@ -62,15 +61,11 @@ def read_unlabelled_tables(
 
 
 def _read_files(named: Unlabelled, columns: Columns, folder: Path) -> list[Table]:
-    paths = [watched(folder, name) for name in named.files]
-    missing = [no_file(folder, path) for path in paths if not path.is_file()]
-    if missing:
-        raise InputError(*missing)
     return [
         read_texts(path)
         if path.suffix.lower() == TEXT
         else read_table(path, columns, False, named.separator)
-        for path in paths
+        for path in watched_files(folder, named.files)
     ]
 
 
@@ -80,15 +75,7 @@ def read_texts(file: Path) -> Table:
         raise InputError(f"{file}: is empty, got {len(data)} bytes; write one text a line")
     lines = list(read_lines(file))
     texts = [(number, line) for number, line in lines if line.strip()]
-    table = Table(
-        str(file),
-        "line",
-        numbers=[number for number, _ in texts],
-        sentence1=[line for _, line in texts],
-        sentence2=None,
-        label=None,
-        malformed={},
-    )
+    table = Table(str(file), "line", [number for number, _ in texts], [line for _, line in texts])
     if blank := len(lines) - len(texts):
         table.notes.append(f"{len(lines)} lines hold {len(texts)} rows: {blank} blank")
     return table
@@ -107,10 +94,7 @@ def _refuse_eval_split(table: Table, tables: Mapping[str, Table]) -> None:
 
 
 def prepare_unlabelled(
-    task: TaskFile,
-    tables: Sequence[Table],
-    splits: Mapping[str, pd.DataFrame],
-    seed: int,
+    task: TaskFile, tables: Sequence[Table], splits: Mapping[str, pd.DataFrame], seed: int
 ) -> tuple[pd.DataFrame, list[str]]:
     """Check the rows, take out those of other splits and duplicates, and draw some.
 
@@ -132,7 +116,7 @@ def prepare_unlabelled(
     checked = []
     for table in tables:
         refuse_empty(table)
-        checked.append(check_rows_to_train_on(table, task.bad_rows == "drop"))
+        checked.append(check_split(table, None, task.bad_rows == "drop"))
     notes = [note for table in tables for note in [*table.notes, *spoilt_text(table)]]
     notes += [found.note for found in checked if found.note]
     rows = pd.concat([found.frame for found in checked], ignore_index=True)

@@ -5,6 +5,7 @@ and how they are padded (`collate`).
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -115,12 +116,7 @@ class TokenBatches(EpochBatches):
         super().__init__(seed)
         self.rounded = -(-lengths // self.BUCKET) * self.BUCKET
         budget = batch_size * self.rounded.mean()
-        descending = np.sort(self.rounded)[::-1]
-        starts = [0]
-        while starts[-1] < len(descending):
-            size = max(1, int(budget // descending[starts[-1]]))
-            starts.append(min(starts[-1] + size, len(descending)))
-        self.borders = np.array(starts)
+        self.borders = _borders(np.sort(self.rounded)[::-1], budget)
         sums = [len(lengths), int(lengths.sum()), int(np.square(lengths).sum())]
         self.per_batch = torch.tensor(sums, dtype=torch.float64) / len(self)
 
@@ -186,9 +182,14 @@ def sorted_batches(rows: Rows, batch_tokens: int) -> list[NDArray[np.int64]]:
     Longest first, so that the first batch shows whether memory suffices.
     """
     order = np.argsort(-rows.lengths, kind="stable")
-    batches, start = [], 0
-    while start < len(order):
-        size = max(1, int(batch_tokens // max(1, rows.lengths[order[start]])))
-        batches.append(order[start : start + size])
-        start += size
-    return batches
+    borders = _borders(rows.lengths[order], batch_tokens)
+    return [order[start:stop] for start, stop in pairwise(borders)]
+
+
+def _borders(descending: NDArray[np.int64], budget: float) -> list[int]:
+    """Cut rows, longest first, so that each part has at most `budget` padded tokens, or one row."""
+    borders = [0]
+    while borders[-1] < len(descending):
+        size = max(1, int(budget // max(1, descending[borders[-1]])))
+        borders.append(min(borders[-1] + size, len(descending)))
+    return borders

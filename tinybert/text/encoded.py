@@ -94,11 +94,17 @@ def rows_numbered(rows: "Rows", numbers: NDArray[np.int64]) -> EncodedRows:
     """Return some rows, in the order of their numbers given, without targets."""
     found = [rows[int(number)] for number in numbers]
     ids = [row["ids"].astype(np.int32) for row in found]
+    return _joined(ids, [row["first_length"] for row in found], {})
+
+
+def _joined(
+    ids: list[NDArray[np.int32]], first_lengths: list[int], targets: dict[str, NDArray[Any]]
+) -> EncodedRows:
     return EncodedRows(
         np.concatenate(ids) if ids else np.empty(0, np.int32),
         np.cumsum([len(each) for each in ids], dtype=np.int64),
-        np.asarray([row["first_length"] for row in found], dtype=np.int32),
-        {},
+        np.asarray(first_lengths, dtype=np.int32),
+        targets,
     )
 
 
@@ -111,7 +117,7 @@ def encode(
 ) -> EncodedRows:
     """Encode single sentences, or pairs, cut to `max_length` tokens (the longer one first)."""
     chunk = 10_000  # bounds the memory the tokenizer's own objects take
-    ids, lengths, first_lengths = [], [], []
+    ids, first_lengths = [], []
     for start in range(0, len(first), chunk):
         part = slice(start, start + chunk)
         encoded = tokenizer(
@@ -121,21 +127,10 @@ def encode(
             max_length=max_length,
         )
         for number, tokens in enumerate(encoded["input_ids"]):
+            others = sum(encoded["token_type_ids"][number]) if "token_type_ids" in encoded else 0
             ids.append(np.asarray(tokens, dtype=np.int32))
-            lengths.append(len(tokens))
-            first_lengths.append(_first_length(encoded, number, len(tokens)))
-    return EncodedRows(
-        np.concatenate(ids) if ids else np.empty(0, np.int32),
-        np.cumsum(lengths, dtype=np.int64),
-        np.asarray(first_lengths, dtype=np.int32),
-        targets,
-    )
-
-
-def _first_length(encoded: Any, number: int, length: int) -> int:
-    if "token_type_ids" not in encoded:
-        return length
-    return length - int(sum(encoded["token_type_ids"][number]))
+            first_lengths.append(len(tokens) - others)
+    return _joined(ids, first_lengths, targets)
 
 
 CORPUS_COMMAND = "dvc repro --force prepare_corpus"

@@ -174,8 +174,6 @@ def _names(files: list[Path]) -> str:
 
 def printable(path: Path | str) -> str:
     """Return a name as it can be printed, where it is not UTF-8 too."""
-    return ascii(str(path))[1:-1] if not _is_utf8(str(path)) else str(path)
-
-
-def _is_utf8(name: str) -> bool:
-    return not any("\ud800" <= char <= "\udfff" or char in "\r\n" for char in name)
+    name = str(path)
+    strange = any("\ud800" <= char <= "\udfff" or char in "\r\n" for char in name)
+    return ascii(name)[1:-1] if strange else name

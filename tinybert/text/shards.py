@@ -69,10 +69,11 @@ def store_shards(
         folder: Where finished shards stand; made if missing. Belongs to this tokenizer.
         shard_characters: Least text of a shard.
     """
-    threads = min(num_cores(), MAX_THREADS)
+    threads = min(_num_cores(), MAX_THREADS)
+    dtype = np.uint16 if len(tokenizer) <= 2**16 else np.int32  # holds the vocabulary
     encoders: SimpleQueue[WordTokens] = SimpleQueue()
     for _ in range(threads):
-        encoders.put(WordTokens(tokenizer.backend_tokenizer, id_dtype(tokenizer)))
+        encoders.put(WordTokens(tokenizer.backend_tokenizer, dtype))
     waiting: deque[tuple[Path, Future[_Counts]]] = deque()
     files, counts = [], np.zeros(3, np.int64)
     with ThreadPoolExecutor(threads) as pool:
@@ -90,12 +91,7 @@ def store_shards(
     return StoredShards(files, *counts.tolist())
 
 
-def id_dtype(tokenizer: Any) -> Any:
-    """Return the narrowest integers that hold the vocabulary."""
-    return np.uint16 if len(tokenizer) <= 2**16 else np.int32
-
-
-def num_cores() -> int:
+def _num_cores() -> int:
     """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

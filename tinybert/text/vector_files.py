@@ -31,15 +31,7 @@ MAX_PROBLEMS = 20  # lines of one file that are named before reading stops
 SHOWN = 40  # characters of a wrong value that are shown
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 TEXT, PACKED = (".txt", ".vec"), (".gz", ".zip")
-# The last one is of zip's rarer features.
-PACKING_ERRORS = (
-    OSError,
-    EOFError,
-    zlib.error,
-    lzma.LZMAError,
-    zipfile.BadZipFile,
-    NotImplementedError,
-)
+PACKING_ERRORS = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile)
 CONVERT = (
     "save it as text: gensim's KeyedVectors.load_word2vec_format(FILE, binary=True)"
     ".save_word2vec_format(TEXT_FILE)"
@@ -73,7 +65,7 @@ def read_text_vectors(path: Path, max_words: int | None = None) -> tuple[WordVec
             _require_text(file, stream.read(BYTES_TO_JUDGE))
         with _opened(file) as stream:
             return _read_lines(file, stream, max_words)
-    except PACKING_ERRORS as error:
+    except (*PACKING_ERRORS, NotImplementedError) as error:  # the last: zip's rarer features
         raise InputError(
             f"{path}: cannot be read to its end, got {error}; download it again, or unpack it"
         ) from error

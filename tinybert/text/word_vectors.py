@@ -123,7 +123,7 @@ def train_vectors(
         sg=1,
         workers=1,
         seed=seed,
-        hashfxn=_hash,
+        hashfxn=lambda word: zlib.crc32(word.encode()),
     )
     paragraphs = _Paragraphs(file, passes=num_epochs + 1)
     with paragraphs.bar:
@@ -136,10 +136,6 @@ def train_vectors(
         model.train(paragraphs, total_examples=model.corpus_count, epochs=num_epochs)
     words = list(model.wv.index_to_key[:max_words])
     return WordVectors(words, np.asarray(model.wv.vectors[: len(words)], dtype=np.float32))
-
-
-def _hash(word: str) -> int:
-    return zlib.crc32(word.encode())
 
 
 def save_vectors(folder: Path, found: WordVectors, source: str) -> None:

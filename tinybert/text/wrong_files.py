@@ -9,11 +9,7 @@ WRONG_FILES = [  # first bytes, what they are of, what to do
     (rb"\xff\xfe|\xfe\xff", "UTF-16", "convert it: `iconv -f UTF-16 -t UTF-8`"),
     (rb"PK\x03\x04|BZh|\xfd7zXZ|7z\xbc\xaf|Rar!|\x28\xb5\x2f\xfd", "a packed file", "unpack it"),
     (rb"(?s).{257}ustar", "a tar archive", "unpack it"),
-    (
-        rb"%PDF-|\{\\rtf|\xd0\xcf\x11\xe0",
-        "an office document",
-        "save it as plain text",
-    ),
+    (rb"%PDF-|\{\\rtf|\xd0\xcf\x11\xe0", "an office document", "save it as plain text"),
     (rb"PAR1|\x89HDF|ARROW1|SQLite format", "a table or database", "write its text to a .txt file"),
 ]
 

@@ -1,7 +1,6 @@
 """Mark the runs of ablations, so that MLflow shows the same table."""
 
 import math
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +10,10 @@ from tinybert.core.errors import InputError
 from tinybert.reports.ablation import FULL
 from tinybert.tracking.compare import comparison_page
 from tinybert.tracking.experiment import experiment_id
-from tinybert.tracking.failures import store_errors
-from tinybert.tracking.pipeline import find_run
-from tinybert.tracking.store import milliseconds, open_store
+from tinybert.tracking.failures import say, store_errors
+from tinybert.tracking.histories import changed
+from tinybert.tracking.pipeline import find_state
+from tinybert.tracking.store import open_store
 
 TAG = "ablation/"  # and the group: the names of the ablations that a state is in that group
 FIGURES = {"average": "ablation/average", "difference": "ablation/difference"}
@@ -60,7 +60,7 @@ def mark_ablations(uri: str, marked: Sequence[Marked], files: Sequence[Path]) ->
         experiment = experiment_id(client)
         runs: dict[str, Any] = {}
         for each in marked:
-            run: Any = runs.get(each.state) or find_run(client, experiment, each.state)
+            run: Any = runs.get(each.state) or find_state(client, experiment, each.state)
             if run is not None:
                 runs[each.state] = run
         without = ", ".join(each.name for each in marked if each.state not in runs)
@@ -68,7 +68,7 @@ def mark_ablations(uri: str, marked: Sequence[Marked], files: Sequence[Path]) ->
             line = f"{uri}: no run of these ablations, got none of {without}; {LOGGED}"
             if not runs:
                 raise InputError(line)
-            print(f"MLflow: {line}", file=sys.stderr, flush=True)
+            say(line)
         for state, run in runs.items():
             _mark(client, run, [each for each in marked if each.state == state])
         for run in (runs.get(each.state) for each in marked if each.name == FULL):
@@ -78,7 +78,7 @@ def mark_ablations(uri: str, marked: Sequence[Marked], files: Sequence[Path]) ->
 
 
 def _mark(client: Any, run: Any, names: Sequence[Marked]) -> None:
-    from mlflow.entities import Metric, RunTag
+    from mlflow.entities import RunTag
 
     tags: dict[str, list[str]] = {}
     for each in names:
@@ -89,10 +89,5 @@ def _mark(client: Any, run: Any, names: Sequence[Marked]) -> None:
         for name, value in names[0].figures.items()
         if (name in FIGURES or name.startswith(PAPER)) and not math.isnan(value)
     }
-    now, known = milliseconds(), run.data.metrics
-    metrics = [Metric(k, v, now, 0) for k, v in logged.items() if known.get(k) != v]
-    client.log_batch(
-        run.info.run_id,
-        metrics=metrics,
-        tags=[RunTag(name, ", ".join(found)) for name, found in tags.items()],
-    )
+    named = [RunTag(name, ", ".join(found)) for name, found in tags.items()]
+    client.log_batch(run.info.run_id, changed(run, logged), tags=named)

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from tinybert.core.outputs import replace_file
-from tinybert.tracking.curves import Curves
 from tinybert.tracking.display import log_data, source_tags
-from tinybert.tracking.experiment import find_runs, is_there, restored
-from tinybert.tracking.histories import History, points
+from tinybert.tracking.experiment import find_run, find_runs, is_there, restored
+from tinybert.tracking.histories import Curves, History, points
 from tinybert.tracking.record import Record
 
 PARENT_TAG = "mlflow.parentRunId"
@@ -32,8 +31,7 @@ def write_record(folder: Path, sha256: str, training_id: str) -> None:
 def find_training(client: Any, experiment: str, stage: str, training_id: str) -> Any | None:
     """Return the child run of a training, which may have been cut off, or deleted."""
     query = f"tags.{TRAINING_TAG} = '{training_id}' and tags.stage = '{stage}'"
-    found = find_runs(client, experiment, query)
-    return restored(client, found[0]) if found else None
+    return find_run(client, experiment, query)
 
 
 def adopt(

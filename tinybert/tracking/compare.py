@@ -3,7 +3,6 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
@@ -21,27 +20,16 @@ MAX_RUNS = 1000  # pipeline states that are looked through
 SHOWN = ("average", "share_of_teacher")  # costs are the same for every value of a weight
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """Runs that differ in one parameter alone.
-
-    Attributes:
-        key: The parameter, as MLflow names it.
-        table: One row a value, in the values' order; the figures are columns.
-        page: Address of MLflow's page that compares them.
-    """
-
-    key: str
-    table: pd.DataFrame
-    page: str
-
-
-def compare(uri: str, key: str) -> Comparison:
+def compare(uri: str, key: str) -> tuple[pd.DataFrame, str]:
     """Compare the newest run with those that differ from it in one parameter alone.
 
     Args:
         uri: An MLflow store or server.
         key: As `dvc exp run -S` takes it: `loss.attn_weight`, or `file:key` for a profile's.
+
+    Returns:
+        A table named as MLflow names the parameter, with one row a value, in the values' order,
+        and figures as columns; and the address of MLflow's page that compares the runs.
 
     Raises:
         InputError: No run has this parameter, or the server does not answer.
@@ -70,7 +58,7 @@ def compare(uri: str, key: str) -> Comparison:
         for value, run in ordered
     }
     table = pd.DataFrame.from_dict(figures, orient="index").rename_axis(name)
-    return Comparison(name, table, comparison_page(uri, experiment, [run for _, run in ordered]))
+    return table, comparison_page(uri, experiment, [run for _, run in ordered])
 
 
 def _others(params: Mapping[str, str], name: str) -> dict[str, str]:

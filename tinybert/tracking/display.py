@@ -100,11 +100,6 @@ def description(name: str, tables: Path) -> str:
     return f"{HEADING} of {name}\n\n{table}".strip() + "\n"
 
 
-def is_ours(note: str) -> bool:
-    """Return whether a description was written here, and not by a person."""
-    return not note or note.startswith(HEADING)
-
-
 def score_metrics(results: Results) -> list[str]:
     """Name the metrics of the view: averages, each task's dev score by system, shares."""
     columns = [column for column in score_columns(results) if column.split("/")[1].startswith(DEV)]

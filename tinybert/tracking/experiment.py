@@ -1,11 +1,9 @@
 """The project's experiment and its runs: found, restored where a person deleted them, or made."""
 
-import sys
-from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
-from tinybert.tracking.failures import local_file
+from tinybert.tracking.failures import local_file, say
 
 EXPERIMENT = "tinybert"
 OWN_TAG = "pipeline"  # = EXPERIMENT: the experiment is found by it where it was renamed
@@ -21,7 +19,7 @@ def experiment_id(client: Any) -> str:
     found = client.get_experiment_by_name(EXPERIMENT) or _renamed(client) or _made(client)
     if found.lifecycle_stage == DELETED:
         client.restore_experiment(found.experiment_id)
-        _say(f"the deleted experiment {found.name!r} is restored, with its runs")
+        say(f"the deleted experiment {found.name!r} is restored, with its runs")
     wanted = {OWN_TAG: EXPERIMENT}
     if found.tags.get(KIND_TAG, "") in UNDECIDED:
         wanted[KIND_TAG] = KIND
@@ -36,7 +34,7 @@ def _renamed(client: Any) -> Any | None:
 
     query = f"tags.{OWN_TAG} = '{EXPERIMENT}'"
     found = client.search_experiments(view_type=ViewType.ALL, filter_string=query)
-    return next(iter(_active_first(found, lambda each: each.lifecycle_stage)), None)
+    return min(found, key=lambda each: bool(each.lifecycle_stage == DELETED), default=None)
 
 
 def _made(client: Any) -> Any:
@@ -60,14 +58,20 @@ def find_runs(client: Any, experiment: str, query: str) -> list[Any]:
     from mlflow.entities import ViewType
 
     found = client.search_runs([experiment], query, run_view_type=ViewType.ALL)
-    return _active_first(found, lambda run: run.info.lifecycle_stage)
+    return sorted(found, key=lambda run: bool(run.info.lifecycle_stage == DELETED))
+
+
+def find_run(client: Any, experiment: str, query: str) -> Any | None:
+    """Return the run that a query matches, if there is one; a deleted one is restored."""
+    found = find_runs(client, experiment, query)
+    return restored(client, found[0]) if found else None
 
 
 def restored(client: Any, run: Any) -> Any:
     """Return a run, restored if a person deleted it: its state is tracked again."""
     if run.info.lifecycle_stage == DELETED:
         client.restore_run(run.info.run_id)
-        _say(f"the deleted run {run.info.run_name!r} is restored")
+        say(f"the deleted run {run.info.run_name!r} is restored")
         return client.get_run(run.info.run_id)
     return run
 
@@ -82,11 +86,3 @@ def is_there(client: Any, run_id: str) -> bool:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
         return False
-
-
-def _active_first(found: Iterable[Any], stage: Any) -> list[Any]:
-    return sorted(found, key=lambda each: stage(each) == DELETED)
-
-
-def _say(line: str) -> None:
-    print(f"MLflow: {line}", file=sys.stderr, flush=True)

@@ -2,6 +2,7 @@
 
 import errno
 import sqlite3
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -204,6 +205,11 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
+
+
+def say(line: str) -> None:
+    """Print what was healed or passed over, and costs no run."""
+    print(f"MLflow: {line}", file=sys.stderr, flush=True)
 
 
 def reason_of(error: Exception) -> str:

@@ -1,13 +1,16 @@
-"""The histories that training stages leave as CSV files, and their names in MLflow."""
+"""The histories that training stages leave as CSV files, and their curves in MLflow."""
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from tinybert.core.errors import InputError
+from tinybert.tracking.store import milliseconds
 
 # What a training stage is run for.
 ARGUMENTS: dict[str, tuple[str, ...]] = {
@@ -40,7 +43,7 @@ class History:
     @property
     def item(self) -> str:
         """What DVC calls the stage's item; `mlm` where the stage has one training only."""
-        return _item(self.names)
+        return _item(self.names.values())
 
     @property
     def phase(self) -> str:
@@ -50,13 +53,14 @@ class History:
 
 def read_histories(systems: Sequence[str], tasks: Sequence[str], reports: Path) -> list[History]:
     """Read every training's history; a phase without terms trained nothing and has none."""
-    found = []
-    for stage, names in _trainings(systems, tasks):
-        file = reports / "training" / stage / f"{_item(names)}.csv"
-        if file.is_file():
-            frame = _read_history(file)
-            if len(frame):
-                found.append(History(stage, names, frame, content_sha256(file.read_bytes())))
+    found, known = [], {"system": systems, "task": tasks}
+    for stage, arguments in ARGUMENTS.items():
+        for values in itertools.product(*(known[name] for name in arguments)):
+            file = reports / "training" / stage / f"{_item(values)}.csv"
+            if file.is_file() and len(frame := _read_history(file)):
+                names = dict(zip(arguments, values, strict=True))
+                sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
+                found.append(History(stage, names, frame, sha256))
     return found
 
 
@@ -73,28 +77,13 @@ def _read_history(file: Path) -> pd.DataFrame:
         ) from error
 
 
-def _item(names: Mapping[str, str]) -> str:
-    return "-".join(names.values()) or "mlm"
-
-
-def _trainings(
-    systems: Sequence[str], tasks: Sequence[str]
-) -> Iterator[tuple[str, dict[str, str]]]:
-    for stage, arguments in ARGUMENTS.items():
-        for system in systems if "system" in arguments else [""]:
-            for task in tasks if "task" in arguments else [""]:
-                values = {"system": system, "task": task}
-                yield stage, {name: values[name] for name in arguments}
+def _item(values: Iterable[str]) -> str:
+    return "-".join(values) or "mlm"
 
 
 def frame_sha256(history: pd.DataFrame) -> str:
-    """Return what `content_sha256` will say of the CSV file."""
-    return content_sha256(history.to_csv(index=False).encode())
-
-
-def content_sha256(content: bytes) -> str:
-    """Hash a file's content."""
-    return hashlib.sha256(content).hexdigest()
+    """Return the hash that the CSV file will have."""
+    return hashlib.sha256(history.to_csv(index=False).encode()).hexdigest()
 
 
 def points(history: pd.DataFrame, prefix: str = "") -> Points:
@@ -116,3 +105,47 @@ def metric_name(column: str) -> str | None:
     if column == "loss":
         return "loss/total"
     return column if column.startswith("loss/") or column in CURVES else None
+
+
+class Curves:
+    """The curves of one run.
+
+    Args:
+        client: MLflow's.
+        run: As MLflow returned it; its steps are asked for when a curve of that name comes.
+    """
+
+    def __init__(self, client: Any, run: Any) -> None:
+        self.client, self.run_id = client, str(run.info.run_id)
+        self._unread = set(run.data.metrics)
+        self._steps: dict[str, set[int]] = {}
+
+    def add(self, points: Points) -> None:
+        """Log the points whose steps are not there yet."""
+        from mlflow.entities import Metric
+
+        now = milliseconds()
+        new = []
+        for name, curve in points.items():
+            known = self._known(name)
+            for step, value in curve:
+                if step not in known:
+                    known.add(step)
+                    new.append(Metric(name, value, now, step))
+        if new:
+            self.client.log_batch(self.run_id, metrics=new)  # which MLflow cuts into calls
+
+    def _known(self, name: str) -> set[int]:
+        if name in self._unread:
+            self._unread.remove(name)
+            found = self.client.get_metric_history(self.run_id, name)
+            self._steps[name] = {metric.step for metric in found}
+        return self._steps.setdefault(name, set())
+
+
+def changed(run: Any, figures: Mapping[str, float]) -> list[Any]:
+    """Return as MLflow's metrics the figures that a run has not, or has with another value."""
+    from mlflow.entities import Metric
+
+    now, known = milliseconds(), run.data.metrics
+    return [Metric(k, v, now, 0) for k, v in figures.items() if known.get(k) != v]

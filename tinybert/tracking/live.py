@@ -22,11 +22,17 @@ from tinybert.tracking.children import (
     records_folder,
     write_record,
 )
-from tinybert.tracking.curves import Curves
 from tinybert.tracking.display import source_tags
 from tinybert.tracking.experiment import experiment_id
 from tinybert.tracking.failures import explain, reason_of
-from tinybert.tracking.histories import ARGUMENTS, Points, frame_sha256, metric_name, points
+from tinybert.tracking.histories import (
+    ARGUMENTS,
+    Curves,
+    Points,
+    frame_sha256,
+    metric_name,
+    points,
+)
 from tinybert.tracking.record import git_commit
 from tinybert.tracking.store import open_store, require_server, store_uri
 from tinybert.training.listeners import Ended, Event, Row, Started, listening

@@ -4,14 +4,13 @@ from pathlib import Path
 from typing import Any
 
 from tinybert.tracking.children import adopt
-from tinybert.tracking.curves import Curves
-from tinybert.tracking.display import NOTE_TAG, is_ours, log_data, save_view
-from tinybert.tracking.experiment import experiment_id, find_runs, restored
+from tinybert.tracking.display import HEADING, NOTE_TAG, log_data, save_view
+from tinybert.tracking.experiment import experiment_id, find_run
 from tinybert.tracking.failures import store_errors
-from tinybert.tracking.histories import points
+from tinybert.tracking.histories import Curves, changed, points
 from tinybert.tracking.record import Record
 from tinybert.tracking.registry import register
-from tinybert.tracking.store import milliseconds, one_at_a_time, open_store
+from tinybert.tracking.store import one_at_a_time, open_store
 
 STATE_TAG = "pipeline_state"
 
@@ -34,7 +33,9 @@ def log_pipeline(record: Record, uri: str, records: Path) -> str:
     with store_errors(uri):
         experiment = experiment_id(client)
         with one_at_a_time(uri):
-            run = _find_or_create_run(client, experiment, record)
+            run = find_state(client, experiment, record.state) or client.create_run(
+                experiment, run_name=record.name, tags={STATE_TAG: record.state}
+            )
         run_id = str(run.info.run_id)
         _log_values(client, run, record)
         log_data(client, run_id, record.data)
@@ -55,28 +56,16 @@ def log_pipeline(record: Record, uri: str, records: Path) -> str:
     return run_id
 
 
-def find_run(client: Any, experiment: str, state: str) -> Any | None:
+def find_state(client: Any, experiment: str, state: str) -> Any | None:
     """Return the run of a pipeline state, if it was logged; a deleted one is restored."""
-    found = find_runs(client, experiment, f"tags.{STATE_TAG} = '{state}'")
-    return restored(client, found[0]) if found else None
-
-
-def _find_or_create_run(client: Any, experiment: str, record: Record) -> Any:
-    found = find_run(client, experiment, record.state)
-    if found is not None:
-        return found
-    return client.create_run(experiment, run_name=record.name, tags={STATE_TAG: record.state})
+    return find_run(client, experiment, f"tags.{STATE_TAG} = '{state}'")
 
 
 def _log_values(client: Any, run: Any, record: Record) -> None:
-    from mlflow.entities import Metric, Param, RunTag
+    from mlflow.entities import Param, RunTag
 
-    run_id, known, now = run.info.run_id, run.data.metrics, milliseconds()
-    metrics = [Metric(k, v, now, 0) for k, v in record.metrics.items() if known.get(k) != v]
     params = [Param(name, value) for name, value in record.params.items()]
-    tags = [
-        RunTag(name, value)
-        for name, value in record.tags.items()
-        if name != NOTE_TAG or is_ours(run.data.tags.get(NOTE_TAG, ""))
-    ]
-    client.log_batch(run_id, metrics, params, tags)
+    ours = (run.data.tags.get(NOTE_TAG) or HEADING).startswith(HEADING)
+    shown = {name: value for name, value in record.tags.items() if name != NOTE_TAG or ours}
+    tags = [RunTag(name, value) for name, value in shown.items()]
+    client.log_batch(run.info.run_id, changed(run, record.metrics), params, tags)

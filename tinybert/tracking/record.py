@@ -16,7 +16,7 @@ from tinybert.settings.reader import PARAMS, read_yaml
 from tinybert.settings.yaml_reader import parse_yaml
 from tinybert.tracking.display import TaskData
 from tinybert.tracking.histories import History
-from tinybert.tracking.models import Model
+from tinybert.tracking.registry import Model
 
 # What they read are results, with measured milliseconds among them; the state is what made these.
 SHOWING = ("model_card", "report", "track")

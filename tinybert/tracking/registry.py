@@ -1,18 +1,83 @@
-"""Register models, once each, with the aliases `newest` and `best`."""
+"""Register students and teachers, once each, with the aliases `newest` and `best`."""
 
+import hashlib
 import json
 import math
-import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from tinybert.encoders.checkpoints import load_classifier, load_tokenizer
-from tinybert.tracking.models import Model, best_version
+from tinybert.reports.model_card import CARD
+from tinybert.reports.results import TEACHER, Results
+from tinybert.tasks.task import DEV, read_named_info
+from tinybert.tracking.failures import say
 
 PACKAGES = ("mlflow", "torch", "transformers", "accelerate", "safetensors", "pandas")
 WEIGHTS_TAG, SCORE_TAG = "weights", "dev_score"
 PROMPT_TAG = "mlflow.prompt.is_prompt"
+LONGEST = 5000  # characters of a description, in MLflow's databases
+CUT = "\n..."
+
+
+@dataclass(frozen=True)
+class Model:
+    """A classifier to register.
+
+    Attributes:
+        name: In the registry, `<system>-<task>`.
+        folder: Its files, as `save_pretrained` wrote them.
+        pair: Whether it takes two sentences.
+        dev_score: By the task's first metric.
+        tags: System, task and metric.
+    """
+
+    name: str
+    folder: Path
+    pair: bool
+    dev_score: float
+    tags: dict[str, str]
+
+    def weights(self) -> str:
+        """Hash the weights with labels and tokenizer: the same hash is the same model.
+
+        Its card is left out, which is another one whenever latency is measured again.
+        """
+        digest = hashlib.sha256()
+        files = (path for path in self.folder.rglob("*") if path.is_file())
+        for file in sorted(file for file in files if file != self.folder / CARD):
+            digest.update(file.relative_to(self.folder).as_posix().encode())
+            with file.open("rb") as stream:
+                digest.update(hashlib.file_digest(stream, "sha256").digest())
+        return digest.hexdigest()
+
+    def description(self) -> str:
+        """Return the card without its metadata, cut to what a model registry takes."""
+        card = self.folder / CARD
+        text = card.read_text(encoding="utf-8") if card.is_file() else ""
+        body = text.split("\n---\n", 1)[-1].strip()
+        return body if len(body) <= LONGEST else body[: LONGEST - len(CUT)] + CUT
+
+
+def find_models(results: Results, folder: Path) -> list[Model]:
+    """Return every model that was scored on its task's dev split and is there.
+
+    Args:
+        results: The scores.
+        folder: The project's folder.
+    """
+    found = []
+    for (system, task), scores in results.scores.items():
+        teacher = system == TEACHER
+        place = folder / "models" / (f"teacher/{task}" if teacher else f"student/{system}/{task}")
+        if scores.main_metric in scores.metrics.get(DEV, {}) and place.is_dir():
+            info = read_named_info(folder / "data/tasks" / task, task)
+            score = scores.metrics[DEV][scores.main_metric]
+            tags = {"system": system, "task": task, "metric": scores.main_metric}
+            found.append(Model(f"{system}-{task}", place, info.pair, score, tags))
+    return found
 
 
 def register(client: Any, uri: str, run_id: str, models: Sequence[Model]) -> None:
@@ -27,7 +92,7 @@ def register(client: Any, uri: str, run_id: str, models: Sequence[Model]) -> Non
     for model in models:
         if _is_prompt(client, model.name):
             reason = "the registry has a prompt of this name, got no place for the model"
-            _say(f"{model.name}: {reason}; delete or rename the prompt, then `dvc repro -fs track`")
+            say(f"{model.name}: {reason}; delete or rename the prompt, then `dvc repro -fs track`")
             continue
         weights = model.weights()
         number = _known(client, model.name, weights) or _log(client, uri, run_id, model, weights)
@@ -61,6 +126,11 @@ def _best(client: Any, name: str) -> str:
         del scores[best]
 
 
+def best_version(scores: Sequence[tuple[str, float]]) -> str:
+    """Return the version with the highest score, the first one of equals."""
+    return max(sorted(scores, key=lambda each: int(each[0])), key=lambda each: each[1])[0]
+
+
 def _score(version: Any) -> float:
     """Return a version's score; NaN where a person deleted or edited it."""
     try:
@@ -77,7 +147,7 @@ def _is_lost(client: Any, version: Any) -> bool:
     uri = client.get_model_version_download_uri(version.name, str(version.version))
     if any(mlflow.artifacts.list_artifacts(artifact_uri=uri)):
         return False
-    _say(f"{version.name}: the files of version {version.version} are gone, got none; it is passed")
+    say(f"{version.name}: the files of version {version.version} are gone, got none; it is passed")
     return True
 
 
@@ -85,10 +155,6 @@ def _is_prompt(client: Any, name: str) -> bool:
     """Return whether a prompt has the name: models and prompts share one registry."""
     query = f"name='{name}' AND tags.`{PROMPT_TAG}` = 'true'"
     return bool(client.search_registered_models(query))
-
-
-def _say(line: str) -> None:
-    print(f"MLflow: {line}", file=sys.stderr, flush=True)
 
 
 def _log(client: Any, uri: str, run_id: str, model: Model, weights: str) -> str:

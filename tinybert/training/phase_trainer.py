@@ -15,12 +15,7 @@ import torch
 from safetensors.torch import load_model, save_model
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from transformers import (
-    PrinterCallback,
-    Trainer,
-    TrainerCallback,
-    TrainingArguments,
-)
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from tinybert.core.errors import InputError
 from tinybert.core.processes import num_processes, of_the_first, rank, sum_over_all, wait_for_all
@@ -173,9 +168,8 @@ class PhaseTrainer(Trainer):  # type: ignore[misc]
             save_model(self.model, str(folder / WEIGHTS))  # knows tied weights
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        load_model(
-            self.model, Path(resume_from_checkpoint) / WEIGHTS
-        )  # the Trainer's stops at tied ones
+        # The Trainer's own stops at tied weights.
+        load_model(self.model, Path(resume_from_checkpoint) / WEIGHTS)
 
     def _save_sums(self, checkpoint: Path) -> None:
         """Keep what was summed since the last row of the log, which the Trainer would forget."""

@@ -2,6 +2,7 @@
 
 from pydantic import Field
 
+from tinybert.settings.choices import CLOSED_FORM_TOKENS
 from tinybert.settings.schedule import Schedule
 
 
@@ -15,5 +16,6 @@ class IntermediateDistillSettings(Schedule):
     """The profile's section `intermediate_distill`; a task's epochs_scale multiplies num_epochs."""
 
     save_steps: int = Field(ge=1)  # steps between checkpoints
-    closed_form_tokens: int = Field(default=32_000, ge=1)  # that `start: closed_form` is fitted on
+    # That `start: closed_form` is fitted on.
+    closed_form_tokens: int = Field(default=CLOSED_FORM_TOKENS, ge=1)
     max_stored_gigabytes: float = Field(ge=0)  # of the teacher's states, where that saves time

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from tinybert.text.embedded.words import ARTICLES, AUXILIARIES, FUNCTION_WORDS, PREPOSITIONS
 
 Words = list[str]
+Fault = Callable[[Words, int, random.Random], Words | None]  # None: it does not fit there
 DROPPABLE = frozenset(
     {"of", "to", "is", "are", "be", "by", "from", "with", "for", "was", "were", "has"}
 )
@@ -96,11 +97,4 @@ def _move(words: Words, place: int, rng: random.Random) -> Words | None:
     return [*rest[:target], moved, *rest[target:]]
 
 
-FAULTS: list[Callable[[Words, int, random.Random], Words | None]] = [
-    _swap,
-    _drop,
-    _insert,
-    _disagree,
-    _inflect,
-    _move,
-]
+FAULTS: list[Fault] = [_swap, _drop, _insert, _disagree, _inflect, _move]

@@ -2,18 +2,20 @@
 
 The sources are parsed, never imported. The text depends on the installed versions alone: files are
 read in sorted order, and of sentences that are near copies the first one stays. So one lock file
-gives one corpus.
+gives one corpus. It is kept on disk, since several stages read it and it takes a minute.
 """
 
 import ast
+import dataclasses
 import gc
+import hashlib
 import inspect
+import json
 import multiprocessing
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,8 +23,8 @@ from pathlib import Path
 from rich.progress import track
 
 from tinybert.core.errors import InputError
+from tinybert.core.outputs import replace_file
 from tinybert.text.embedded.copies import CopyFilter
-from tinybert.text.embedded.memo import SourceFile, memo_file, read_memo, write_memo
 from tinybert.text.embedded.prose import sentence_runs
 
 # Packages, or folders in them that are worth their reading time. All are in the dependency tree
@@ -37,25 +39,18 @@ LIBRARIES = (
 )
 # Folders that document nothing, or another package.
 SKIPPED_FOLDERS = frozenset(
-    {
-        "test",
-        "tests",
-        "testing",
-        "_testing",
-        "conftest",
-        "_vendor",
-        "vendor",
-        "externals",
-        "_internal_testing",
-    }
+    "test tests testing _testing conftest _vendor vendor externals _internal_testing".split()
 )
 # Functions that attach a docstring, given as a string, to something written in C.
 ATTACHING = ("add_newdoc", "add_docstr", "add_newdoc_for_scalar_type")
 NUM_PROCESSES = 2
 FILES_PER_PARCEL = 40
 
+SourceFile = tuple[str, Path, Path]  # library, folder the library lies in, file
+Extracted = tuple[str, str, list[list[str]]]  # library, name, runs of sentences
 
-@dataclass(frozen=True)
+
+@dataclasses.dataclass(frozen=True)
 class Document:
     """The prose of one docstring.
 
@@ -79,7 +74,7 @@ class Document:
 def documents() -> tuple[Document, ...]:
     """Return the prose of every docstring, each sentence once, in a fixed order.
 
-    Side effects: keeps the result on disk for the next process (`memo.memo_file`).
+    Side effects: keeps the result on disk for the next process (`memo_file`).
 
     Raises:
         InputError: One of `LIBRARIES` is not installed; all missing ones are named.
@@ -87,21 +82,45 @@ def documents() -> tuple[Document, ...]:
     files = source_files()
     memo = memo_file(files)
     if memo.is_file():
-        return tuple(Document(*row) for row in read_memo(memo))
-    found = extract_documents(files)
-    write_memo(memo, found)
-    return found
-
-
-def extract_documents(files: list[SourceFile]) -> tuple[Document, ...]:
-    """Read the prose of every docstring in the files."""
+        return read_memo(memo)
     copies = CopyFilter()
     found = []
     for library, name, runs in _extract(files):
-        kept = copies.keep(runs)
-        if kept:
+        if kept := copies.keep(runs):
             found.append(Document(library, name, tuple(" ".join(run) for run in kept)))
+    write_memo(memo, found)
     return tuple(found)
+
+
+def memo_file(files: Iterable[SourceFile]) -> Path:
+    """Name the place by the source files, as they stand, and by this package's own code.
+
+    It lies beside the checkpoints, outside every output: removing it costs time only.
+    """
+    digest = hashlib.sha256()
+    for code in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(code.read_bytes())
+    for library, parent, file in files:
+        stat = file.stat()
+        place = file.relative_to(parent).as_posix()
+        digest.update(f"{library} {place} {stat.st_size} {stat.st_mtime_ns}\n".encode())
+    root = Path(os.environ.get("DVC_ROOT", "."))
+    return root / "checkpoints" / "embedded" / f"{digest.hexdigest()[:16]}.jsonl"
+
+
+def read_memo(file: Path) -> tuple[Document, ...]:
+    """Read documents that `write_memo` wrote."""
+    with file.open(encoding="utf-8") as lines:
+        rows = [json.loads(line) for line in lines]
+    return tuple(Document(row["library"], row["name"], tuple(row["paragraphs"])) for row in rows)
+
+
+def write_memo(file: Path, found: Iterable[Document]) -> None:
+    """Write documents, one a line."""
+    with replace_file(file) as partial, partial.open("w", encoding="utf-8") as stream:
+        for document in found:
+            row = dataclasses.asdict(document)
+            stream.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
 def source_files() -> list[SourceFile]:
@@ -113,13 +132,12 @@ def source_files() -> list[SourceFile]:
     folders = {library: _folder(library) for library in LIBRARIES}
     missing = [library for library, folder in folders.items() if folder is None]
     if missing:
-        raise InputError(
-            *(
-                f"embedded corpus: package {name!r} is missing, got no such package installed; "
-                "run `pip install -r requirements.lock`"
-                for name in missing
-            )
+        problems = (
+            f"embedded corpus: package {name!r} is missing, got no such package installed; "
+            "run `pip install -r requirements.lock`"
+            for name in missing
         )
+        raise InputError(*problems)
     return [
         (library.split("/")[0], folder.parents[library.count("/")], file)
         for library, folder in folders.items()
@@ -136,9 +154,6 @@ def _folder(library: str) -> Path | None:
         return None
     folder = Path(next(iter(spec.submodule_search_locations)), *inside)
     return folder if folder.is_dir() else None
-
-
-Extracted = tuple[str, str, list[list[str]]]  # library, name, runs of sentences
 
 
 def _extract(files: list[SourceFile]) -> Iterator[Extracted]:

@@ -60,10 +60,6 @@ class _Reader:
         self.close()
         self.deeper_than = indent
 
-    def skip_to_blank(self) -> None:
-        self.close()
-        self.to_blank = True
-
 
 @lru_cache(maxsize=4096)  # many a docstring stands word for word in a dozen files
 def sentence_runs(docstring: str) -> list[list[str]]:
@@ -72,10 +68,7 @@ def sentence_runs(docstring: str) -> list[list[str]]:
     Args:
         docstring: Reads as reST, NumPy, Google or Markdown; indentation already removed.
     """
-    runs = []
-    for paragraph in paragraphs(docstring):
-        runs.extend(_runs(plain_text(paragraph)))
-    return runs
+    return [run for paragraph in paragraphs(docstring) for run in _runs(plain_text(paragraph))]
 
 
 def paragraphs(docstring: str) -> list[str]:
@@ -107,7 +100,8 @@ def _read(reader: _Reader, line: str, following: str) -> None:
     elif reader.section in DROPPED_SECTIONS and not UNDERLINE.match(following.strip()):
         return
     elif text.startswith((">>>", "... ")) or TABLE.match(text):
-        reader.skip_to_blank()
+        reader.close()
+        reader.to_blank = True
     elif text.startswith("..") or HEADING.match(text):
         _read_mark(reader, text, indent)
     else:

@@ -1,22 +1,15 @@
 """Extracted documentation is kept on disk until the sources or the code change."""
 
 import multiprocessing
-from dataclasses import dataclass
 
-from tinybert.text.embedded.memo import memo_file, read_memo, write_memo
-
-
-@dataclass(frozen=True)
-class Document:
-    library: str
-    name: str
-    paragraphs: tuple[str, ...]
+from tinybert.text.embedded.docstrings import Document, memo_file, read_memo, write_memo
 
 
 def test_what_is_written_is_what_is_read(tmp_path):
-    documents = [("numpy", "a.py:f", ("One “quoted” line.", "Two.")), ("scipy", "b.py:g", ())]
+    first = Document("numpy", "a.py:f", ("One “quoted” line.", "Two."))
+    documents = (first, Document("scipy", "b.py:g", ()))
     file = tmp_path / "deep" / "memo.jsonl"
-    write_memo(file, [Document(*row) for row in documents])
+    write_memo(file, documents)
     assert read_memo(file) == documents
 
 
@@ -43,7 +36,7 @@ def test_processes_that_write_one_memo_at_once_leave_it_whole(tmp_path):
     for writer in writers:
         writer.join()
     assert [writer.exitcode for writer in writers] == [0] * 6
-    assert read_memo(file) == [("numpy", str(row), ("text",)) for row in range(20)]
+    assert read_memo(file) == tuple(Document("numpy", str(row), ("text",)) for row in range(20))
     assert list(tmp_path.iterdir()) == [file]
 
 
