@@ -31,6 +31,11 @@ from tinybert.closed_form.start import choose_head_targets, choose_rows, fit_stu
 from tinybert.core.errors import InputError
 from tinybert.core.outputs import replace_file
 from tinybert.core.precision import computing_device
+from tinybert.core.settings.choices import CLOSED_FORM_TOKENS
+from tinybert.core.settings.layer_map import LayerMap, teacher_layers
+from tinybert.core.settings.reader import read_param, read_section, read_system, read_task
+from tinybert.core.settings.schedule import Grid, Schedule
+from tinybert.core.settings.systems import LayerPhase, OutputPhase, Shape
 from tinybert.distillation.distillation import Distillation
 from tinybert.distillation.projections import Projections
 from tinybert.distillation.teacher import Teacher
@@ -40,11 +45,6 @@ from tinybert.encoders.classifier import new_classifier, task_classifier
 from tinybert.encoders.student import make_student
 from tinybert.evaluation.prediction import predict_logits
 from tinybert.evaluation.scores import encode_split
-from tinybert.settings.choices import CLOSED_FORM_TOKENS
-from tinybert.settings.layer_map import LayerMap, teacher_layers
-from tinybert.settings.reader import read_param, read_section, read_system, read_task
-from tinybert.settings.schedule import Grid, Schedule
-from tinybert.settings.systems import LayerPhase, OutputPhase, Shape
 from tinybert.tasks.phase_rows import read_rows
 from tinybert.tasks.task import TaskFile, read_named_info
 from tinybert.text.encoded import Blocks, EncodedRows

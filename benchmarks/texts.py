@@ -10,9 +10,9 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from benchmarks.options import Options
+from tinybert.core.settings.reader import read_task
 from tinybert.encoders.checkpoints import load_tokenizer, packaged
 from tinybert.evaluation.scores import encode_split
-from tinybert.settings.reader import read_task
 from tinybert.tasks.rows import prepare
 from tinybert.tasks.sources import Sources, read_splits
 from tinybert.tasks.task import TRAIN, TaskFile

@@ -30,6 +30,7 @@ from flows.glue import add_source_options, source_overrides, split_names
 from flows.request import Request
 from flows.server import wait_for_server
 from tinybert.core.errors import InputError
+from tinybert.core.settings.reader import PARAMS, parse, read_yaml
 from tinybert.core.terminal import make_output_safe
 from tinybert.reports.ablation import (
     CAPTION,
@@ -42,7 +43,6 @@ from tinybert.reports.ablation import (
     write_files,
 )
 from tinybert.reports.results import TaskScores
-from tinybert.settings.reader import PARAMS, parse, read_yaml
 
 REPORTS = Path("reports/ablation")
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flows.graph import local_cache
-from tinybert.settings.reader import read_yaml
+from tinybert.core.settings.reader import read_yaml
 
 
 @dataclass(frozen=True)

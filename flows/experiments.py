@@ -15,8 +15,8 @@ from flows.request import require_known_names, require_valid_params
 from flows.walk import ask_dvc, only_run_in
 from tinybert.core.errors import InputError
 from tinybert.core.repository import require_commit
-from tinybert.settings.names import FOLDERS
-from tinybert.settings.reader import PARAMS, read_yaml
+from tinybert.core.settings.names import FOLDERS
+from tinybert.core.settings.reader import PARAMS, read_yaml
 
 RAW = "data/raw"  # mostly not in git, so a queued experiment's folder would lack it
 VIA = ("dvc", "prefect")

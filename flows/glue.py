@@ -12,7 +12,7 @@ from flows.experiments import Asked, call, require_valid
 from flows.groups import SystemGroup, read_group
 from flows.request import Request
 from tinybert.core.errors import InputError
-from tinybert.settings.reader import read_yaml
+from tinybert.core.settings.reader import read_yaml
 
 USUAL = SystemGroup(
     description="What `make glue` runs where no group is named",

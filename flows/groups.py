@@ -6,8 +6,8 @@ from pathlib import Path
 from pydantic import Field
 
 from tinybert.core.errors import InputError
-from tinybert.settings.names import require_group_name
-from tinybert.settings.reader import Settings, parse, read_yaml
+from tinybert.core.settings.names import require_group_name
+from tinybert.core.settings.reader import Settings, parse, read_yaml
 
 GROUPS = Path("params/groups")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from flows.graph import apply_overrides
 from tinybert.core.errors import InputError
-from tinybert.settings.reader import PARAMS, read_yaml
+from tinybert.core.settings.reader import PARAMS, read_yaml
 
 KEPT = Path(".dvc/tmp/params_before_run")  # survives a killed run, and is put back by the next
 

@@ -11,8 +11,8 @@ from pydantic import Field
 
 from flows.groups import read_group
 from tinybert.core.errors import InputError
-from tinybert.settings.names import FOLDERS, known_names, require_names
-from tinybert.settings.reader import PARAMS, Settings, parse, read_yaml
+from tinybert.core.settings.names import FOLDERS, known_names, require_names
+from tinybert.core.settings.reader import PARAMS, Settings, parse, read_yaml
 
 
 class Request(Settings):

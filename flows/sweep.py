@@ -29,8 +29,8 @@ from flows.experiments import (
 from flows.pipeline import experiment_name
 from flows.server import wait_for_server
 from tinybert.core.errors import InputError
+from tinybert.core.settings.reader import PARAMS
 from tinybert.core.terminal import make_output_safe
-from tinybert.settings.reader import PARAMS
 
 METRICS = "reports/metrics/"  # <system>/<task>.json
 

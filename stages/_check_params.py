@@ -17,16 +17,16 @@ from pydantic import Field
 from tinybert.augmentation.sections import AugmentSettings
 from tinybert.core.errors import InputError
 from tinybert.core.precision import Precision
+from tinybert.core.settings.choices import Loss
+from tinybert.core.settings.names import require_distinct, require_names, strange_files
+from tinybert.core.settings.reader import PARAMS, Settings, named_file, parse, read_yaml
+from tinybert.core.settings.schedule import Grid
+from tinybert.core.settings.systems import OutputPhase, SystemFile
 from tinybert.distillation.sections import TeacherLogitsSettings
 from tinybert.encoders.sections import FetchTeacherSettings
 from tinybert.encoders.teacher_source import TeacherSource
 from tinybert.evaluation.sections import BenchmarkLatencySettings
 from tinybert.reports.comparison import TABLES, read_published
-from tinybert.settings.choices import Loss
-from tinybert.settings.names import require_distinct, require_names, strange_files
-from tinybert.settings.reader import PARAMS, Settings, named_file, parse, read_yaml
-from tinybert.settings.schedule import Grid
-from tinybert.settings.systems import OutputPhase, SystemFile
 from tinybert.tasks.phase_rows import require_unlabelled
 from tinybert.tasks.sections import PrepareTaskSettings
 from tinybert.tasks.task import TaskFile

@@ -25,7 +25,7 @@ from tinybert.core.errors import InputError
 from tinybert.core.fingerprint import checkpoints_folder
 from tinybert.core.outputs import replace_folder, write_json
 from tinybert.core.precision import Precision, autocast_dtype
-from tinybert.settings.reader import read_param, read_section
+from tinybert.core.settings.reader import read_param, read_section
 from tinybert.tasks.task import TRAIN, read_info, read_split
 from tinybert.text.word_vectors import load_vectors
 

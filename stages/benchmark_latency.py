@@ -8,6 +8,7 @@ from pathlib import Path
 from stages import run
 from tinybert.core.errors import InputError
 from tinybert.core.outputs import replace_file, write_json
+from tinybert.core.settings.reader import read_param, read_section
 from tinybert.encoders.checkpoints import load_classifier
 from tinybert.evaluation.latency import (
     choose_device,
@@ -17,7 +18,6 @@ from tinybert.evaluation.latency import (
     num_cells,
 )
 from tinybert.evaluation.sections import BenchmarkLatencySettings
-from tinybert.settings.reader import read_param, read_section
 
 
 def benchmark_latency(

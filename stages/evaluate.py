@@ -7,10 +7,10 @@ from pathlib import Path
 
 from stages import run
 from tinybert.core.outputs import replace_file, replace_folder, write_json
+from tinybert.core.settings.reader import read_task
 from tinybert.encoders.checkpoints import load_classifier, load_tokenizer
 from tinybert.encoders.positions import require_positions
 from tinybert.evaluation.scores import evaluate_task, shown_scores
-from tinybert.settings.reader import read_task
 from tinybert.tasks.task import DEV, TaskFile, read_named_info
 
 

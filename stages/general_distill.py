@@ -22,6 +22,11 @@ from tinybert.core.fingerprint import checkpoints_folder
 from tinybert.core.outputs import replace_file, replace_folder
 from tinybert.core.precision import Precision, autocast_dtype, computing_device
 from tinybert.core.processes import num_processes
+from tinybert.core.settings.choices import Loss, Projection
+from tinybert.core.settings.layer_map import LayerMap, teacher_layers
+from tinybert.core.settings.reader import PARAMS, read_param, read_section, read_system, read_yaml
+from tinybert.core.settings.schedule import Schedule
+from tinybert.core.settings.systems import GeneralPhase, Initialisation, Shape, TeacherLayers
 from tinybert.distillation.distillation import Distillation, Weights, phase_weights
 from tinybert.distillation.pretraining import Pretraining
 from tinybert.distillation.teacher import Teacher
@@ -36,11 +41,6 @@ from tinybert.encoders.checkpoints import (
 )
 from tinybert.encoders.positions import require_positions
 from tinybert.encoders.student import make_student
-from tinybert.settings.choices import Loss, Projection
-from tinybert.settings.layer_map import LayerMap, teacher_layers
-from tinybert.settings.reader import PARAMS, read_param, read_section, read_system, read_yaml
-from tinybert.settings.schedule import Schedule
-from tinybert.settings.systems import GeneralPhase, Initialisation, Shape, TeacherLayers
 from tinybert.text.encoded import Blocks
 from tinybert.training.run import Run
 from tinybert.training.sections import GeneralDistillSettings

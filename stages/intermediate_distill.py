@@ -21,6 +21,11 @@ from tinybert.core.fingerprint import checkpoints_folder
 from tinybert.core.outputs import replace_file, replace_folder, write_json
 from tinybert.core.precision import Precision, autocast_dtype, computing_device
 from tinybert.core.processes import num_processes
+from tinybert.core.settings.choices import Loss, Projection
+from tinybert.core.settings.layer_map import LayerMap, teacher_layers
+from tinybert.core.settings.reader import read_param, read_section, read_system, read_task
+from tinybert.core.settings.schedule import Schedule
+from tinybert.core.settings.systems import LayerPhase
 from tinybert.distillation.distillation import Distillation, Weights, phase_weights
 from tinybert.distillation.projections import Projections
 from tinybert.distillation.teacher import Teacher, TeacherSignals
@@ -37,11 +42,6 @@ from tinybert.encoders.checkpoints import (
 from tinybert.encoders.classifier import new_classifier, task_classifier
 from tinybert.encoders.positions import require_positions
 from tinybert.evaluation.scores import encode_split
-from tinybert.settings.choices import Loss, Projection
-from tinybert.settings.layer_map import LayerMap, teacher_layers
-from tinybert.settings.reader import read_param, read_section, read_system, read_task
-from tinybert.settings.schedule import Schedule
-from tinybert.settings.systems import LayerPhase
 from tinybert.tasks.task import TRAIN, TaskFile, TaskInfo, read_named_info, read_split
 from tinybert.text.encoded import EncodedRows
 from tinybert.training.grid import DevSplit, dev_scores, dev_split

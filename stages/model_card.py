@@ -8,9 +8,7 @@ from typing import Any
 
 from stages import run
 from tinybert.core.errors import InputError
-from tinybert.reports.model_card import CARD, Augmented, Corpus, Facts, copy_with_card, megabytes
-from tinybert.reports.results import TEACHER, read_results
-from tinybert.settings.reader import (
+from tinybert.core.settings.reader import (
     named_file,
     profile_file,
     read_json,
@@ -18,6 +16,8 @@ from tinybert.settings.reader import (
     read_task,
     read_yaml,
 )
+from tinybert.reports.model_card import CARD, Augmented, Corpus, Facts, copy_with_card, megabytes
+from tinybert.reports.results import TEACHER, read_results
 from tinybert.tasks.task import TaskFile, read_named_info
 
 REPORTS = Path("reports")

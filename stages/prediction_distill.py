@@ -18,6 +18,11 @@ from stages import doctor, run
 from tinybert.core.fingerprint import checkpoints_folder
 from tinybert.core.outputs import replace_file, replace_folder
 from tinybert.core.precision import Precision, autocast_dtype
+from tinybert.core.settings.choices import Loss
+from tinybert.core.settings.layer_map import LayerMap, teacher_layers
+from tinybert.core.settings.reader import read_param, read_section, read_system, read_task
+from tinybert.core.settings.schedule import Grid
+from tinybert.core.settings.systems import Choice, OutputPhase
 from tinybert.distillation.distillation import Distillation, phase_weights
 from tinybert.distillation.teacher import Teacher
 from tinybert.distillation.teacher_logits import read_logits, rows_to_train_on
@@ -31,11 +36,6 @@ from tinybert.encoders.checkpoints import (
 from tinybert.encoders.classifier import finetuned_classifier, new_classifier
 from tinybert.encoders.positions import require_positions
 from tinybert.evaluation.scores import encode_split
-from tinybert.settings.choices import Loss
-from tinybert.settings.layer_map import LayerMap, teacher_layers
-from tinybert.settings.reader import read_param, read_section, read_system, read_task
-from tinybert.settings.schedule import Grid
-from tinybert.settings.systems import Choice, OutputPhase
 from tinybert.tasks.phase_rows import default_data, read_rows, require_unlabelled, rows_with_logits
 from tinybert.tasks.task import TaskFile, read_info, read_named_info
 from tinybert.text.encoded import EncodedRows

@@ -9,7 +9,7 @@ import pandas as pd
 
 from stages import run
 from tinybert.core.outputs import replace_folder
-from tinybert.settings.reader import read_param, read_section, read_task
+from tinybert.core.settings.reader import read_param, read_section, read_task
 from tinybert.tasks.rows import prepare
 from tinybert.tasks.sections import PrepareTaskSettings
 from tinybert.tasks.sources import Sources, read_splits

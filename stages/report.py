@@ -14,6 +14,7 @@ import pandas as pd
 from stages import run
 from tinybert.core.errors import InputError
 from tinybert.core.outputs import replace_file, replace_folder
+from tinybert.core.settings.reader import read_param
 from tinybert.reports import comparison as beside
 from tinybert.reports.page import Report, read_samples, write_page, write_tables
 from tinybert.reports.plots import draw_all, training_curves
@@ -33,7 +34,6 @@ from tinybert.reports.shown_rows import read_examples
 from tinybert.reports.starts import read_starts, with_starts
 from tinybert.reports.submission import PACKED, wnli_source, write_submission
 from tinybert.reports.times import read_seconds
-from tinybert.settings.reader import read_param
 from tinybert.tasks.task import TaskInfo, read_named_info
 
 REPORTS = Path("reports")

@@ -13,6 +13,7 @@ from tinybert.augmentation.agreement import DROPPED, count_copies, describe_copi
 from tinybert.core.fingerprint import checkpoints_folder
 from tinybert.core.outputs import replace_folder, write_json
 from tinybert.core.precision import Precision, autocast_dtype, computing_device
+from tinybert.core.settings.reader import read_param, read_section, read_task
 from tinybert.distillation.sections import TeacherLogitsSettings
 from tinybert.distillation.teacher import Teacher
 from tinybert.distillation.teacher_logits import INFO, LOGITS, ROWS, choose_rows, score_rows
@@ -20,7 +21,6 @@ from tinybert.encoders.checkpoints import load_config, load_tokenizer
 from tinybert.encoders.classifier import label_names, task_classifier
 from tinybert.encoders.positions import require_positions
 from tinybert.evaluation.scores import encode_split
-from tinybert.settings.reader import read_param, read_section, read_task
 from tinybert.tasks.phase_rows import NO_ROW, read_rows
 from tinybert.tasks.task import TaskFile, read_augmented, read_named_info
 

@@ -18,12 +18,12 @@ from tests.fixtures.models import tiny_batch, tiny_classifier, tiny_distilbert, 
 from tests.fixtures.plain_attention import attention_scores, plain_attention_loss
 from tests.fixtures.training import rows_of
 from tinybert.core.errors import InputError
+from tinybert.core.settings.choices import Loss
+from tinybert.core.settings.layer_map import teacher_layers
 from tinybert.distillation.distillation import Distillation, phase_weights
 from tinybert.distillation.projections import Projections
 from tinybert.distillation.teacher import Teacher
 from tinybert.encoders.signals import compile_layers, read_signals, record_attention
-from tinybert.settings.choices import Loss
-from tinybert.settings.layer_map import teacher_layers
 from tinybert.text.batching import TokenBatches, collate
 
 LAYER_WEIGHTS = {"attention": 1.0, "hidden": 1.0, "embedding": 1.0}

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from tests.fixtures.workspace import SHAPE, edit_yaml, make_workspace, run_stage
+from tinybert.core.settings.choices import Loss
 from tinybert.distillation.distillation import Distillation, phase_weights
-from tinybert.settings.choices import Loss
 
 OTHER = SHAPE | {"num_hidden_layers": 2, "hidden_size": 8}
 SYSTEMS = ["tinybert_mini", "scratch_mini", "other"]

@@ -11,7 +11,7 @@ from tests.fixtures.refused import refused
 from tests.fixtures.tables import table_of, task_of
 from tests.fixtures.workspace import ROOT
 from tinybert.core.errors import InputError
-from tinybert.settings.reader import parse, read_yaml
+from tinybert.core.settings.reader import parse, read_yaml
 from tinybert.tasks.labels import encoder, label_names, refuse_alike, refuse_values, spelling_key
 from tinybert.tasks.tables import Table
 from tinybert.tasks.task import Columns, TaskFile, label_text

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from tinybert.settings.reader import Settings
+from tinybert.core.settings.reader import Settings
 
 
 class AugmentSettings(Settings):

@@ -28,10 +28,10 @@ from tinybert.closed_form.fit import EncoderFit, Unexplained
 from tinybert.closed_form.head import HeadTargets, fit_head, head_targets
 from tinybert.closed_form.parts import layers_of
 from tinybert.core.errors import InputError
+from tinybert.core.settings.choices import CLOSED_FORM_TOKENS
+from tinybert.core.settings.layer_map import LayerMap, teacher_layers
 from tinybert.distillation.projections import Projections
 from tinybert.encoders.positions import positions
-from tinybert.settings.choices import CLOSED_FORM_TOKENS
-from tinybert.settings.layer_map import LayerMap, teacher_layers
 from tinybert.text.encoded import EncodedRows, Rows, encode, rows_numbered
 
 HEAD_TIMES = 3  # so many times the tokens for the head, which sees one state of each row

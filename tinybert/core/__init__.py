@@ -1,1 +1,1 @@
-"""What everything stands on: errors with a cure, files written whole, processes, precision."""
+"""What everything stands on: errors with a cure, files written whole, processes, settings."""

@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from tinybert.core.errors import InputError
-from tinybert.settings.choices import Projection
+from tinybert.core.settings.choices import Projection
 
 
 class Projections(nn.Module):

@@ -16,6 +16,9 @@ from tinybert.augmentation.masked_words import require_whole_words
 from tinybert.core.errors import InputError
 from tinybert.core.precision import computing_device
 from tinybert.core.processes import num_processes
+from tinybert.core.settings.choices import Projection
+from tinybert.core.settings.reader import read_section
+from tinybert.core.settings.schedule import Schedule
 from tinybert.distillation.distillation import Distillation, Weights
 from tinybert.distillation.together import Together, log_of
 from tinybert.doctor import first_losses, lengths, pace, room
@@ -24,9 +27,6 @@ from tinybert.doctor import teacher as teachers
 from tinybert.doctor.findings import Finding, doubt, found_by, mode, report, right, wrong
 from tinybert.encoders.checkpoints import load_tokenizer, require_mask
 from tinybert.encoders.classifier import task_classifier
-from tinybert.settings.choices import Projection
-from tinybert.settings.reader import read_section
-from tinybert.settings.schedule import Schedule
 from tinybert.tasks.task import TRAIN, TaskFile, read_info, read_split
 from tinybert.text.encoded import Rows
 from tinybert.training.run import Run

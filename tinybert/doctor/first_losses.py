@@ -4,11 +4,11 @@ from pathlib import Path
 
 import torch
 
+from tinybert.core.settings.reader import read_yaml
 from tinybert.distillation.distillation import Distillation
 from tinybert.distillation.terms import Term, output_terms
 from tinybert.doctor.findings import Finding, doubt, right
 from tinybert.encoders.signals import Signals
-from tinybert.settings.reader import read_yaml
 from tinybert.text.encoded import EncodedRows, Rows
 
 RANGES = Path(__file__).with_suffix(".yaml")

@@ -4,6 +4,8 @@ from typing import Any
 
 import torch
 
+from tinybert.core.settings.choices import Projection
+from tinybert.core.settings.layer_map import LayerMap, teacher_layers
 from tinybert.distillation.distillation import Weights, require_equal_heads, require_equal_widths
 from tinybert.distillation.projections import Projections
 from tinybert.distillation.terms import (
@@ -14,8 +16,6 @@ from tinybert.distillation.terms import (
 )
 from tinybert.doctor.findings import Finding, found_by, right
 from tinybert.encoders.checkpoints import require_vocabulary
-from tinybert.settings.choices import Projection
-from tinybert.settings.layer_map import LayerMap, teacher_layers
 
 
 def fit(

@@ -17,6 +17,10 @@ from transformers import (
 )
 
 from tinybert.core.precision import computing_device
+from tinybert.core.settings.choices import PhaseData
+from tinybert.core.settings.layer_map import teacher_layers
+from tinybert.core.settings.schedule import Schedule
+from tinybert.core.settings.systems import GeneralPhase, LayerPhase, SystemFile
 from tinybert.distillation.distillation import Distillation, Weights
 from tinybert.distillation.pretraining import Pretraining
 from tinybert.distillation.teacher import Teacher
@@ -25,10 +29,6 @@ from tinybert.doctor import pace, room
 from tinybert.encoders.checkpoints import load_tokenizer
 from tinybert.encoders.student import make_student, student_config
 from tinybert.evaluation.scores import encode_split
-from tinybert.settings.choices import PhaseData
-from tinybert.settings.layer_map import teacher_layers
-from tinybert.settings.schedule import Schedule
-from tinybert.settings.systems import GeneralPhase, LayerPhase, SystemFile
 from tinybert.tasks.phase_rows import WITH_COPIES, WITH_UNLABELLED
 from tinybert.tasks.task import TRAIN, TaskFile, read_info, read_split
 from tinybert.text.batching import epoch_batches

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from tinybert.core.precision import computing_device
 from tinybert.core.processes import num_processes
+from tinybert.core.settings.schedule import Schedule
 from tinybert.doctor import room
-from tinybert.settings.schedule import Schedule
 from tinybert.text.batching import EpochBatches, collate, epoch_batches
 from tinybert.text.encoded import Rows
 from tinybert.training.cpu_dropout import CpuDropout

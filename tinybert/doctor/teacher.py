@@ -20,12 +20,12 @@ from transformers import (
 from tinybert.core.fingerprint import checkpoints_folder
 from tinybert.core.outputs import replace_file
 from tinybert.core.precision import computing_device
+from tinybert.core.settings.reader import Settings
 from tinybert.doctor.agreement import BETTER_THAN_CHANCE, agreement_z, better_order, kappa
 from tinybert.doctor.findings import Finding, doubt, right, wrong
 from tinybert.encoders.checkpoints import load_config, load_tokenizer, missing_weights
 from tinybert.evaluation.prediction import from_logits, predict_logits, scores
 from tinybert.evaluation.scores import encode_split
-from tinybert.settings.reader import Settings
 from tinybert.tasks.metrics import score
 from tinybert.tasks.task import DEV, TaskInfo, read_info, read_split
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from tinybert.core.settings.systems import Checkpoint, SystemFile
 from tinybert.distillation.terms import LAYER_TERMS
 from tinybert.doctor import lengths
 from tinybert.doctor.checkup import look_at_augmentation, look_at_teacher
@@ -22,7 +23,6 @@ from tinybert.encoders.checkpoints import (
 from tinybert.encoders.classifier import finetuned_classifier
 from tinybert.encoders.student import from_checkpoint
 from tinybert.encoders.teacher_source import TeacherSource, locate_teacher
-from tinybert.settings.systems import Checkpoint, SystemFile
 from tinybert.tasks.task import TaskFile, read_info
 
 CORPUS, TASKS = Path("data/corpus"), Path("data/tasks")

@@ -15,8 +15,8 @@ from transformers import (
 )
 
 from tinybert.core.errors import InputError
+from tinybert.core.settings.systems import Checkpoint, Initialisation, Shape, TeacherLayers
 from tinybert.encoders.checkpoints import from_hub, load_encoder
-from tinybert.settings.systems import Checkpoint, Initialisation, Shape, TeacherLayers
 
 LAYERS = "encoder.layer."
 DISTILBERT_NAMES = {  # BERT's names of a layer's parts -> DistilBERT's

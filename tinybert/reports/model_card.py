@@ -17,10 +17,10 @@ from pydantic import BaseModel
 
 from tinybert.core.errors import InputError
 from tinybert.core.outputs import replace_folder
+from tinybert.core.settings.choices import PhaseData
+from tinybert.core.settings.layer_map import teacher_layers
 from tinybert.reports.markup import fill_template
 from tinybert.reports.results import MISSING, Latency, TaskScores
-from tinybert.settings.choices import PhaseData
-from tinybert.settings.layer_map import teacher_layers
 from tinybert.tasks.phase_rows import WITH_COPIES, WITH_UNLABELLED, default_data
 from tinybert.tasks.task import DEV, TaskFile, TaskInfo
 

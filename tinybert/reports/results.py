@@ -15,7 +15,7 @@ import pandas as pd
 from pydantic import BaseModel, Field, model_validator
 
 from tinybert.core.errors import InputError
-from tinybert.settings.reader import read_json
+from tinybert.core.settings.reader import read_json
 from tinybert.tasks.task import SplitName, TaskInfo
 
 TEACHER = "teacher"

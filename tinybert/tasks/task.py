@@ -19,7 +19,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from tinybert.core.errors import InputError
 from tinybert.core.outputs import write_json
-from tinybert.settings.reader import Settings, read_json
+from tinybert.core.settings.reader import Settings, read_json
 
 Kind = Literal["classification", "regression"]
 MetricName = Literal["accuracy", "f1", "f1_macro", "matthews", "pearson", "spearman"]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from tinybert.settings.choices import BatchKind
+from tinybert.core.settings.choices import BatchKind
 from tinybert.text.encoded import Blocks, Row, Rows
 
 Batch = dict[str, Tensor]

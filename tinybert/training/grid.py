@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
+from tinybert.core.settings.schedule import Schedule
 from tinybert.distillation.distillation import Distillation
 from tinybert.evaluation.prediction import predict_logits, scores
 from tinybert.evaluation.scores import encode_split
-from tinybert.settings.schedule import Schedule
 from tinybert.tasks.task import DEV, TaskInfo, read_split
 from tinybert.text.encoded import EncodedRows
 from tinybert.training.listeners import Ended, announce

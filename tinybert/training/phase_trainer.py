@@ -19,9 +19,9 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 
 from tinybert.core.errors import InputError
 from tinybert.core.processes import num_processes, of_the_first, rank, sum_over_all, wait_for_all
+from tinybert.core.settings.schedule import Schedule
 from tinybert.distillation.distillation import Distillation
 from tinybert.distillation.together import Together, log_of
-from tinybert.settings.schedule import Schedule
 from tinybert.text.batching import EpochBatches, PartBatches, Parts, collate, epoch_batches
 from tinybert.text.encoded import Rows
 from tinybert.training.cpu_dropout import CpuDropout

@@ -18,9 +18,9 @@ from transformers import set_seed
 from tinybert.core.errors import InputError
 from tinybert.core.outputs import replace_folder
 from tinybert.core.processes import wait_for_all
+from tinybert.core.settings.schedule import Schedule
 from tinybert.distillation.distillation import Distillation
 from tinybert.distillation.together import Together, log_of
-from tinybert.settings.schedule import Schedule
 from tinybert.text.encoded import Rows
 from tinybert.training.listeners import Ended, Started, announce, announced
 from tinybert.training.phase_trainer import Evaluate, PhaseTrainer
