@@ -125,7 +125,7 @@ TRAINING_CORE = (
     "text/batching",
     "training/training",
     "encoders/signals",
-    "settings/layer_map",
+    "core/settings/layer_map",
 )
 CORE_PACKAGES = {
     *("torch", "transformers", "accelerate", "numpy", "safetensors", "pydantic", "yaml"),
