@@ -3,7 +3,7 @@
 from benchmarks import flops, shapes, texts
 from benchmarks.machine import MatrixRate
 from benchmarks.options import Options
-from benchmarks.plain_step import padded_batch, seconds_per_step
+from benchmarks.plain_step import seconds_per_step
 from benchmarks.result import Result
 from benchmarks.training_steps import Steps, time_steps
 from tinybert.distillation.distillation import Distillation
@@ -42,13 +42,7 @@ def measure(options: Options) -> list[Result]:
     two = steps_of(Together({"first": student(), "second": student()}))
     rate.measure()
     results.append(result("two students", two, 2))
-    plain = seconds_per_step(
-        shapes.encoder(student_config),
-        shapes.encoder(teacher_config),
-        layers,
-        padded_batch(rows, batch_size, LENGTH),
-        options.device,
-    )
+    plain = seconds_per_step(options, layers, rows, batch_size, LENGTH)
     ours = sum(one.seconds) / len(one.seconds)
     results[0].more["times faster than plain"] = plain / ours
     results[1].more["times faster than two runs"] = 2 * ours * len(two.seconds) / sum(two.seconds)

@@ -6,7 +6,7 @@ from pathlib import Path
 from benchmarks import flops, shapes, texts
 from benchmarks.machine import MatrixRate
 from benchmarks.options import Options
-from benchmarks.plain_step import padded_batch, seconds_per_step
+from benchmarks.plain_step import seconds_per_step
 from benchmarks.result import Result
 from benchmarks.training_steps import Steps, time_steps
 from tinybert.distillation.distillation import Distillation
@@ -52,13 +52,7 @@ def measure_task(options: Options, glue_task: str) -> list[Result]:
             stored = steps_of(signals, part)
         rate.measure()
         results.append(result("teacher's states stored", stored, False))
-    plain = seconds_per_step(
-        shapes.encoder(student_config),
-        shapes.encoder(teacher_config),
-        layers,
-        padded_batch(rows, BATCH_SIZE, LENGTH[glue_task]),
-        options.device,
-    )
+    plain = seconds_per_step(options, layers, rows, BATCH_SIZE, LENGTH[glue_task])
     for one in results:
         assert one.examples is not None
         one.more["times faster than plain"] = plain / BATCH_SIZE / (one.seconds / one.examples)

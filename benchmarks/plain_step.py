@@ -12,7 +12,9 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from transformers import BertConfig, PreTrainedModel
 
+from benchmarks import shapes
 from benchmarks.machine import wait_for
+from benchmarks.options import Options
 from tinybert.text.batching import collate
 from tinybert.text.encoded import EncodedRows
 
@@ -28,25 +30,23 @@ def padded_batch(rows: EncodedRows, batch_size: int, length: int) -> dict[str, T
 
 
 def seconds_per_step(
-    student: PreTrainedModel,
-    teacher: PreTrainedModel,
-    layers: list[int] | None,
-    batch: dict[str, Tensor],
-    device: torch.device,
+    options: Options, layers: list[int] | None, rows: EncodedRows, batch_size: int, length: int
 ) -> float:
     """Return the median time of a step.
 
     Args:
-        student: What is trained.
-        teacher: Run in every step, in eval mode and without gradients.
+        options: Whose shapes and device are taken.
         layers: [g(1), ..., g(M)]; None: match logits instead of layers.
-        batch: Padded to full length.
-        device: Where to compute.
+        rows: Of which the first ones are taken.
+        batch_size: Rows of a step.
+        length: Tokens that each row is padded to.
     """
+    device, make = options.device, shapes.classifier if layers is None else shapes.encoder
+    teacher, student = map(make, shapes.configs(options.shapes))
     for model in (student, teacher):
         model.set_attn_implementation("eager")
         model.to(device)
-    batch = {name: value.to(device) for name, value in batch.items()}
+    batch = {key: of.to(device) for key, of in padded_batch(rows, batch_size, length).items()}
     widths = (_config(student).hidden_size, _config(teacher).hidden_size)
     heads = nn.ModuleList(nn.Linear(*widths) for _ in range(len(layers or []) + 1)).to(device)
     weights = [*student.parameters(), *heads.parameters()]

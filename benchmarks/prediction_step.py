@@ -5,7 +5,7 @@ import time
 from benchmarks import flops, shapes, texts
 from benchmarks.machine import MatrixRate, peak_gigabytes, wait_for
 from benchmarks.options import Options
-from benchmarks.plain_step import padded_batch, seconds_per_step
+from benchmarks.plain_step import seconds_per_step
 from benchmarks.result import Result
 from benchmarks.training_steps import time_steps
 from tinybert.distillation.distillation import Distillation
@@ -39,13 +39,7 @@ def measure_task(options: Options, glue_task: str) -> list[Result]:
     model = Distillation(shapes.classifier(student_config), {"prediction": 1.0})
     steps = time_steps(model, rows, options.dtype, 4 * options.steps, options.device, BATCH_SIZE)
     rate.measure()
-    plain = seconds_per_step(
-        shapes.classifier(student_config),
-        shapes.classifier(teacher_config),
-        None,
-        padded_batch(rows, BATCH_SIZE, LENGTH[glue_task]),
-        options.device,
-    )
+    plain = seconds_per_step(options, None, rows, BATCH_SIZE, LENGTH[glue_task])
     student_seconds = sum(steps.seconds) / len(steps.rows)
     both = student_seconds + pass_seconds / len(part) / EPOCHS
     operations = flops.BACKWARD * flops.forward(student_config, steps.rows)

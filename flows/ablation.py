@@ -29,7 +29,7 @@ from flows.experiments import (
 from flows.glue import add_source_options, source_overrides, split_names
 from flows.request import Request
 from flows.server import wait_for_server
-from tinybert.core.errors import InputError
+from tinybert.core.errors import InputError, ends_with_its_lines
 from tinybert.core.settings.reader import PARAMS, parse, read_yaml
 from tinybert.core.terminal import make_output_safe
 from tinybert.reports.ablation import (
@@ -256,7 +256,5 @@ def _state(root: Path, experiment: Experiment, study: Study) -> str:
 
 if __name__ == "__main__":
     make_output_safe()
-    try:
+    with ends_with_its_lines():
         main(sys.argv[1:])
-    except InputError as error:
-        sys.exit(str(error))

@@ -11,7 +11,7 @@ from pathlib import Path
 from flows.experiments import Asked, call, require_valid
 from flows.groups import SystemGroup, read_group
 from flows.request import Request
-from tinybert.core.errors import InputError
+from tinybert.core.errors import InputError, ends_with_its_lines
 from tinybert.core.settings.reader import read_yaml
 
 USUAL = SystemGroup(
@@ -108,7 +108,5 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    try:
+    with ends_with_its_lines():
         main(sys.argv[1:])
-    except InputError as error:
-        sys.exit(str(error))

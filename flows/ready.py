@@ -3,11 +3,10 @@
 python -m flows.ready
 """
 
-import sys
 from pathlib import Path
 
 from flows.request import require_known_names
-from tinybert.core.errors import InputError
+from tinybert.core.errors import ends_with_its_lines
 from tinybert.core.repository import require_commit
 
 
@@ -22,7 +21,5 @@ def main(root: Path) -> None:
 
 
 if __name__ == "__main__":
-    try:
+    with ends_with_its_lines():
         main(Path.cwd())
-    except InputError as error:
-        sys.exit(str(error))

@@ -4,7 +4,6 @@ python -m flows.serve
 """
 
 import os
-import sys
 from typing import Any
 
 from prefect import serve
@@ -12,19 +11,15 @@ from prefect import serve
 from flows.pipeline import FLOWS
 from flows.server import wait_for_server
 from flows.split import split
-from tinybert.core.errors import InputError
+from tinybert.core.errors import ends_with_its_lines
 
 NAME = "full"
 
 
 def main() -> None:
     """Register `tinybert/full` and one deployment for each step, and run what is asked of them."""
-    try:
+    with ends_with_its_lines():
         wait_for_server(os.environ)
-    except InputError as error:
-        sys.exit(str(error))
-    except KeyboardInterrupt:
-        sys.exit(130)
     deployments: list[Any] = [
         # One workspace holds one run at a time; others wait for it.
         each.to_deployment(name=NAME, concurrency_limit=1)

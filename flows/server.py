@@ -6,12 +6,11 @@ python -m flows.server
 import http.client
 import os
 import socket
-import sys
 import time
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-from tinybert.core.errors import InputError
+from tinybert.core.errors import InputError, ends_with_its_lines
 
 PROBE_SECONDS = 3.0
 START_SECONDS = 120.0
@@ -93,9 +92,5 @@ def _missing(address: str) -> str:
 
 
 if __name__ == "__main__":
-    try:
+    with ends_with_its_lines():
         wait_for_server(os.environ)
-    except InputError as error:
-        sys.exit(str(error))
-    except KeyboardInterrupt:
-        sys.exit(130)

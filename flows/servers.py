@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from flows.server import get
-from tinybert.core.errors import InputError
+from tinybert.core.errors import InputError, ends_with_its_lines
 from tinybert.core.processes import die_with_parent
 
 HOST = "127.0.0.1"
@@ -200,9 +200,5 @@ def main(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    try:
+    with ends_with_its_lines():
         main(sys.argv[1:])
-    except InputError as error:
-        sys.exit(str(error))
-    except KeyboardInterrupt:  # before the servers were started
-        sys.exit(130)

@@ -28,7 +28,7 @@ from flows.experiments import (
 )
 from flows.pipeline import experiment_name
 from flows.server import wait_for_server
-from tinybert.core.errors import InputError
+from tinybert.core.errors import InputError, ends_with_its_lines
 from tinybert.core.settings.reader import PARAMS
 from tinybert.core.terminal import make_output_safe
 
@@ -147,7 +147,5 @@ def _shown(value: object) -> str:
 
 if __name__ == "__main__":
     make_output_safe()
-    try:
+    with ends_with_its_lines():
         main(*sys.argv[1:])
-    except InputError as error:
-        sys.exit(str(error))

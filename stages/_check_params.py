@@ -15,7 +15,7 @@ from pathlib import Path
 from pydantic import Field
 
 from tinybert.augmentation.sections import AugmentSettings
-from tinybert.core.errors import InputError
+from tinybert.core.errors import InputError, ends_with_its_lines
 from tinybert.core.precision import Precision
 from tinybert.core.settings.choices import Loss
 from tinybert.core.settings.names import require_distinct, require_names, strange_files
@@ -194,7 +194,5 @@ def check_folders(folders: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    try:
+    with ends_with_its_lines():
         check_folders(sys.argv[1:] or ["."])
-    except InputError as error:
-        sys.exit(str(error))

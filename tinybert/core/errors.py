@@ -1,6 +1,9 @@
 """The one exception that means "the input is wrong", as opposed to "the code is wrong"."""
 
 import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 # What ends a line or steers a terminal, and half characters, which cannot be printed at all.
 UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
@@ -19,6 +22,17 @@ class InputError(Exception):
         problems = tuple(UNPRINTABLE.sub(_escaped, problem) for problem in problems)
         super().__init__("\n".join(problems))
         self.problems = problems
+
+
+@contextmanager
+def ends_with_its_lines() -> Iterator[None]:
+    """End a command with exit code 1 and its problems' lines, or quietly where it is stopped."""
+    try:
+        yield
+    except InputError as error:
+        sys.exit(str(error))
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 def _escaped(found: re.Match[str]) -> str:
