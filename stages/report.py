@@ -44,12 +44,7 @@ PLAIN_WIDTH = 80  # columns, where the output is no terminal
 
 
 def report(
-    systems: Sequence[str],
-    tasks: Sequence[str],
-    profile: str,
-    data: Path,
-    reports: Path,
-    system_files: Path = SYSTEM_FILES,
+    systems: Sequence[str], tasks: Sequence[str], profile: str, data: Path, reports: Path
 ) -> pd.DataFrame:
     """Write everything that is shown of a run.
 
@@ -60,7 +55,6 @@ def report(
         data: The folder with the prepared tasks and the augmented data.
         reports: The folder with what was measured; tables, plots, index.html and submission are
             written there.
-        system_files: The folder with the systems' files.
 
     Returns:
         The result table.
@@ -68,7 +62,7 @@ def report(
     results = read_results(systems, tasks, reports)
     infos = read_infos(tasks, data)
     require_prepared(results, infos)
-    table, shown = build_table(results), beside.read_shown(systems, system_files)
+    table, shown = build_table(results), beside.read_shown(systems, SYSTEM_FILES)
     starts = read_starts(reports / "start", systems, tasks)
     table_shown = with_starts(table, starts)
     compared = beside.compare(results, infos, shown)
@@ -128,11 +122,7 @@ def glue_tasks(infos: Sequence[TaskInfo]) -> dict[str, str]:
 
 
 def compare_with_paper(
-    systems: Sequence[str],
-    tasks: Sequence[str],
-    folders: Sequence[Path],
-    output: Path,
-    system_files: Path = SYSTEM_FILES,
+    systems: Sequence[str], tasks: Sequence[str], folders: Sequence[Path], output: Path
 ) -> int:
     """Print the table beside the paper's, and write it as Markdown, LaTeX and CSV.
 
@@ -142,7 +132,6 @@ def compare_with_paper(
         folders: Of what was measured, as `reports`, one for each run; the prepared tasks are in
             `data` beside it, or else in the working directory's. Several give means and spreads.
         output: The folder to write.
-        system_files: The folder with the systems' files.
 
     Returns:
         How many scores were computed again from predictions.
@@ -151,7 +140,7 @@ def compare_with_paper(
         InputError: A stored score is not what its predictions give; nothing is written.
     """
     tables, num_scores = [], 0
-    shown = beside.read_shown(systems, system_files)
+    shown = beside.read_shown(systems, SYSTEM_FILES)
     for folder in folders:
         results = read_results(systems, tasks, folder)
         if not results.scores:

@@ -32,8 +32,7 @@ from tinybert.tracking.display import (
     source_tags,
     task_data,
 )
-from tinybert.tracking.experiment import experiment_id
-from tinybert.tracking.failures import require_address, store_errors
+from tinybert.tracking.failures import require_address
 from tinybert.tracking.histories import read_histories
 from tinybert.tracking.pipeline import log_pipeline
 from tinybert.tracking.record import (
@@ -46,7 +45,7 @@ from tinybert.tracking.record import (
     run_name,
 )
 from tinybert.tracking.registry import find_models
-from tinybert.tracking.store import backend_uri, open_store
+from tinybert.tracking.store import backend_uri, opened
 from tinybert.tracking.store import store_uri as choose_store
 
 SHOWN = ("tables", "plots", "submission", "index.html")
@@ -117,9 +116,8 @@ def main(action: str = "", key: str = "") -> str:
     if action == "store":
         uri = backend_uri(os.environ)
         require_address(uri, "MLFLOW_BACKEND_STORE_URI")
-        client = open_store(uri)
-        with store_errors(uri):
-            page = scores_page(server_of(""), experiment_id(client))
+        with opened(uri) as (_, experiment):
+            page = scores_page(server_of(""), experiment)
         return f"the store is {uri}, its scores will be at {page}"
     if action == "compare":
         found, page = compare(choose_store(os.environ), key)

@@ -58,7 +58,7 @@ class Loaded(NamedTuple):
         """Read `output_loading_info`, buffers left out."""
         shapes = {
             name: f"{name}: {tuple(stored)} instead of {tuple(needed)}"
-            for name, stored, needed in info["mismatched_keys"]
+            for name, stored, needed in sorted(info["mismatched_keys"])
         }
         missing, unused = (
             sorted(name for name in info[key] if not name.endswith(BUFFERS))

@@ -200,18 +200,14 @@ def write_files(table: pd.DataFrame, title: str, stem: Path) -> list[Path]:
     """Write the table as Markdown and CSV and the differences as PNG and SVG; return the files."""
     stem.parent.mkdir(parents=True, exist_ok=True)
     markdown, plain = stem.with_name(f"{stem.name}.md"), stem.with_name(f"{stem.name}.csv")
+    text = fill_template("table.md.j2", text=as_text(table), captions=[CAPTION])
     with replace_file(markdown) as file:
-        file.write_text(_markdown(table, title), encoding="utf-8")
+        file.write_text(f"# {title}\n\n{text.rstrip()}\n", encoding="utf-8")
     with replace_file(plain) as file:
         table.round(4).to_csv(file, lineterminator="\n")
     drawn = draw_figure(partial(draw_differences, table=table, title=title), stem)
     kinds = ("png", "svg") if drawn else ()
     return [markdown, plain, *(stem.with_name(f"{stem.name}.{kind}") for kind in kinds)]
-
-
-def _markdown(table: pd.DataFrame, title: str) -> str:
-    text = fill_template("table.md.j2", text=as_text(table), captions=[CAPTION])
-    return f"# {title}\n\n{text.rstrip()}\n"
 
 
 def draw_differences(figure: Any, table: pd.DataFrame, title: str) -> str:

@@ -153,23 +153,18 @@ def _rows_of(
     places: Mapping[str, tuple[str, str, str]],
     shown: Mapping[str, Shown],
 ) -> Iterator[dict[str, Any]]:
-    ours = {"system": system, "source": OURS} | dict(costs_of(results, system))
-    yield ours | dict(_scores(system, results, places))
+    ours: dict[str, Any] = {"system": system, "source": OURS} | dict(costs_of(results, system))
+    for key, (task, split, metric) in places.items():
+        found = results.scores.get((system, task))
+        value = found.metrics.get(split, {}).get(metric) if found else None
+        if value is not None:
+            ours[key] = 100 * value
+    yield ours
     stands_for = TEACHERS_ROW if system == TEACHER else shown[system].published or system
     published = read_published()
     for source, name in TABLES.items():
         if values := published_row(published[name], stands_for):
             yield {"system": stands_for, "source": source} | values
-
-
-def _scores(
-    system: str, results: Results, places: Mapping[str, tuple[str, str, str]]
-) -> Iterator[tuple[str, float]]:
-    for key, (task, split, metric) in places.items():
-        found = results.scores.get((system, task))
-        value = found.metrics.get(split, {}).get(metric) if found else None
-        if value is not None:
-            yield key, 100 * value
 
 
 def published_row(table: Mapping[str, Any], name: str) -> dict[str, float]:

@@ -1,6 +1,5 @@
 """Compute scores again from the prediction files and the gold labels, and compare them."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +40,12 @@ def require_same_scores(results: Results, tasks: Path, reports: Path) -> int:
                 continue
             stored = {name: value for name, value in metrics.items() if name in found}
             num_scores += len(stored)
-            problems += _differences(file, found, stored)
+            problems += [
+                f"{file}: gives {name} {found[name]:.6f}, got {value:.6f} in the metric file; run "
+                "`dvc repro evaluate`, or `git checkout` the file that was changed"
+                for name, value in stored.items()
+                if not abs(found[name] - value) <= TOLERANCE
+            ]
     if problems:
         raise InputError(*problems)
     return num_scores
@@ -100,12 +104,3 @@ def _numbers(text: "pd.Series[str]", info: TaskInfo, file: Path) -> NDArray[np.g
             f"{file}: unknown prediction, got {error}; expected "
             f"{', '.join(info.labels) or 'numbers'}: run `dvc repro evaluate`"
         ) from error
-
-
-def _differences(file: Path, found: dict[str, float], stored: dict[str, float]) -> Iterator[str]:
-    for name, value in stored.items():
-        if not abs(found[name] - value) <= TOLERANCE:
-            yield (
-                f"{file}: gives {name} {found[name]:.6f}, got {value:.6f} in the metric file; run "
-                "`dvc repro evaluate`, or `git checkout` the file that was changed"
-            )

@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 
 from tinybert.reports.recomputed import read_predictions
 from tinybert.reports.results import TEACHER
-from tinybert.tasks.task import TaskInfo, read_split
+from tinybert.tasks.task import DEV, TaskInfo, read_split
 
-SPLIT = "dev"
 NUM_ROWS = 3
 MOST_CHARACTERS = 400  # of a text; the start of a longer one is shown
 SEED = 0
@@ -63,14 +62,14 @@ def read_examples(
     Raises:
         InputError: Predictions are not those of the split's rows.
     """
-    files = {row: predictions / row / info.name / f"{SPLIT}.tsv" for row in (TEACHER, *systems)}
+    files = {row: predictions / row / info.name / f"{DEV}.tsv" for row in (TEACHER, *systems)}
     files = {row: file for row, file in files.items() if file.is_file()}
-    if len(files) < 2 or SPLIT not in info.num_rows:
+    if len(files) < 2 or DEV not in info.num_rows:
         return []
-    frame = read_split(folder, SPLIT)
+    frame = read_split(folder, DEV)
     if "label" not in frame:
         return []
-    read = {row: read_predictions(file, len(frame), SPLIT) for row, file in files.items()}
+    read = {row: read_predictions(file, len(frame), DEV) for row, file in files.items()}
     first, second, *_ = read.values()
     chosen = chosen_rows(_differ(first["prediction"], second["prediction"], info))
     return [_example(frame.iloc[row], row, read, info) for row in chosen]

@@ -9,11 +9,10 @@ from typing import Any
 from tinybert.core.errors import InputError
 from tinybert.reports.ablation import FULL
 from tinybert.tracking.compare import comparison_page
-from tinybert.tracking.experiment import experiment_id
-from tinybert.tracking.failures import say, store_errors
+from tinybert.tracking.failures import say
 from tinybert.tracking.histories import changed
 from tinybert.tracking.pipeline import find_state
-from tinybert.tracking.store import open_store
+from tinybert.tracking.store import opened
 
 TAG = "ablation/"  # and the group: the names of the ablations that a state is in that group
 FIGURES = {"average": "ablation/average", "difference": "ablation/difference"}
@@ -55,9 +54,7 @@ def mark_ablations(uri: str, marked: Sequence[Marked], files: Sequence[Path]) ->
     Raises:
         InputError: No run is there, or the server does not answer.
     """
-    client = open_store(uri)
-    with store_errors(uri):
-        experiment = experiment_id(client)
+    with opened(uri) as (client, experiment):
         runs: dict[str, Any] = {}
         for each in marked:
             run: Any = runs.get(each.state) or find_state(client, experiment, each.state)

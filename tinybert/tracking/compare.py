@@ -10,11 +10,9 @@ import pandas as pd
 
 from tinybert.core.errors import InputError
 from tinybert.tracking.display import TRAINING, server_of
-from tinybert.tracking.experiment import experiment_id
-from tinybert.tracking.failures import store_errors
 from tinybert.tracking.pipeline import STATE_TAG
 from tinybert.tracking.record import PROFILE
-from tinybert.tracking.store import open_store
+from tinybert.tracking.store import opened
 
 MAX_RUNS = 1000  # pipeline states that are looked through
 SHOWN = ("average", "share_of_teacher")  # costs are the same for every value of a weight
@@ -35,9 +33,7 @@ def compare(uri: str, key: str) -> tuple[pd.DataFrame, str]:
         InputError: No run has this parameter, or the server does not answer.
     """
     name = PROFILE + key.partition(":")[2] if ":" in key else key
-    client = open_store(uri)
-    with store_errors(uri):
-        experiment = experiment_id(client)
+    with opened(uri) as (client, experiment):
         found = client.search_runs(
             [experiment],
             f"tags.{STATE_TAG} != ''",

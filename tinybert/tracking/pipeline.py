@@ -5,12 +5,11 @@ from typing import Any
 
 from tinybert.tracking.children import adopt
 from tinybert.tracking.display import HEADING, NOTE_TAG, log_data, save_view
-from tinybert.tracking.experiment import experiment_id, find_run
-from tinybert.tracking.failures import store_errors
+from tinybert.tracking.experiment import find_run
 from tinybert.tracking.histories import Curves, changed, points
 from tinybert.tracking.record import Record
 from tinybert.tracking.registry import register
-from tinybert.tracking.store import one_at_a_time, open_store
+from tinybert.tracking.store import one_at_a_time, opened
 
 STATE_TAG = "pipeline_state"
 
@@ -29,9 +28,7 @@ def log_pipeline(record: Record, uri: str, records: Path) -> str:
     Raises:
         InputError: The store cannot be used.
     """
-    client = open_store(uri)
-    with store_errors(uri):
-        experiment = experiment_id(client)
+    with opened(uri) as (client, experiment):
         with one_at_a_time(uri):
             run = find_state(client, experiment, record.state) or client.create_run(
                 experiment, run_name=record.name, tags={STATE_TAG: record.state}
@@ -51,7 +48,7 @@ def log_pipeline(record: Record, uri: str, records: Path) -> str:
                 client.log_artifacts(run_id, str(path), path.name)
             elif path.is_file():
                 client.log_artifact(run_id, str(path))
-        register(client, uri, run_id, record.models)
+        register(client, run_id, record.models)
         client.set_terminated(run_id)
     return run_id
 

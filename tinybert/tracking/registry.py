@@ -80,12 +80,11 @@ def find_models(results: Results, folder: Path) -> list[Model]:
     return found
 
 
-def register(client: Any, uri: str, run_id: str, models: Sequence[Model]) -> None:
+def register(client: Any, run_id: str, models: Sequence[Model]) -> None:
     """Register each model, but for those whose weights are there, and set the aliases.
 
     Args:
         client: MLflow's.
-        uri: Its store or server.
         run_id: The pipeline's run, which the models are logged in.
         models: What to register.
     """
@@ -95,7 +94,7 @@ def register(client: Any, uri: str, run_id: str, models: Sequence[Model]) -> Non
             say(f"{model.name}: {reason}; delete or rename the prompt, then `dvc repro -fs track`")
             continue
         weights = model.weights()
-        number = _known(client, model.name, weights) or _log(client, uri, run_id, model, weights)
+        number = _known(client, model.name, weights) or _log(client, run_id, model, weights)
         client.set_model_version_tag(model.name, number, SCORE_TAG, str(model.dev_score))
         if description := model.description():
             client.update_model_version(model.name, number, description)
@@ -157,12 +156,12 @@ def _is_prompt(client: Any, name: str) -> bool:
     return bool(client.search_registered_models(query))
 
 
-def _log(client: Any, uri: str, run_id: str, model: Model, weights: str) -> str:
+def _log(client: Any, run_id: str, model: Model, weights: str) -> str:
     """Log a model's files in the run, and return the number of its new version."""
     import mlflow
     from huggingface_hub import ModelCard
 
-    mlflow.set_tracking_uri(uri)
+    mlflow.set_tracking_uri(client.tracking_uri)
     with mlflow.start_run(run_id=run_id, log_system_metrics=False):
         # As a folder it could be given too, but MLflow 3.17 does not know transformers 5's tasks.
         logged = mlflow.transformers.log_model(

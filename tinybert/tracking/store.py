@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from tinybert.core.errors import InputError
-from tinybert.tracking.experiment import ARTIFACTS, EXPERIMENT, artifacts_beside
+from tinybert.tracking.experiment import ARTIFACTS, EXPERIMENT, artifacts_beside, experiment_id
 from tinybert.tracking.failures import (
     NOT_MLFLOW,
     VARIABLE,
@@ -78,6 +78,18 @@ def open_store(uri: str, probe_seconds: float = PROBE_SECONDS) -> Any:
         got = "an answer without an experiment"
         raise InputError(f"{VARIABLE}: cannot log to {uri}, got {got}; {NOT_MLFLOW}")
     return client
+
+
+@contextmanager
+def opened(uri: str) -> Iterator[tuple[Any, str]]:
+    """Yield MLflow's client and the id of the experiment; what is wrong there gets one line.
+
+    Raises:
+        InputError: As of `open_store`, and in the block.
+    """
+    client = open_store(uri)
+    with store_errors(uri):
+        yield client, experiment_id(client)
 
 
 def create_store(uri: str) -> None:
