@@ -18,9 +18,10 @@ SUBJECTS ?=
 RUNS ?=
 SYSTEM ?=
 TASK ?=
+REPO ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help committed install doctor demo glue show table submission server serve ui deploy worker sweep ablation verify bench test test-all check format clean
+.PHONY: help committed install doctor demo glue show table submission bundle push server serve ui deploy worker sweep ablation verify bench bench-service test test-all check format clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -62,6 +63,12 @@ submission: install ## Pack GLUE's submission of one system, or say what is miss
 	@test -n "$(SYSTEM)" || { echo "make submission: SYSTEM is missing; name one of params.yaml's systems"; exit 1; }
 	@python -m stages.report submission "$(SYSTEM)"
 
+bundle: install ## Make a folder that serves a student without PyTorch: SYSTEM=closed_form_mini TASK=mrpc
+	@python -m stages._handover bundle $(SYSTEM) $(TASK)
+
+push: install ## Upload a student, its ONNX files and card to the hub: SYSTEM=name TASK=name REPO=user/name
+	@python -m stages._handover push $(SYSTEM) $(TASK) $(REPO)
+
 server: install ## Start Prefect (port 4200) and MLflow (port 5000) on this machine
 	@exec python -m flows.servers
 
@@ -93,6 +100,9 @@ verify: install ## Hash every cached output; remove what is corrupted, so that `
 
 bench: install ## Measure speed and memory: [GLUE_DIR=folder] [CORPUS=folder] [SHAPES=bert|minilm] [SUBJECTS="..."]
 	python -m benchmarks $(SUBJECTS) --shapes $(SHAPES) $(if $(GLUE_DIR),--glue "$(GLUE_DIR)") $(if $(CORPUS),--corpus "$(CORPUS)")
+
+bench-service: install ## Measure a bundle's service beside MLflow's: SYSTEM=name TASK=name
+	@python -m benchmarks.service $(SYSTEM) $(TASK)
 
 test: install ## Run the tests that take seconds
 	OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadfile

@@ -303,6 +303,7 @@ augment = _step_flow("augment", "augment")
 intermediate = _step_flow("intermediate", "intermediate_distill")
 prediction = _step_flow("prediction", "prediction_distill")
 evaluate = _step_flow("evaluate", "evaluate")
+export = _step_flow("export", "export")
 latency = _step_flow("latency", "benchmark_latency")
 card = _step_flow("card", "model_card")
 
@@ -316,6 +317,7 @@ FLOWS = (
     intermediate,
     prediction,
     evaluate,
+    export,
     latency,
     card,
 )

@@ -38,8 +38,8 @@ STARTED = time.monotonic()  # before the imports of a stage, which take seconds
 PARENT = os.getppid()  # read before what takes seconds to import, while a parent may be killed
 NAMES = tuple(
     "fetch_teacher prepare_corpus word_vectors prepare_task finetune_teacher general_distill "
-    "augment teacher_logits intermediate_distill prediction_distill evaluate benchmark_latency "
-    "model_card report track".split()
+    "augment teacher_logits intermediate_distill prediction_distill evaluate export "
+    "benchmark_latency model_card report track".split()
 )
 TRAINING = tuple(
     "fetch_teacher finetune_teacher general_distill intermediate_distill prediction_distill".split()

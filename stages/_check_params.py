@@ -22,6 +22,7 @@ from tinybert.core.settings.names import require_distinct, require_names, strang
 from tinybert.core.settings.reader import PARAMS, Settings, named_file, parse, read_yaml
 from tinybert.core.settings.schedule import Grid
 from tinybert.core.settings.systems import OutputPhase, SystemFile
+from tinybert.deployment.sections import ExportSettings
 from tinybert.distillation.sections import TeacherLogitsSettings
 from tinybert.encoders.sections import FetchTeacherSettings
 from tinybert.encoders.teacher_source import TeacherSource
@@ -45,6 +46,7 @@ SECTIONS: dict[str, type[Settings]] = {
     "teacher_logits": TeacherLogitsSettings,
     "intermediate_distill": IntermediateDistillSettings,
     "prediction_distill": Grid,
+    "export": ExportSettings,
     "benchmark_latency": BenchmarkLatencySettings,
 }
 

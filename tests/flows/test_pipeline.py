@@ -261,6 +261,7 @@ def test_every_step_has_a_flow_of_its_own_that_a_deployment_finds():
         "tinybert-intermediate",
         "tinybert-prediction",
         "tinybert-evaluate",
+        "tinybert-export",
         "tinybert-latency",
         "tinybert-card",
     ]

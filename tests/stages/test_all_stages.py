@@ -46,6 +46,7 @@ def workspace(tmp_path_factory) -> Path:
                 for task in TASKS:
                     said = run_stage(stage, system, task)
                     (folder / f"said_{stage}_{system}_{task}").write_text(said)
+            run_stage("export", system, "scores")
             run_stage("benchmark_latency", system)
             for task in TASKS:
                 run_stage("model_card", system, task)

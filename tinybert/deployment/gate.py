@@ -1,0 +1,129 @@
+"""Whether an exported classifier may be handed on: it answers as the one it was made of."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinybert.core.errors import InputError
+from tinybert.evaluation.prediction import from_logits, scores
+from tinybert.tasks.task import TaskInfo
+
+MOST_DIFFERENT = 1e-3  # of a logit, between PyTorch and ONNX in float32
+RESAMPLES = 1000
+INTERVAL = (0.025, 0.975)
+
+Logits = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """How a model's answers on dev compare with those of the model it was made of.
+
+    Attributes:
+        name: How it was made.
+        score: Its main metric, a fraction.
+        drop: What of the other's score is lost; negative where it is better.
+        drop_low: Lower end of the drop's 95% interval, over rows drawn again for both at once.
+        drop_high: Its upper end.
+        agreement: Share of rows with the same label; None for values.
+        largest_difference: Of a logit.
+        size_mb: Of its file.
+    """
+
+    name: str
+    score: float
+    drop: float
+    drop_low: float
+    drop_high: float
+    agreement: float | None
+    largest_difference: float
+    size_mb: float
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the values by name."""
+        return asdict(self)
+
+
+def compare(
+    name: str,
+    before: Logits,
+    after: Logits,
+    gold: NDArray[Any],
+    info: TaskInfo,
+    size_mb: float,
+    seed: int,
+) -> Answers:
+    """Compare two models' answers on the same rows.
+
+    Args:
+        name: How the second was made.
+        before: The first one's logits, shape (rows, outputs).
+        after: The second one's.
+        gold: Gold labels or values, shape (rows,).
+        info: The task.
+        size_mb: Of the second one's file.
+        seed: Of the rows drawn again.
+    """
+    generator = np.random.default_rng(seed)
+    draws = generator.integers(len(gold), size=(RESAMPLES, len(gold)))
+    drops = [_score(before[d], gold[d], info) - _score(after[d], gold[d], info) for d in draws]
+    low, high = np.quantile(drops, INTERVAL)
+    score = _score(after, gold, info)
+    same = from_logits(before, info) == from_logits(after, info)
+    return Answers(
+        name,
+        score,
+        _score(before, gold, info) - score,
+        float(low),
+        float(high),
+        None if info.kind == "regression" else float(same.mean()),
+        float(np.abs(before - after).max()),
+        size_mb,
+    )
+
+
+def _score(logits: Logits, gold: NDArray[Any], info: TaskInfo) -> float:
+    return scores(logits, gold, info.model_copy(update={"metrics": info.metrics[:1]}))[
+        info.metrics[0]
+    ]
+
+
+def megabytes(file: Path) -> float:
+    """Return a file's size, in millions of bytes."""
+    return file.stat().st_size / 1e6
+
+
+def require_same(place: str, before: Logits, after: Logits) -> float:
+    """Return the largest difference of a logit between PyTorch and ONNX in float32.
+
+    Raises:
+        InputError: It is more than `MOST_DIFFERENT`, or no number.
+    """
+    most = float(np.abs(before - after).max())
+    if not most <= MOST_DIFFERENT:
+        raise InputError(
+            f"{place}: ONNX answers otherwise than PyTorch, got logits that differ by {most:.2g}; "
+            f"at most {MOST_DIFFERENT:g} may be: export with the versions of requirements.lock"
+        )
+    return most
+
+
+def choose(place: str, tried: Sequence[Answers], max_score_drop: float) -> Answers:
+    """Return the model that loses least of the score; of like ones, the one that agrees most.
+
+    Raises:
+        InputError: Each loses more than it may.
+    """
+    best = min(tried, key=lambda one: (one.drop, -(one.agreement or 0), one.largest_difference))
+    if not best.drop <= max_score_drop:
+        lost = ", ".join(f"{one.name} {100 * one.drop:.1f}" for one in tried)
+        raise InputError(
+            f"{place}: every int8 model loses too much of the score, got points lost {lost}; at "
+            f"most {100 * max_score_drop:g} may be (export.max_score_drop): name further "
+            "export.calibrations, or deploy float32"
+        )
+    return best

@@ -1,0 +1,57 @@
+"""A student as the hub takes it: weights, ONNX files and card in one folder, checked."""
+
+import shutil
+from pathlib import Path
+
+from huggingface_hub import HfApi, ModelCard
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
+
+from tinybert.core.errors import InputError
+from tinybert.core.outputs import replace_folder
+from tinybert.encoders.checkpoints import load_classifier, load_tokenizer
+
+
+def fill_folder(student: Path, exported: Path, folder: Path) -> None:
+    """Write a folder with a student's files, its card, and its ONNX files."""
+    with replace_folder(folder) as partial:
+        shutil.copytree(student, partial, dirs_exist_ok=True)
+        shutil.copytree(exported / "onnx", partial / "onnx")
+
+
+def check_folder(folder: Path) -> None:
+    """Check that the card's metadata are right, and that the model loads as it stands.
+
+    Raises:
+        InputError: One of them is not so.
+    """
+    card = ModelCard.load(folder / "README.md", ignore_metadata_errors=False)
+    if not card.data.library_name or not card.data.pipeline_tag:
+        raise InputError(
+            f"{folder / 'README.md'}: the card needs library_name and pipeline_tag, got "
+            f"{card.data.library_name} and {card.data.pipeline_tag}; run "
+            "`dvc repro --force model_card`"
+        )
+    from transformers import pipeline
+
+    model, tokenizer = load_classifier(folder), load_tokenizer(folder)
+    pipeline("text-classification", model=model, tokenizer=tokenizer)("a text")
+
+
+def upload(folder: Path, repo: str) -> str:
+    """Upload a folder to a model repository of the hub; return its address.
+
+    Raises:
+        InputError: The name cannot be one, or the hub refuses.
+    """
+    try:
+        validate_repo_id(repo)
+        api = HfApi()
+        api.create_repo(repo, repo_type="model", exist_ok=True)
+        return str(api.upload_folder(folder_path=folder, repo_id=repo, repo_type="model"))
+    except (HFValidationError, HfHubHTTPError, OSError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(
+            f"{repo}: the hub takes no upload, got {reason}; log in with `hf auth login`, and name "
+            "a repository as user/name"
+        ) from error

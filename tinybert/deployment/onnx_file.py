@@ -1,0 +1,123 @@
+"""A classifier as an ONNX file, and the answers of one.
+
+torch's own exporter writes it. transformers' (`transformers.exporters`, 5.23) holds as well, but
+puts the weights into a second file, which transformers.js and a copied file would miss.
+"""
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+from transformers import PreTrainedModel
+
+from tinybert.encoders.signals import takes_token_types
+from tinybert.text.batching import Batch, collate, sorted_batches
+from tinybert.text.encoded import Rows
+
+# As transformers.js looks for them in a model's folder.
+FLOAT, INT8 = Path("onnx/model.onnx"), Path("onnx/model_quantized.onnx")
+OPSET = 18  # of ONNX; onnxruntime 1.14 and transformers.js 3 read it
+LOGITS = "logits"
+
+
+def export_onnx(model: PreTrainedModel, file: Path) -> None:
+    """Write a classifier as one ONNX file, for any number of rows and of tokens.
+
+    Args:
+        model: In float32, on the CPU; put into eval mode.
+        file: To write. Its inputs are input_ids, attention_mask and, where the model tells
+            segments apart, token_type_ids, int64 of shape (batch, length); its output `logits`.
+    """
+    ids = torch.ones(2, 8, dtype=torch.int64)  # more than one of each, lest either be a constant
+    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    if takes_token_types(model):
+        inputs["token_type_ids"] = torch.zeros_like(ids)
+    with _quiet():
+        program = torch.onnx.export(
+            model.eval(),
+            kwargs=inputs,
+            dynamo=True,
+            output_names=[LOGITS],
+            dynamic_shapes={name: {0: "batch", 1: "length"} for name in inputs},
+            opset_version=OPSET,
+            external_data=False,
+            verbose=False,
+        )
+        assert program is not None
+        program.save(str(file))
+
+
+def open_session(file: Path, num_threads: int = 0) -> onnxruntime.InferenceSession:
+    """Open an ONNX file for the CPU.
+
+    Args:
+        file: The model.
+        num_threads: Of one pass; 0: as many as there are cores.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = num_threads
+    options.log_severity_level = 3  # errors
+    return onnxruntime.InferenceSession(str(file), options, ["CPUExecutionProvider"])
+
+
+def session_inputs(session: onnxruntime.InferenceSession, batch: Batch) -> dict[str, Any]:
+    """Return what a session takes of a batch, as int64 arrays of shape (batch, length)."""
+    return {each.name: batch[each.name].long().numpy() for each in session.get_inputs()}
+
+
+def session_logits(
+    session: onnxruntime.InferenceSession,
+    rows: Rows,
+    pad_token_id: int,
+    batch_tokens: int = 8192,
+) -> NDArray[np.float32]:
+    """Return the logits of every row, shape (rows, outputs), in the rows' order.
+
+    Args:
+        session: Of `open_session`.
+        rows: Encoded rows.
+        pad_token_id: For padding batches.
+        batch_tokens: Padded tokens per batch.
+    """
+    found: dict[int, NDArray[np.float32]] = {}
+    for numbers in sorted_batches(rows, batch_tokens):
+        batch = collate([rows[int(number)] for number in numbers], pad_token_id)
+        (logits,) = session.run([LOGITS], session_inputs(session, batch))
+        found |= zip(map(int, numbers), logits, strict=True)
+    return np.stack([found[number] for number in range(len(rows))])
+
+
+def padded_inputs(
+    session: onnxruntime.InferenceSession, rows: Rows, pad_token_id: int
+) -> list[dict[str, Any]]:
+    """Return each row as a session's inputs, all padded to the longest, for a calibration."""
+    batch = session_inputs(session, collate([rows[n] for n in range(len(rows))], pad_token_id))
+    return [
+        {name: values[number : number + 1] for name, values in batch.items()}
+        for number in range(len(rows))
+    ]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's remarks on its own progress and on packages that are not there."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
