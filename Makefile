@@ -79,12 +79,12 @@ serve: install ## Serve tinybert/full and the flow of each step, for `prefect de
 	@exec python -m flows.serve
 
 deploy: install ## Make the work pool and prefect.yaml's deployments, for more machines
-	@python -m flows.server
+	@python -m flows.servers --wait
 	prefect work-pool create tinybert --type process --overwrite
 	prefect --no-prompt deploy --all
 
 worker: install ## Run what the work pool asks for, in this clone
-	@python -m flows.server
+	@python -m flows.servers --wait
 	TINYBERT_WORKSPACE=$(CURDIR) prefect worker start --pool tinybert --type process --limit 1
 
 sweep: committed install ## Run one value after the other: KEY=loss.attn_weight VALUES=0,0.5,1 [VIA=prefect]

@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 
 from benchmarks import flops, shapes, texts
-from benchmarks.machine import MatrixRate, peak_gigabytes, wait_for
+from benchmarks.machine import MatrixRate, wait_for
 from benchmarks.options import Options
 from benchmarks.result import Result
 from tinybert.augmentation.masked_words import MaskedWords
@@ -59,8 +59,7 @@ def measure_task(options: Options, glue_task: str, num_rows: int) -> Result:
         rate,
         sum(lengths),
         len(frame),
-        peak_gigabytes(options.device),
-        {
+        more={
             "rows out": len(made),
             "requests": len(lengths),
             "times faster than one by one": alone / seconds,

@@ -1,7 +1,6 @@
 """The closed-form start: seconds and memory at a quarter of the tokens and at all of them."""
 
 from benchmarks import shapes, texts
-from benchmarks.machine import peak_gigabytes
 from benchmarks.options import Options
 from benchmarks.result import Result
 from tinybert.closed_form.start import fit_student
@@ -15,7 +14,7 @@ def measure(options: Options) -> list[Result]:
     """Fit the student's encoder and projections; memory should stay flat."""
     teacher_config, student_config = shapes.configs(options.shapes)
     teacher = shapes.encoder(teacher_config).to(options.device)
-    layers = shapes.uniform_layers(teacher_config, student_config)
+    layers = shapes.uniform_layers(options.shapes)
     results = []
     for tokens in TOKENS:
         rows = texts.block_rows(options, LENGTH, tokens // LENGTH)
@@ -23,14 +22,6 @@ def measure(options: Options) -> list[Result]:
         projections = Projections(len(layers), *widths, kind="per_layer")
         student = shapes.encoder(student_config)
         fit = fit_student(student, teacher, rows, layers, 0, projections, tokens)
-        results.append(
-            Result(
-                "closed_form",
-                f"{options.shapes}, {tokens:,} tokens",
-                fit.seconds,
-                tokens=fit.num_tokens,
-                examples=fit.num_rows,
-                peak_gigabytes=peak_gigabytes(options.device),
-            )
-        )
+        case, sizes = f"{options.shapes}, {tokens:,} tokens", (fit.num_tokens, fit.num_rows)
+        results.append(Result("closed_form", case, fit.seconds, None, None, *sizes))
     return results

@@ -7,11 +7,9 @@ import time
 from statistics import median
 
 from benchmarks import shapes, texts
-from benchmarks.machine import peak_gigabytes
 from benchmarks.options import Options
 from benchmarks.result import Result
 from benchmarks.training_steps import Steps, time_steps
-from tinybert.distillation.distillation import Distillation
 from tinybert.distillation.teacher import Teacher
 
 BATCH_SIZE, LENGTH = 32, 64
@@ -19,19 +17,16 @@ BATCH_SIZE, LENGTH = 32, 64
 
 def measure(options: Options) -> list[Result]:
     """Measure 32 rows of 64 tokens."""
-    teacher_config, student_config = shapes.configs(options.shapes)
-    layers = shapes.uniform_layers(teacher_config, student_config)
+    teacher_config, _ = shapes.configs(options.shapes)
     rows = texts.block_rows(options, LENGTH, BATCH_SIZE * (options.steps + 3))
 
     def timed(compiled: bool) -> tuple[Steps, float]:
         teacher = Teacher(shapes.encoder(teacher_config), options.dtype)
-        model = Distillation(shapes.encoder(student_config), shapes.LAYER_WEIGHTS, teacher, layers)
+        model = shapes.layer_student(options.shapes, teacher)
         if compiled:
             model.compile_layers()
         started = time.perf_counter()
-        found = time_steps(
-            model, rows, options.dtype, options.steps, options.device, BATCH_SIZE, "rows"
-        )
+        found = time_steps(model, rows, options, BATCH_SIZE, "rows")
         return found, time.perf_counter() - started - sum(found.seconds)
 
     results: list[Result] = []
@@ -48,7 +43,6 @@ def measure(options: Options) -> list[Result]:
                 sum(steps.seconds),
                 tokens=sum(lengths),
                 examples=len(lengths),
-                peak_gigabytes=peak_gigabytes(options.device),
                 more={"warm-up s": warmup},
             )
         )

@@ -20,7 +20,7 @@ def measure(options: Options) -> list[Result]:
     rows = rows.with_targets(labels=np.arange(len(rows)) % 2)
     rate = MatrixRate(options.matrix_dtype, options.device)
     model = Distillation(shapes.classifier(config), {"label": 1.0})
-    steps = time_steps(model, rows, options.dtype, options.steps, options.device, BATCH_SIZE)
+    steps = time_steps(model, rows, options, BATCH_SIZE)
     rate.measure()
     operations = flops.BACKWARD * flops.forward(config, steps.rows)
     return [steps.result("finetuning_step", name, operations, rate, options)]

@@ -17,17 +17,11 @@ def measure(options: Options) -> list[Result]:
     """Measure 32 rows of 128 tokens on a CPU, 256 on a GPU."""
     batch_size = 256 if options.device.type == "cuda" else 32
     teacher_config, student_config = shapes.configs(options.shapes)
-    layers = shapes.uniform_layers(teacher_config, student_config)
     rows = texts.block_rows(options, LENGTH, batch_size * (options.steps + 3))
     teacher = Teacher(shapes.encoder(teacher_config), options.dtype)
 
     def student() -> Distillation:
-        return Distillation(shapes.encoder(student_config), shapes.LAYER_WEIGHTS, teacher, layers)
-
-    def steps_of(model: Distillation | Together) -> Steps:
-        return time_steps(
-            model, rows, options.dtype, options.steps, options.device, batch_size, "rows"
-        )
+        return shapes.layer_student(options.shapes, teacher)
 
     def result(case: str, steps: Steps, students: int) -> Result:
         operations = flops.forward(teacher_config, steps.rows)
@@ -36,13 +30,14 @@ def measure(options: Options) -> list[Result]:
         return steps.result("general_step", case, operations, rate, options)
 
     rate = MatrixRate(options.matrix_dtype, options.device)
-    one = steps_of(student())
+    one = time_steps(student(), rows, options, batch_size, "rows")
     rate.measure()
     results = [result("one student", one, 1)]
-    two = steps_of(Together({"first": student(), "second": student()}))
+    both = Together({"first": student(), "second": student()})
+    two = time_steps(both, rows, options, batch_size, "rows")
     rate.measure()
     results.append(result("two students", two, 2))
-    plain = seconds_per_step(options, layers, rows, batch_size, LENGTH)
+    plain = seconds_per_step(options, rows, batch_size, LENGTH, matches_layers=True)
     ours = sum(one.seconds) / len(one.seconds)
     results[0].more["times faster than plain"] = plain / ours
     results[1].more["times faster than two runs"] = 2 * ours * len(two.seconds) / sum(two.seconds)

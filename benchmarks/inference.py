@@ -1,7 +1,7 @@
 """A forward pass of teacher and student without padding; as the stage `benchmark_latency` does."""
 
 from benchmarks import flops, shapes
-from benchmarks.machine import MatrixRate, peak_gigabytes
+from benchmarks.machine import MatrixRate
 from benchmarks.options import Options
 from benchmarks.result import Result
 from tinybert.evaluation.latency import measure_grid
@@ -40,8 +40,7 @@ def measure(options: Options) -> list[Result]:
                     rate,
                     rows * length,
                     rows,
-                    peak_gigabytes(options.device),
-                    more,
+                    more=more,
                 )
             )
     return results

@@ -9,7 +9,6 @@ from benchmarks.options import Options
 from benchmarks.plain_step import seconds_per_step
 from benchmarks.result import Result
 from benchmarks.training_steps import Steps, time_steps
-from tinybert.distillation.distillation import Distillation
 from tinybert.distillation.teacher import Teacher, TeacherSignals
 from tinybert.distillation.teacher_states import use_stored_states
 from tinybert.text.encoded import EncodedRows
@@ -27,13 +26,12 @@ def measure(options: Options) -> list[Result]:
 def measure_task(options: Options, glue_task: str) -> list[Result]:
     """Measure one task."""
     teacher_config, student_config = shapes.configs(options.shapes)
-    layers = shapes.uniform_layers(teacher_config, student_config)
+    layers = shapes.uniform_layers(options.shapes)
     name, rows = texts.task_rows(options, glue_task)
     teacher = Teacher(shapes.classifier(teacher_config).to(options.device), options.dtype)
 
     def steps_of(signals: TeacherSignals, part: EncodedRows) -> Steps:
-        model = Distillation(shapes.encoder(student_config), shapes.LAYER_WEIGHTS, signals, layers)
-        return time_steps(model, part, options.dtype, options.steps, options.device, BATCH_SIZE)
+        return time_steps(shapes.layer_student(options.shapes, signals), part, options, BATCH_SIZE)
 
     def result(case: str, steps: Steps, passes: bool) -> Result:
         operations = flops.layers_matched(student_config, teacher_config, steps.rows)
@@ -52,7 +50,7 @@ def measure_task(options: Options, glue_task: str) -> list[Result]:
             stored = steps_of(signals, part)
         rate.measure()
         results.append(result("teacher's states stored", stored, False))
-    plain = seconds_per_step(options, layers, rows, BATCH_SIZE, LENGTH[glue_task])
+    plain = seconds_per_step(options, rows, BATCH_SIZE, LENGTH[glue_task], matches_layers=True)
     for one in results:
         assert one.examples is not None
         one.more["times faster than plain"] = plain / BATCH_SIZE / (one.seconds / one.examples)

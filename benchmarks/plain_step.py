@@ -30,25 +30,26 @@ def padded_batch(rows: EncodedRows, batch_size: int, length: int) -> dict[str, T
 
 
 def seconds_per_step(
-    options: Options, layers: list[int] | None, rows: EncodedRows, batch_size: int, length: int
+    options: Options, rows: EncodedRows, batch_size: int, length: int, *, matches_layers: bool
 ) -> float:
     """Return the median time of a step.
 
     Args:
         options: Whose shapes and device are taken.
-        layers: [g(1), ..., g(M)]; None: match logits instead of layers.
         rows: Of which the first ones are taken.
         batch_size: Rows of a step.
         length: Tokens that each row is padded to.
+        matches_layers: Or else logits.
     """
-    device, make = options.device, shapes.classifier if layers is None else shapes.encoder
+    device, make = options.device, shapes.encoder if matches_layers else shapes.classifier
+    layers = shapes.uniform_layers(options.shapes) if matches_layers else []
     teacher, student = map(make, shapes.configs(options.shapes))
     for model in (student, teacher):
         model.set_attn_implementation("eager")
         model.to(device)
     batch = {key: of.to(device) for key, of in padded_batch(rows, batch_size, length).items()}
     widths = (_config(student).hidden_size, _config(teacher).hidden_size)
-    heads = nn.ModuleList(nn.Linear(*widths) for _ in range(len(layers or []) + 1)).to(device)
+    heads = nn.ModuleList(nn.Linear(*widths) for _ in range(len(layers) + 1)).to(device)
     weights = [*student.parameters(), *heads.parameters()]
     optimizer = torch.optim.AdamW(weights, lr=1e-4)
     times = []
@@ -67,7 +68,7 @@ def seconds_per_step(
 def _loss(
     student: PreTrainedModel,
     teacher: PreTrainedModel,
-    layers: list[int] | None,
+    layers: list[int],
     batch: dict[str, Tensor],
     heads: nn.ModuleList,
 ) -> Tensor:
@@ -75,7 +76,7 @@ def _loss(
     with torch.no_grad():
         theirs = teacher(**batch, **maps)
     ours = student(**batch, **maps)
-    if layers is None:
+    if not layers:
         return -(F.softmax(theirs.logits, -1) * F.log_softmax(ours.logits, -1)).sum(-1).mean()
     pairs = [(0, 0), *enumerate(layers, start=1)]
     hidden = [

@@ -3,7 +3,7 @@
 import time
 
 from benchmarks import flops, shapes, texts
-from benchmarks.machine import MatrixRate, peak_gigabytes, wait_for
+from benchmarks.machine import MatrixRate, wait_for
 from benchmarks.options import Options
 from benchmarks.plain_step import seconds_per_step
 from benchmarks.result import Result
@@ -37,9 +37,9 @@ def measure_task(options: Options, glue_task: str) -> list[Result]:
     pass_seconds = time.perf_counter() - started
     rows = rows.with_targets(teacher_logits=texts.random_logits(len(rows)))
     model = Distillation(shapes.classifier(student_config), {"prediction": 1.0})
-    steps = time_steps(model, rows, options.dtype, 4 * options.steps, options.device, BATCH_SIZE)
+    steps = time_steps(model, rows, options, BATCH_SIZE, times=4)
     rate.measure()
-    plain = seconds_per_step(options, None, rows, BATCH_SIZE, LENGTH[glue_task])
+    plain = seconds_per_step(options, rows, BATCH_SIZE, LENGTH[glue_task], matches_layers=False)
     student_seconds = sum(steps.seconds) / len(steps.rows)
     both = student_seconds + pass_seconds / len(part) / EPOCHS
     operations = flops.BACKWARD * flops.forward(student_config, steps.rows)
@@ -57,6 +57,5 @@ def measure_task(options: Options, glue_task: str) -> list[Result]:
             rate,
             len(part.ids),
             len(part),
-            peak_gigabytes(options.device),
         ),
     ]

@@ -7,7 +7,6 @@ from itertools import islice
 from pathlib import Path
 
 from benchmarks import texts
-from benchmarks.machine import peak_gigabytes
 from benchmarks.options import Options
 from benchmarks.result import Result
 from tinybert.text.corpus import write_corpus
@@ -48,7 +47,6 @@ def measure(options: Options) -> list[Result]:
                 seconds,
                 tokens=counts["num_tokens"],
                 examples=counts["num_documents"],
-                peak_gigabytes=peak_gigabytes(options.device),
                 more=more,
             )
         )

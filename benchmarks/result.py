@@ -8,8 +8,19 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.machine import MatrixRate
+from benchmarks.machine import MatrixRate, peak_gigabytes
 from tinybert.core.outputs import write_json
+from tinybert.core.precision import computing_device
+
+COLUMNS = {  # of the table, and the keys in a JSON file
+    "time s": "seconds",
+    "floor s": "floor_seconds",
+    "floor/time": "floor_share",
+    "at usual rate": "usual_share",
+    "tokens/s": "tokens_per_second",
+    "rows/s": "examples_per_second",
+    "peak GB": "peak_gigabytes",
+}
 
 
 @dataclass(frozen=True)
@@ -24,7 +35,7 @@ class Result:
         rate: Matrix rate of this machine in the dtype used, in the same run.
         tokens: Real tokens worked on.
         examples: Rows worked on.
-        peak_gigabytes: Of the process, or of the GPU.
+        peak_gigabytes: Of the process, or of the GPU, so far; or what is given.
         more: Further figures.
     """
 
@@ -35,7 +46,7 @@ class Result:
     rate: MatrixRate | None = None
     tokens: int | None = None
     examples: int | None = None
-    peak_gigabytes: float | None = None
+    peak_gigabytes: float = field(default_factory=lambda: peak_gigabytes(computing_device()))
     more: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -74,28 +85,14 @@ def show(found: Sequence[dict[str, Any]], console: Console | None = None) -> Non
     table = Table(title="time against the floor: FLOPs on real tokens at the matrix rate")
     table.add_column("subject")
     table.add_column("case", overflow="fold")
-    for name in (
-        "time s",
-        "floor s",
-        "floor/time",
-        "at usual rate",
-        "tokens/s",
-        "rows/s",
-        "peak GB",
-    ):
+    for name in COLUMNS:
         table.add_column(name, justify="right")
     table.add_column("more", overflow="fold")
     for one in found:
         table.add_row(
             one["subject"],
             one["case"],
-            _number(one["seconds"]),
-            _number(one["floor_seconds"]),
-            _number(one["floor_share"]),
-            _number(one["usual_share"]),
-            _number(one["tokens_per_second"]),
-            _number(one["examples_per_second"]),
-            _number(one["peak_gigabytes"]),
+            *(_number(one[key]) for key in COLUMNS.values()),
             ", ".join(f"{key} {_number(value)}" for key, value in one["more"].items()),
         )
     (console or Console()).print(table)

@@ -3,11 +3,10 @@
 import numpy as np
 
 from benchmarks import flops, shapes, texts
-from benchmarks.machine import MatrixRate, peak_gigabytes
+from benchmarks.machine import MatrixRate
 from benchmarks.options import Options
 from benchmarks.result import Result
 from benchmarks.training_steps import time_steps
-from tinybert.distillation.distillation import Distillation
 from tinybert.distillation.teacher import Teacher
 
 BATCH_SIZES, LENGTH = (8, 16, 32, 64), 64
@@ -16,16 +15,13 @@ BATCH_SIZES, LENGTH = (8, 16, 32, 64), 64
 def measure(options: Options) -> list[Result]:
     """Measure a general step at 512, 1,024, 2,048 and 4,096 tokens."""
     teacher_config, student_config = shapes.configs(options.shapes)
-    layers = shapes.uniform_layers(teacher_config, student_config)
     teacher = Teacher(shapes.encoder(teacher_config), options.dtype)
     results = []
     for batch_size in BATCH_SIZES:
         rows = texts.block_rows(options, LENGTH, batch_size * (options.steps + 3))
         rate = MatrixRate(options.matrix_dtype, options.device)
-        model = Distillation(shapes.encoder(student_config), shapes.LAYER_WEIGHTS, teacher, layers)
-        steps = time_steps(
-            model, rows, options.dtype, options.steps, options.device, batch_size, "rows"
-        )
+        model = shapes.layer_student(options.shapes, teacher)
+        steps = time_steps(model, rows, options, batch_size, "rows")
         lengths = steps.rows
         operations = flops.forward(teacher_config, lengths)
         operations += flops.layers_matched(student_config, teacher_config, lengths)
@@ -38,7 +34,6 @@ def measure(options: Options) -> list[Result]:
                 rate,
                 sum(lengths),
                 len(lengths),
-                peak_gigabytes(options.device),
             )
         )
     seconds, tokens = [one.seconds for one in results], [one.tokens for one in results]

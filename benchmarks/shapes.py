@@ -10,7 +10,8 @@ from transformers import (
     BertModel,
 )
 
-from tinybert.distillation.distillation import Weights
+from tinybert.distillation.distillation import Distillation, Weights
+from tinybert.distillation.teacher import TeacherSignals
 
 SHAPES = {
     "bert": (
@@ -22,8 +23,6 @@ SHAPES = {
         {"num_hidden_layers": 3, "hidden_size": 192, "intermediate_size": 768},
     ),
 }
-
-
 LAYER_WEIGHTS: Weights = {"attention": 1.0, "hidden": 1.0, "embedding": 1.0}
 
 
@@ -55,7 +54,14 @@ def masked_lm(config: BertConfig) -> BertForMaskedLM:
     return BertForMaskedLM(config)
 
 
-def uniform_layers(teacher: BertConfig, student: BertConfig) -> list[int]:
+def uniform_layers(shapes: str) -> list[int]:
     """Return g(m) = m N / M."""
+    teacher, student = configs(shapes)
     step = teacher.num_hidden_layers // student.num_hidden_layers
     return [step * layer for layer in range(1, student.num_hidden_layers + 1)]
+
+
+def layer_student(shapes: str, teacher: TeacherSignals) -> Distillation:
+    """Make a student's encoder that is to match a teacher's layers."""
+    student = encoder(configs(shapes)[1])
+    return Distillation(student, LAYER_WEIGHTS, teacher, uniform_layers(shapes))

@@ -10,7 +10,6 @@ fifths intermediate ones, then the head in closed form, then prediction steps: a
 
 import argparse
 import copy
-import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -24,6 +23,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
+from benchmarks.shapes import LAYER_WEIGHTS
 from flows.glue import split_names
 from tinybert.closed_form.fit import EncoderFit
 from tinybert.closed_form.head import HeadTargets, fit_head
@@ -55,7 +55,6 @@ from tinybert.training.training import train
 
 STARTS = ("random", "embeddings", "general", "task")
 TABLE = Path("reports/benchmarks/starts.csv")
-LAYER_TERMS: Any = {"attention": 1.0, "hidden": 1.0, "embedding": 1.0}
 INTERMEDIATE_SHARE = 0.6  # of the task steps
 MAX_GIGABYTES = 20.0  # of the teacher's states
 
@@ -100,34 +99,21 @@ class Bench:
         self.blocks = Blocks(Path("data/corpus"))
         self.encoders: dict[tuple[str, int, int], tuple[PreTrainedModel, Projections]] = {}
 
-    def projections(self) -> Projections:
-        """Return new W_e and W_h."""
-        return Projections(
-            len(self.layers),
-            self.shape.hidden_size,
-            self.pretrained.config.hidden_size,
-            kind="per_layer",
-        )
-
     def encoder(self, start: str, seed: int, general: int) -> tuple[PreTrainedModel, Projections]:
         """Return a start that no task has been seen by, after general distillation."""
         key = (start, seed, general)
         if key not in self.encoders:
             student = make_student(self.shape, "random", self.pretrained, seed)
-            found = self.projections()
+            widths = (self.shape.hidden_size, self.pretrained.config.hidden_size)
+            found = Projections(len(self.layers), *widths, kind="per_layer")
             device = computing_device()
             self.pretrained.to(device)
             if start == "general":
                 fit_student(student, self.pretrained, self.blocks, self.layers, seed, found)
             if start == "embeddings":
                 student.to(device)
-                fit = EncoderFit(
-                    student,
-                    self.pretrained.eval(),
-                    choose_rows(self.blocks, CLOSED_FORM_TOKENS, seed),
-                    self.layers,
-                    seed,
-                )
+                rows = choose_rows(self.blocks, CLOSED_FORM_TOKENS, seed)
+                fit = EncoderFit(student, self.pretrained.eval(), rows, self.layers, seed)
                 fit.fit_embeddings()
             if general:
                 settings = read_section("general_distill", GeneralDistillSettings)
@@ -160,7 +146,7 @@ class Bench:
         seed: int,
     ) -> None:
         """Train an encoder, in place, to match the teacher's layers, from projections found."""
-        model = Distillation(encoder, LAYER_TERMS, teacher, self.layers)
+        model = Distillation(encoder, LAYER_WEIGHTS, teacher, self.layers)
         assert model.projections is not None
         model.projections.load_state_dict(found.state_dict())
         self.run(model, rows, schedule, seed)
@@ -168,10 +154,9 @@ class Bench:
 
     def run(self, model: Distillation, rows: Any, schedule: Schedule, seed: int) -> None:
         """Train a model, without a checkpoint to go on from."""
-        how = Run("starts", self.folder / "run", seed, None, save_steps=10**9)
-        shutil.rmtree(how.checkpoints, ignore_errors=True)
-        train(model, rows, 0, schedule, how)
-        shutil.rmtree(how.checkpoints, ignore_errors=True)
+        with tempfile.TemporaryDirectory(dir=self.folder) as folder:
+            how = Run("starts", Path(folder), seed, None, save_steps=10**9)
+            train(model, rows, 0, schedule, how)
 
 
 class Begun(NamedTuple):

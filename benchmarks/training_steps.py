@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from transformers import TrainerCallback
 
-from benchmarks.machine import MatrixRate, peak_gigabytes, wait_for
+from benchmarks.machine import MatrixRate, wait_for
 from benchmarks.options import Options
 from benchmarks.result import Result
 from tinybert.core.settings.schedule import Schedule
@@ -62,8 +62,7 @@ class Steps:
             rate,
             sum(self.rows),
             len(self.rows),
-            peak_gigabytes(options.device),
-            {"overhead": self.overhead} if options.device.type == "cpu" else {},
+            more={"overhead": self.overhead} if options.device.type == "cpu" else {},
         )
 
     @property
@@ -108,23 +107,22 @@ class _Clock(TrainerCallback):  # type: ignore[misc]
 def time_steps(
     model: nn.Module,
     rows: Rows,
-    dtype: torch.dtype | None,
-    num_steps: int,
-    device: torch.device,
+    options: Options,
     batch_size: int = 32,
     batches: str = "tokens",
+    times: int = 1,
 ) -> Steps:
     """Train for some steps; the first WARMUP are not counted.
 
     Args:
         model: What to train.
         rows: Training rows.
-        dtype: What forward passes are autocast to.
-        num_steps: Measured steps.
-        device: Where the Trainer computes.
+        options: For the number format and the measured steps.
         batch_size: Rows of a batch, on average where by tokens.
         batches: tokens, or rows.
+        times: So many times the options' steps are measured.
     """
+    num_steps = times * options.steps
     schedule = Schedule(
         num_epochs=1e6,
         max_steps=num_steps + WARMUP,
@@ -135,10 +133,10 @@ def time_steps(
         weight_decay=0.01,
     )
     with tempfile.TemporaryDirectory() as folder:
-        run = Run("benchmark", Path(folder), 0, dtype, log_steps=num_steps + WARMUP)
+        run = Run("benchmark", Path(folder), 0, options.dtype, log_steps=num_steps + WARMUP)
         trainer = PhaseTrainer(model, rows, 0, schedule, run, None)
         trainer.args.save_strategy = "no"
-        clock, lengths = _Clock(device), []
+        clock, lengths = _Clock(options.device), []
         collate = trainer.data_collator
 
         def noting(batch: list[Any]) -> Any:

@@ -5,11 +5,10 @@ python -m flows.ablation [show] [--groups A,B] [--tasks A,B] [--system NAME] [--
 """
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -18,17 +17,14 @@ import pandas as pd
 from flows.experiments import (
     Asked,
     Experiment,
-    call,
     committed_yaml,
     read_experiments,
     require_all_done,
-    require_valid,
     require_via,
-    run_queue,
+    run_checked,
 )
 from flows.glue import add_source_options, source_overrides, split_names
 from flows.request import Request
-from flows.server import wait_for_server
 from tinybert.core.errors import InputError, ends_with_its_lines
 from tinybert.core.settings.reader import PARAMS, parse, read_yaml
 from tinybert.core.terminal import make_output_safe
@@ -124,17 +120,12 @@ def main(arguments: Sequence[str]) -> None:
         tasks=split_names(given.tasks),
         profile=given.profile,
     )
-    sources = source_overrides(root, given, study.profile)
-    study = Study(study.groups, study.system, study.tasks, study.profile, sources)
+    study = replace(study, overrides=source_overrides(root, given, study.profile))
     asked = study.asked(root)
     if given.action == "show":
         show(root, study)
         return
-    require_valid(root, asked, queued=given.via == "dvc")
-    if given.via == "prefect":
-        run_with_prefect(study)
-    else:
-        run_queue(root, asked)
+    run_checked(root, asked, given.via, "tinybert-ablation", vars(study))
     show(root, study)
     require_all_done(asked, read_experiments(root))
 
@@ -147,17 +138,6 @@ def _options() -> argparse.ArgumentParser:
     parser.add_argument("--via", default="dvc")
     add_source_options(parser)
     return parser
-
-
-def run_with_prefect(study: Study) -> None:
-    """Ask the served flow `tinybert-ablation` for them."""
-    wait_for_server(os.environ)
-    names = ("groups", "system", "tasks", "profile", "overrides")
-    parameters = json.dumps({name: getattr(study, name) for name in names})
-    call(
-        *("prefect", "deployment", "run", "tinybert-ablation/full", "--watch"),
-        *("--params", parameters),
-    )
 
 
 def show(root: Path, study: Study) -> None:

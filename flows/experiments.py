@@ -1,6 +1,7 @@
 """Check, queue and run DVC experiments, and read what they gave: for sweeps and ablations."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from typing import Any
 
 from flows.overrides import params_changed
 from flows.request import require_known_names, require_valid_params
+from flows.servers import wait_for_server
 from flows.walk import ask_dvc, only_run_in
 from tinybert.core.errors import InputError
 from tinybert.core.repository import require_commit
@@ -98,6 +100,30 @@ def _require_in_git(root: Path, files: Sequence[str]) -> None:
             f"params: a queued experiment sees only what git knows, got {', '.join(missing)} "
             f"beside it; `git add {' '.join(missing)}`"
         )
+
+
+def run_checked(
+    root: Path, asked: Sequence[Asked], via: str, flow: str, parameters: Mapping[str, Any]
+) -> None:
+    """Check every value, then run the experiments.
+
+    Args:
+        root: The workspace.
+        asked: The experiments.
+        via: dvc: in DVC's queue; prefect: by the served flow.
+        flow: Its name.
+        parameters: What it is asked for: the same experiments.
+
+    Raises:
+        InputError: Something is wrong and nothing ran, or the flow failed.
+    """
+    require_valid(root, asked, queued=via == "dvc")
+    if via == "dvc":
+        run_queue(root, asked)
+        return
+    wait_for_server(os.environ)
+    given = ("--watch", "--params", json.dumps(parameters))
+    call("prefect", "deployment", "run", f"{flow}/full", *given)
 
 
 def run_queue(root: Path, asked: Sequence[Asked]) -> None:

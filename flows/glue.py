@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 from flows.experiments import Asked, call, require_valid
-from flows.groups import SystemGroup, read_group
-from flows.request import Request
+from flows.overrides import select
+from flows.request import Request, SystemGroup, read_group
 from tinybert.core.errors import InputError, ends_with_its_lines
 from tinybert.core.settings.reader import read_yaml
 
@@ -61,11 +61,8 @@ def source_overrides(root: Path, given: argparse.Namespace, profile: str) -> lis
 def _says(root: Path, profile: str, switch: str) -> bool:
     file = root / f"params/profiles/{profile}.yaml"
     key, _, value = switch.partition("=")
-    section, _, name = key.partition(".")
-    if not file.is_file():
-        return True  # an unknown profile is refused by its name
-    values = read_yaml(file).get(section)
-    return isinstance(values, dict) and values.get(name) == value
+    # An unknown profile is refused by its name.
+    return not file.is_file() or select(read_yaml(file), key) == value
 
 
 def split_names(text: str) -> list[str]:

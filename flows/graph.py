@@ -12,16 +12,6 @@ from typing import Any
 from tinybert.core.errors import InputError
 
 Graph = Mapping[str, frozenset[str]]  # stage, as `name@item` -> the stages it waits for
-TRAINING = (  # they use every core, or the accelerator
-    "fetch_teacher",
-    "finetune_teacher",
-    "general_distill",
-    "augment",
-    "teacher_logits",
-    "intermediate_distill",
-    "prediction_distill",
-)
-ALONE = ("benchmark_latency",)  # a measurement of time is wrong beside anything else
 
 
 def read_graph(root: Path) -> Graph:

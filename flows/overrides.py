@@ -1,9 +1,10 @@
 """Change params files for one run, as `dvc exp run -S` takes the changes, and put them back."""
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from flows.graph import apply_overrides
 from tinybert.core.errors import InputError
@@ -104,9 +105,13 @@ def _require_known_keys(path: Path, file: str, changes: list[str]) -> None:
 def _where(params: Path, key: str) -> str | None:
     """Return a key that params.yaml lacks with the file that has it, if its profile does."""
     profile = f"params/profiles/{read_yaml(params).get('profile')}.yaml"
-    section: object = (
-        read_yaml(params.parent / profile) if (params.parent / profile).is_file() else None
-    )
-    for part in key.split("."):
-        section = section.get(part) if isinstance(section, dict) else None
-    return f"{profile}:{key}" if section is not None else None
+    file = params.parent / profile
+    known = file.is_file() and select(read_yaml(file), key) is not None
+    return f"{profile}:{key}" if known else None
+
+
+def select(values: Any, dotted: str) -> Any:
+    """Return the value at a dotted key; None where there is none."""
+    for part in dotted.split("."):
+        values = values.get(part) if isinstance(values, Mapping) else None
+    return values

@@ -22,15 +22,9 @@ from flows.ablation import read_study
 from flows.graph import Graph, read_graph, with_upstream
 from flows.overrides import params_changed, put_back
 from flows.refusal import print_refusals_in_one_line, refusal_named, refused
-from flows.request import (
-    Request,
-    read_request,
-    require_known_names,
-    require_valid_params,
-)
-from flows.room import Room
+from flows.request import Request, read_request, require_known_names, require_valid_params
 from flows.stage_process import Outcome
-from flows.walk import Walk, changed_stages, dvc, only_run_in
+from flows.walk import Room, Walk, changed_stages, dvc, only_run_in
 from tinybert.core.errors import InputError
 from tinybert.core.repository import require_commit
 
@@ -156,11 +150,7 @@ def _run_name() -> str:
     return f"{title} {time.strftime('%m-%d %H:%M:%S')}"
 
 
-@flow(
-    name="tinybert",
-    flow_run_name=_run_name,
-    task_runner=THREADS,
-)
+@flow(name="tinybert", flow_run_name=_run_name, task_runner=THREADS)
 def tinybert(
     profile: str | None = None,
     tasks: list[str] | None = None,
@@ -187,17 +177,8 @@ def tinybert(
         push: Send outputs and run-cache to the DVC remote at the end.
         group: A file of params/groups, for what is not given of profile, tasks and systems.
     """
-    given = {
-        "group": group,
-        "profile": profile,
-        "tasks": tasks,
-        "systems": systems,
-        "overrides": overrides,
-        "targets": targets,
-        "experiment": experiment,
-    }
     with refusal_named():
-        run_pipeline(read_request(given), training_slots=training_slots, pull=pull, push=push)
+        run_pipeline(read_request(locals()), training_slots=training_slots, pull=pull, push=push)
 
 
 def _step_flow(step: str, stage: str) -> Flow[..., None]:
@@ -208,18 +189,13 @@ def _step_flow(step: str, stage: str) -> Flow[..., None]:
         overrides: list[str] | None = None,
         training_slots: int = 1,
     ) -> None:
-        given = {"profile": profile, "tasks": tasks, "systems": systems, "overrides": overrides}
         with refusal_named():
-            request = read_request({**given, "targets": [stage]})
+            request = read_request({**locals(), "targets": [stage]})
             run_pipeline(request, training_slots=training_slots, pull=False, push=False)
 
     run_step.__name__ = step  # a deployment finds the flow by its function's name
     run_step.__doc__ = f"Bring {stage} up to date for every item, with all that it needs."
-    return flow(
-        name=f"tinybert-{step}",
-        flow_run_name=_run_name,
-        task_runner=THREADS,
-    )(run_step)
+    return flow(name=f"tinybert-{step}", flow_run_name=_run_name, task_runner=THREADS)(run_step)
 
 
 @flow(name="tinybert-sweep", flow_run_name="{key} over {values}")
@@ -307,17 +283,8 @@ export = _step_flow("export", "export")
 latency = _step_flow("latency", "benchmark_latency")
 card = _step_flow("card", "model_card")
 
+
 FLOWS = (
-    tinybert,
-    sweep,
-    ablation,
-    corpus,
-    general,
-    augment,
-    intermediate,
-    prediction,
-    evaluate,
-    export,
-    latency,
-    card,
+    *(tinybert, sweep, ablation, corpus, general, augment),
+    *(intermediate, prediction, evaluate, export, latency, card),
 )

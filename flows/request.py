@@ -9,10 +9,20 @@ from typing import Any
 
 from pydantic import Field
 
-from flows.groups import read_group
 from tinybert.core.errors import InputError
-from tinybert.core.settings.names import FOLDERS, known_names, require_names
+from tinybert.core.settings.names import FOLDERS, known_names, require_group_name, require_names
 from tinybert.core.settings.reader import PARAMS, Settings, parse, read_yaml
+
+GROUPS = Path("params/groups")
+
+
+class SystemGroup(Settings):
+    """A file of params/groups/: systems that one table compares, on which tasks and scale."""
+
+    description: str
+    profile: str
+    tasks: list[str] = Field(min_length=1)
+    systems: list[str] = Field(min_length=1)
 
 
 class Request(Settings):
@@ -58,6 +68,20 @@ class Request(Settings):
         return ", ".join([*chosen, *self.targets]) or "as params.yaml says"
 
 
+def read_group(root: Path, name: str) -> SystemGroup:
+    """Read a group by name.
+
+    Raises:
+        InputError: There is none, or its file is wrong.
+    """
+    known = sorted(file.stem for file in (root / GROUPS).glob("*.yaml"))
+    if name not in known:
+        raise InputError(f"group: unknown, got {json.dumps(name)}; known: {', '.join(known)}")
+    require_group_name("groups", name)
+    file = GROUPS / f"{name}.yaml"
+    return parse(SystemGroup, read_yaml(root / file), str(file))
+
+
 def read_request(parameters: Mapping[str, Any], root: Path = Path()) -> Request:
     """Read a flow's parameters; None stands for what is not given.
 
@@ -70,7 +94,7 @@ def read_request(parameters: Mapping[str, Any], root: Path = Path()) -> Request:
     """
     given = {key: parameters.get(key) for key in Request.model_fields}
     wanted = {key: value for key, value in given.items() if value is not None}
-    request: Request = parse(Request, wanted, "parameters")
+    request = parse(Request, wanted, "parameters")
     if request.group is None:
         return request
     group = read_group(root, request.group)
@@ -117,8 +141,5 @@ def require_valid_params(root: Path, variants: Sequence[Path] = ()) -> None:
         check=False,
     )
     if done.returncode != 0:
-        raise InputError(*_lines(done.stderr))
-
-
-def _lines(text: str) -> Sequence[str]:
-    return text.strip().splitlines() or ["params: refused without a reason"]
+        lines = done.stderr.strip().splitlines()
+        raise InputError(*(lines or ["params: refused without a reason"]))

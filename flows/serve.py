@@ -9,7 +9,7 @@ from typing import Any
 from prefect import serve
 
 from flows.pipeline import FLOWS
-from flows.server import wait_for_server
+from flows.servers import wait_for_server
 from flows.split import split
 from tinybert.core.errors import ends_with_its_lines
 

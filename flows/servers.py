@@ -1,6 +1,7 @@
-"""Run this machine's servers until stopped: Prefect and MLflow, or MLflow alone.
+"""Run this machine's servers until stopped: Prefect and MLflow, or MLflow alone; or wait for one.
 
 python -m flows.servers [--only mlflow] [--prefect-port 4200] [--mlflow-port 5000]
+python -m flows.servers --wait
 """
 
 import argparse
@@ -17,15 +18,91 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
-from flows.server import get
 from tinybert.core.errors import InputError, ends_with_its_lines
 from tinybert.core.processes import die_with_parent
 
 HOST = "127.0.0.1"
+SCHEMES = ("http://", "https://")
+PROBE_SECONDS = 3.0
 START_SECONDS = 120.0
 STOP_SECONDS = 5.0
 NEXT_LOOK_SECONDS = 0.3
+NEXT_PROBE_SECONDS = 0.5
+
+
+def require_server(environment: Mapping[str, str]) -> str:
+    """Return the address of the Prefect API.
+
+    Raises:
+        InputError: PREFECT_API_URL is no address, or no Prefect server is there; without it Prefect
+            would start a temporary server that knows no deployment.
+    """
+    address = environment.get("PREFECT_API_URL", "")
+    if not address.startswith(SCHEMES):
+        raise InputError(
+            f"PREFECT_API_URL: is no address, got {address or 'nothing'}; run `make server` in "
+            "another terminal and export PREFECT_API_URL=http://127.0.0.1:4200/api"
+        )
+    if reason := _missing(address):
+        raise InputError(
+            f"PREFECT_API_URL: no Prefect server at {address}, got {reason}; start it with "
+            "`make server`, or set PREFECT_API_URL to where it is"
+        )
+    return address
+
+
+def wait_for_server(environment: Mapping[str, str], seconds: float = START_SECONDS) -> str:
+    """Return the address of the Prefect API once it answers: a server needs a while to start.
+
+    Raises:
+        InputError: PREFECT_API_URL is no address, or no server answered in time.
+    """
+    deadline = time.monotonic() + seconds
+    said = False
+    while True:
+        try:
+            return require_server(environment)
+        except InputError as error:
+            if not environment.get("PREFECT_API_URL", "").startswith(SCHEMES):
+                raise
+            if time.monotonic() >= deadline:
+                raise InputError(
+                    *(f"{problem} (waited {seconds:.0f} s)" for problem in error.problems)
+                ) from None
+        if not said:
+            address = environment["PREFECT_API_URL"]
+            print(
+                f"waiting for the server at {address}: it needs up to a minute to start", flush=True
+            )
+            said = True
+        time.sleep(NEXT_PROBE_SECONDS)
+
+
+def get(host: str, port: int, path: str) -> tuple[int, bytes]:
+    """Ask a server for a page, past any proxy; return the status and the start of its answer."""
+    connection = http.client.HTTPConnection(host, port, timeout=PROBE_SECONDS)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.status, answer.read(100)
+    finally:
+        connection.close()
+
+
+def _missing(address: str) -> str:
+    """Return why this is no Prefect API; empty where it may be one."""
+    try:
+        parts = urlsplit(address)
+        host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+        if parts.scheme != "http":  # an encrypted one may ask for a key first
+            socket.create_connection((host, port), timeout=PROBE_SECONDS).close()
+            return ""
+        status, _ = get(host, port, f"{parts.path.rstrip('/')}/health")
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        return str(getattr(error, "strerror", None) or error or type(error).__name__)
+    return f"another program's answer {status}" if status == http.client.NOT_FOUND else ""
 
 
 class Server(NamedTuple):
@@ -180,12 +257,18 @@ def _end(running: Sequence[subprocess.Popen[bytes]]) -> None:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Read the command line, make MLflow's store, and run the servers."""
+    """Read the command line, make MLflow's store, and run the servers; or wait for Prefect's."""
     parser = argparse.ArgumentParser(prog="python -m flows.servers")
     parser.add_argument("--only", choices=["mlflow"])
+    parser.add_argument(
+        "--wait", action="store_true", help="until PREFECT_API_URL's server answers"
+    )
     parser.add_argument("--prefect-port", type=int, default=4200)
     parser.add_argument("--mlflow-port", type=int, default=5000)
     given = parser.parse_args(arguments)
+    if given.wait:
+        wait_for_server(os.environ)
+        return
     if "MAKELEVEL" in os.environ:  # a make that is killed tells nobody
         die_with_parent(os.getppid())
     servers = [mlflow_server(given.mlflow_port)]

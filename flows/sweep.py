@@ -3,13 +3,10 @@
 python -m flows.sweep KEY VALUE,VALUE,... [dvc|prefect]
 """
 
-import json
 import math
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from rich import box
@@ -22,12 +19,11 @@ from flows.experiments import (
     call,
     read_experiments,
     require_all_done,
-    require_valid,
     require_via,
-    run_queue,
+    run_checked,
 )
+from flows.overrides import select
 from flows.pipeline import experiment_name
-from flows.server import wait_for_server
 from tinybert.core.errors import InputError, ends_with_its_lines
 from tinybert.core.settings.reader import PARAMS
 from tinybert.core.terminal import make_output_safe
@@ -51,11 +47,7 @@ def main(key: str = "", values: str = "", via: str = "dvc") -> None:
     root = Path.cwd()
     asked = [Asked(experiment_name(key, value), [f"{key}={value}"]) for value in chosen]
     require_names_of_their_own(asked)
-    require_valid(root, asked, queued=via == "dvc")
-    if via == "prefect":
-        run_with_prefect(key, chosen)
-    else:
-        run_queue(root, asked)
+    run_checked(root, asked, via, "tinybert-sweep", {"key": key, "values": chosen})
     experiments = read_experiments(root)
     print_experiments(sweep_table(experiments, key, [each.name for each in asked]))
     call(sys.executable, "-m", "stages.track", "compare", key)
@@ -89,35 +81,21 @@ def split_values(values: str) -> list[str]:
     return [value.strip() for value in found if value.strip()]
 
 
-def run_with_prefect(key: str, values: list[str]) -> None:
-    """Ask the served flow `tinybert-sweep` for them."""
-    wait_for_server(os.environ)
-    parameters = json.dumps({"key": key, "values": values})
-    call(
-        *("prefect", "deployment", "run", "tinybert-sweep/full", "--watch"),
-        *("--params", parameters),
-    )
-
-
 def sweep_table(
     experiments: Mapping[str, Experiment], key: str, names: Sequence[str]
 ) -> pd.DataFrame:
     """Return one row an experiment, in the order of `names`: the parameter and every dev score."""
     file, _, dotted = key.rpartition(":")
     rows = {
-        name: {dotted: _select(experiments[name].params.get(file or str(PARAMS)), dotted)}
+        name: {
+            dotted: select(experiments[name].params.get(file or str(PARAMS)), dotted.lstrip("+"))
+        }
         | _dev_scores(experiments[name])
         for name in names
         if name in experiments
     }
     columns = sorted({column for row in rows.values() for column in row} - {dotted})
     return pd.DataFrame.from_dict(rows, orient="index", columns=[dotted, *columns])
-
-
-def _select(values: Any, dotted: str) -> Any:
-    for part in dotted.lstrip("+").split("."):
-        values = values.get(part) if isinstance(values, Mapping) else None
-    return values
 
 
 def _dev_scores(experiment: Experiment) -> dict[str, float]:

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,12 +15,63 @@ from filelock import FileLock, Timeout
 from prefect import runtime
 
 from flows.cache import corrupted_objects, forget_objects
-from flows.room import Room
 from flows.stage_process import Outcome, Processes, run_stage
 from tinybert.core.errors import InputError
 
 DYING_SECONDS = 30.0
 LOCK = Path(".dvc/tmp/flow_run.lock")
+TRAINING = (  # they use every core, or the accelerator
+    "fetch_teacher",
+    "finetune_teacher",
+    "general_distill",
+    "augment",
+    "teacher_logits",
+    "intermediate_distill",
+    "prediction_distill",
+)
+ALONE = ("benchmark_latency",)  # a measurement of time is wrong beside anything else
+
+
+class Room:
+    """Let so many stages that use every core run at once; measurements of time run alone.
+
+    Args:
+        training_slots: How many stages of `TRAINING` at once.
+    """
+
+    def __init__(self, training_slots: int) -> None:
+        self.training_slots = training_slots
+        self._changed = threading.Condition()
+        self._running: list[str] = []
+
+    @contextmanager
+    def place(self, stage: str) -> Iterator[None]:
+        """Wait for a place, and keep it during the block."""
+        name = stage.partition("@")[0]
+        with self._changed:
+            self._changed.wait_for(lambda: self._fits(name))
+            self._running.append(name)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._running.remove(name)
+                self._changed.notify_all()
+
+    def _fits(self, name: str) -> bool:
+        if name in ALONE:
+            return not self._running
+        if any(running in ALONE for running in self._running):
+            return False
+        training = sum(running in TRAINING for running in self._running)
+        return name not in TRAINING or training < self.training_slots
+
+    def environment(self, stage: str) -> dict[str, str]:
+        """Share the cores out: two trainings that each take all of them are slower than one."""
+        if stage.partition("@")[0] not in TRAINING or self.training_slots == 1:
+            return {}
+        threads = max(1, (os.cpu_count() or 1) // self.training_slots)
+        return {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
 
 
 @dataclass
@@ -118,12 +170,15 @@ def changed_stages(root: Path) -> frozenset[str]:
     return frozenset(json.loads(done.stdout))
 
 
-def ask_dvc(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def ask_dvc(
+    root: Path, *arguments: str, stderr: int = subprocess.PIPE
+) -> subprocess.CompletedProcess[str]:
     """Run a DVC command for what it prints."""
     return subprocess.run(
         [sys.executable, "-m", "dvc", "--wait-for-lock", *arguments],
         cwd=root,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
         text=True,
         check=False,
     )
@@ -131,14 +186,7 @@ def ask_dvc(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 def dvc(root: Path, *arguments: str, say: Callable[[str], None]) -> None:
     """Run a DVC command; say what it prints, and go on if it fails."""
-    done = subprocess.run(
-        [sys.executable, "-m", "dvc", "--wait-for-lock", *arguments],
-        cwd=root,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
+    done = ask_dvc(root, *arguments, stderr=subprocess.STDOUT)
     for line in done.stdout.splitlines():
         say(line)
     if done.returncode != 0:

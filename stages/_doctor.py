@@ -8,7 +8,7 @@ Nothing needs to have run. Exit code 1 if something is wrong, with a line for ea
 import argparse
 import sys
 from collections.abc import Iterator
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,7 +33,7 @@ from tinybert.core.settings.systems import SystemFile
 from tinybert.core.terminal import make_output_safe
 from tinybert.distillation.distillation import phase_weights
 from tinybert.doctor import room, workspace
-from tinybert.doctor.findings import Finding, doubt, found_by, wrong
+from tinybert.doctor.findings import Finding, as_findings, wrong
 from tinybert.doctor.forecast import (
     Forecast,
     corpus_sample,
@@ -117,16 +117,14 @@ def findings(setup: Setup, pretrained: Path) -> Iterator[tuple[str, list[Finding
     masked_lm = setup.sections["fetch_teacher"].masked_lm
     yield "teacher", workspace.look_at_pretrained(list(found_at), num_copies, masked_lm)
     block_length = setup.sections["prepare_corpus"].block_length
-    place = "prepare_corpus.block_length"
-    yield "corpus", workspace.look_at_corpus(pretrained, block_length, place)
+    yield "corpus", workspace.look_at_corpus(pretrained, block_length)
     for name, system in setup.systems.items():
         weights = setup.weights(name, "general_distill")
         weights |= setup.weights(name, "intermediate_distill")
         yield name, workspace.look_at_system(system, pretrained, weights)
     matched = any(setup.weights(name, "intermediate_distill") for name in setup.systems)
     for name, task in setup.tasks.items():
-        found = workspace.look_at_task(name, task, setup.run.dtype, pretrained, matched)
-        yield name, found
+        yield name, workspace.look_at_task(name, task, setup.run.dtype, pretrained, matched)
 
 
 def forecasts(setup: Setup, pretrained: Path) -> Iterator[Forecast]:
@@ -151,7 +149,7 @@ def forecasts(setup: Setup, pretrained: Path) -> Iterator[Forecast]:
             )
         )
         if general:
-            own = run_of(run, f"general_distill {name}")
+            own = replace(run, phase=f"general_distill {name}")
             yield forecast(general, corpus, [sections["general_distill"]], own, False)
         final = output_model(system, config, setup.run.dtype)
         grid = system.prediction_distill.grid(sections["prediction_distill"])
@@ -162,21 +160,16 @@ def forecasts(setup: Setup, pretrained: Path) -> Iterator[Forecast]:
                 phase, profile = system.intermediate_distill, sections["intermediate_distill"]
                 data = phase.data or default_data(about.has_unlabelled)
                 schedule = phase.schedule(profile, about.epochs_scale)
-                own = run_of(run, f"intermediate_distill {name} {task}")
+                own = replace(run, phase=f"intermediate_distill {name} {task}")
                 yield forecast(inter, of_phase(sample, data), [schedule], own, False)
             if final:
                 gold = "label" in last.terms
                 data = last.data or default_data(about.has_unlabelled, about.prediction_data, gold)
                 limits = (scored.max_rows, scored.max_unlabelled_rows)
                 rows = of_phase(sample, data, *limits)
-                own = run_of(run, f"prediction_distill {name} {task}")
+                own = replace(run, phase=f"prediction_distill {name} {task}")
                 points = grid.schedules() * len(last.choices())
                 yield forecast(final, rows, points, own, True)
-
-
-def run_of(run: Run, phase: str) -> Run:
-    """Return the run of one stage."""
-    return Run(phase, run.checkpoints, run.seed, run.dtype)
 
 
 def judge(found: list[Forecast]) -> list[Finding]:
@@ -186,9 +179,7 @@ def judge(found: list[Forecast]) -> list[Finding]:
     memory = None if None in needs else max((need for need in needs if need), default=0)
     available = room.available_memory(computing_device())
     judged = room.judge_memory(memory, available, "lower batch_size in the profile")
-    load, num = room.load_average(), room.num_processors()
-    busy = [doubt(f"{load:.1f} processes share {num} processors: times are too long")]
-    return [disk, judged, *(busy if load and load > 1.5 * num else [])]
+    return [disk, judged, *room.judge_load(": times are too long")]
 
 
 def show(found: list[Forecast]) -> None:
@@ -214,7 +205,7 @@ def main(system: str | None, task: str | None) -> bool:
     device, dtype = computing_device(), setup.run.dtype
     name, num = processor_name(device), room.num_processors()
     print(f"processor: {name}, {num} cores, {'bf16' if dtype else 'fp32'}", flush=True)
-    problems = tell("git", found_by(partial(_require_commit, Path.cwd())))
+    problems = tell("git", as_findings(require_commit)(Path.cwd()))
     problems += tell("sources", workspace.look_at_sources(setup.sources))
     try:
         pretrained = workspace.pretrained_folder(setup.teacher, setup.sources["teacher"])
@@ -227,18 +218,14 @@ def main(system: str | None, task: str | None) -> bool:
         return False  # times of what will not run say nothing
     planned: list[Forecast] = []
 
+    @as_findings
     def measure() -> list[Finding]:
         planned.extend(forecasts(setup, pretrained))
         return judge(planned)
 
-    found = found_by(measure)
+    found = measure()
     show(planned)
     return not tell("room", found)
-
-
-def _require_commit(root: Path) -> list[Finding]:
-    require_commit(root)
-    return []
 
 
 def tell(place: str, found: list[Finding]) -> int:

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from tinybert.core.errors import InputError
-from tinybert.core.settings.reader import read_param, read_task
+from tinybert.core.settings.reader import read_param, read_system, read_task
 from tinybert.deployment.bundle import CARD, make_bundle, require_made
 from tinybert.deployment.hub import check_folder, fill_folder, upload
 from tinybert.tasks.task import TaskFile, read_named_info
@@ -55,6 +55,11 @@ def _made(system: str, task: str) -> tuple[Path, Path]:
         Path("models/student") / system / task / CARD,
     )
     item = f"{system}-{task}"
+    if not read_system(system, "export", bool):
+        raise InputError(
+            f"params/systems/{system}.yaml: export: nothing of it is exported, got false; write "
+            f"true and run `dvc repro export@{item}`"
+        )
     require_made({exported: f"dvc repro export@{item}", card: f"dvc repro model_card@{item}"})
     return exported, card
 

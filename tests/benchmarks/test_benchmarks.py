@@ -3,6 +3,7 @@
 import importlib
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -116,9 +117,9 @@ def test_compiled_steps_are_compared_with_plain_ones(tiny):
     assert compiled.more["times faster"] > 0
 
 
-def test_the_measured_steps_are_those_after_the_warm_up():
+def test_the_measured_steps_are_those_after_the_warm_up(tiny):
     model = Distillation(tiny_classifier(), {"label": 1.0})
-    steps = time_steps(model, rows_of(40), None, 5, torch.device("cpu"), batch_size=8)
+    steps = time_steps(model, rows_of(40), replace(tiny, steps=5), batch_size=8)
     assert len(steps.seconds) == len(steps.computing) == len(steps.lengths) == 5
     assert all(
         0 < inside <= whole for inside, whole in zip(steps.computing, steps.seconds, strict=True)

@@ -3,7 +3,7 @@
 import pytest
 
 from tinybert.core.errors import InputError
-from tinybert.doctor.findings import MODE, doubt, found_by, report, right, wrong
+from tinybert.doctor.findings import MODE, as_findings, doubt, report, right, wrong
 
 FOUND = [right("12 heads"), doubt("3% cut off"), wrong("a: bad, got 1; write 2"), right("fits")]
 
@@ -36,7 +36,8 @@ def test_the_second_of_two_processes_prints_nothing(capsys, monkeypatch):
 
 
 def test_what_a_check_refuses_is_a_wrong_finding():
+    @as_findings
     def check():
         raise InputError("one", "two")
 
-    assert found_by(check) == [wrong("one"), wrong("two")]
+    assert check() == [wrong("one"), wrong("two")]

@@ -1,15 +1,15 @@
 """Every stage that uses a task's teacher refuses a wrong one, or goes on where it is told to."""
 
-import importlib
 import json
-import os
+from contextlib import chdir
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from stages.augment import write_without_copies
 from tests.fixtures.models import save_pretrained
-from tests.fixtures.workspace import REVIEWS, make_workspace, write_yaml
+from tests.fixtures.workspace import REVIEWS, make_workspace, run_stage, write_yaml
 from tinybert.core.errors import InputError
 from tinybert.doctor.findings import MODE
 from tinybert.tasks.task import read_split
@@ -26,22 +26,16 @@ STAGES = (
 def workspace(tmp_path_factory) -> Path:
     """A workspace whose task's teacher was never fine-tuned, up to the last stage."""
     folder = make_workspace(tmp_path_factory.mktemp("workspace"))
-    before = Path.cwd()
-    os.chdir(folder)
-    try:
+    with chdir(folder):
         write_yaml(folder / "params/tasks/reviews.yaml", {**REVIEWS, "teacher": "a_teacher"})
-        importlib.import_module("stages.prepare_task").main("reviews")
+        run_stage("prepare_task", "reviews")
         for place in ("a_teacher", "models/teacher/reviews", "models/general/tinybert_mini"):
             save_pretrained(folder / place)
         save_pretrained(folder / "models/intermediate/tinybert_mini/reviews")
         train = read_split(Path("data/tasks/reviews"), "train")
-        importlib.import_module("stages.augment").write_without_copies(
-            train, Path("data/augmented/reviews")
-        )
+        write_without_copies(train, Path("data/augmented/reviews"))
         write_logits(folder / "data/teacher_logits/reviews", len(train))
         yield folder
-    finally:
-        os.chdir(before)
 
 
 def write_logits(folder: Path, num_rows: int) -> None:
@@ -56,12 +50,12 @@ def write_logits(folder: Path, num_rows: int) -> None:
 @pytest.mark.parametrize(("stage", "arguments"), [(name, rest) for name, *rest in STAGES])
 def test_an_unfinetuned_teacher_is_refused_at_the_start(workspace, stage, arguments):
     with pytest.raises(InputError, match="the teacher is not fine-tuned for reviews"):
-        importlib.import_module(f"stages.{stage}").main(*arguments)
+        run_stage(stage, *arguments)
 
 
 def test_told_to_warn_a_stage_goes_on(workspace, monkeypatch, capsys):
     monkeypatch.setenv(MODE, "warn")
-    importlib.import_module("stages.intermediate_distill").main("tinybert_mini", "reviews")
+    run_stage("intermediate_distill", "tinybert_mini", "reviews")
     printed = capsys.readouterr().out
     place = "intermediate_distill tinybert_mini reviews: "
     assert f"{place}WRONG, gone on with: models/teacher/reviews: the teacher" in printed

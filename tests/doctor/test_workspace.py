@@ -1,9 +1,8 @@
 """`make doctor` in a workspace where little or nothing has run."""
 
-import importlib
-import os
 import shutil
 import subprocess
+from contextlib import chdir
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from stages import _doctor
 from tests.fixtures.models import VOCABULARY, save_pretrained
-from tests.fixtures.workspace import ROOT, SHAPE, edit_yaml, make_workspace
+from tests.fixtures.workspace import ROOT, SHAPE, edit_yaml, make_workspace, run_stage
 from tinybert.core.errors import InputError
 from tinybert.doctor.forecast import Sample, augmented, of_phase, random_rows
 
@@ -24,12 +23,8 @@ def prepared(tmp_path_factory) -> Path:
     who = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
     for command in (["init", "-q"], ["add", "dvc.yaml"], [*who, "commit", "-qm", "start"]):
         subprocess.run(["git", *command], cwd=folder, check=True)
-    before = Path.cwd()
-    os.chdir(folder)
-    try:
-        importlib.import_module("stages.prepare_task").main("reviews")
-    finally:
-        os.chdir(before)
+    with chdir(folder):
+        run_stage("prepare_task", "reviews")
     return folder
 
 
@@ -128,10 +123,10 @@ def wrong_lines(printed: str) -> list[str]:
 
 
 def test_a_teacher_whose_weights_are_not_loaded_is_wrong_as_in_the_stage(workspace, capsys):
-    importlib.import_module("stages.prepare_corpus").main()
+    run_stage("prepare_corpus")
     damaged(workspace / "data/raw/teacher")
     with pytest.raises(InputError) as caught:
-        importlib.import_module("stages.fetch_teacher").main()
+        run_stage("fetch_teacher")
     assert "got 37 of 37 missing (" in str(caught.value)
     assert not (workspace / "models/pretrained").exists()
     assert not _doctor.main(None, None)
@@ -160,9 +155,9 @@ def test_a_students_checkpoint_and_a_tasks_teacher_are_loaded_as_well(workspace,
     edit_yaml(workspace / "params/tasks/scores.yaml", teacher=None)
     for name in ("prepare_corpus", "fetch_teacher"):
         shutil.rmtree(workspace / "checkpoints", ignore_errors=True)
-        importlib.import_module(f"stages.{name}").main()
+        run_stage(name)
     with pytest.raises(InputError, match="start: the encoder's weights are not those"):
-        importlib.import_module("stages.general_distill").main("tinybert_mini")
+        run_stage("general_distill", "tinybert_mini")
 
 
 def test_without_git_the_doctor_says_what_to_type(workspace, capsys, monkeypatch):

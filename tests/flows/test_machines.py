@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.server import require_server
+from flows.servers import require_server
 from tests.fixtures.processes import wait_for_stage
 from tests.fixtures.small_pipeline import STAGES, make_pipeline, set_params, times_run
 from tests.fixtures.workspace import ROOT

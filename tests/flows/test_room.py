@@ -4,7 +4,7 @@ import os
 import threading
 from contextlib import ExitStack
 
-from flows.room import Room
+from flows.walk import Room
 
 
 def enters(room, stage):

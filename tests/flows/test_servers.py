@@ -13,8 +13,14 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import psutil
 import pytest
 
-from flows.server import require_server, wait_for_server
-from flows.servers import mlflow_server, prefect_server, relay, require_free_port
+from flows.servers import (
+    mlflow_server,
+    prefect_server,
+    relay,
+    require_free_port,
+    require_server,
+    wait_for_server,
+)
 from tests.fixtures.mlflow_server import free_port
 from tests.fixtures.workspace import ROOT
 from tinybert.core.errors import InputError

@@ -77,8 +77,8 @@ def test_the_report_says_what_each_calibration_lost():
     assert found["num_rows"] == len(read_split(Path("data/tasks") / TASK, "dev"))
     assert found["float32"]["largest_difference"] < 1e-3
     assert [one["name"] for one in found["int8"]] == ["dynamic", "static_minmax"]
-    assert found["chosen"] in ("dynamic", "static_minmax")
-    best = next(one for one in found["int8"] if one["name"] == found["chosen"])
+    best = found["chosen"]
+    assert best in found["int8"]
     assert best["drop"] == min(one["drop"] for one in found["int8"])
     assert best["size_mb"] == (EXPORTED / INT8).stat().st_size / 1e6
     assert found["float32"]["score"] - best["score"] == pytest.approx(best["drop"])
@@ -106,6 +106,13 @@ def test_a_student_that_int8_ruins_is_refused_and_nothing_is_left(tmp_path, monk
         run_stage("export", SYSTEM, TASK)
     assert not EXPORTED.exists()
     assert not list(Path("models").rglob("*.onnx"))
+
+
+def test_a_baseline_is_not_exported():
+    assert "made nothing" in run_stage("export", "scratch_mini", TASK)
+    assert not list((Path("models/onnx/scratch_mini") / TASK).iterdir())
+    found = json.loads(Path(f"reports/export/scratch_mini-{TASK}.json").read_text())
+    assert found == {"system": "scratch_mini", "task": TASK}
 
 
 def test_a_bundle_answers_as_the_student_does(tmp_path):
@@ -150,7 +157,8 @@ def test_what_the_hub_refuses_is_one_line(monkeypatch):
         (("bundle", SYSTEM), "got bundle tinybert_mini"),
         (("bundle", "unknown", TASK), "systems: unknown is not among them"),
         (("bundle", SYSTEM, "unknown"), "tasks: unknown is not among them"),
-        (("bundle", "scratch_mini", TASK), "run `dvc repro export@scratch_mini-reviews`"),
+        (("bundle", "scratch_mini", TASK), "got false; write true and run `dvc repro export@"),
+        (("bundle", SYSTEM, "scores"), "run `dvc repro export@tinybert_mini-scores`"),
     ],
 )
 def test_what_cannot_be_handed_on_is_named_with_its_cure(arguments, line):

@@ -13,7 +13,7 @@ from tinybert.evaluation.prediction import from_logits, scores
 from tinybert.tasks.task import TaskInfo
 
 MOST_DIFFERENT = 1e-3  # of a logit, between PyTorch and ONNX in float32
-RESAMPLES = 1000
+RESAMPLES = 400
 INTERVAL = (0.025, 0.975)
 
 Logits = NDArray[np.float32]

@@ -24,8 +24,8 @@ from tinybert.distillation.together import Together, log_of
 from tinybert.doctor import first_losses, lengths, pace, room
 from tinybert.doctor import fit as fitting
 from tinybert.doctor import teacher as teachers
-from tinybert.doctor.findings import Finding, doubt, found_by, mode, report, right, wrong
-from tinybert.encoders.checkpoints import load_tokenizer, require_mask
+from tinybert.doctor.findings import Finding, as_findings, mode, report, right, wrong
+from tinybert.encoders.checkpoints import load_config, load_tokenizer, require_mask
 from tinybert.encoders.classifier import task_classifier
 from tinybert.tasks.task import TRAIN, TaskFile, read_info, read_split
 from tinybert.text.encoded import Rows
@@ -45,23 +45,19 @@ def augmentation(place: str, pretrained: Path) -> None:
         report(place, look_at_augmentation(pretrained, num_copies, masked_lm))
 
 
-def look_at_augmentation(pretrained: Path, num_copies: int, masked_lm: bool) -> list[Finding]:
-    """Return what `augmentation` reports."""
-
-    def check() -> list[Finding]:
-        tokenizer = load_tokenizer(pretrained)
-        if num_copies:
-            require_whole_words(tokenizer)
-        if masked_lm:
-            require_mask(tokenizer, pretrained)
-        elif num_copies:
-            raise InputError(
-                f"augment.num_copies: copies need the masked-word model, got {num_copies} with "
-                "fetch_teacher.masked_lm false; set it to true, or num_copies to 0"
-            )
-        return []
-
-    return found_by(check)
+@as_findings
+def look_at_augmentation(pretrained: Path, num_copies: int, masked_lm: bool) -> None:
+    """Look at the same, for what is asked of the teacher."""
+    tokenizer = load_tokenizer(pretrained)
+    if num_copies:
+        require_whole_words(tokenizer)
+    if masked_lm:
+        require_mask(tokenizer, pretrained)
+    elif num_copies:
+        raise InputError(
+            f"augment.num_copies: copies need the masked-word model, got {num_copies} with "
+            "fetch_teacher.masked_lm false; set it to true, or num_copies to 0"
+        )
 
 
 def teacher(
@@ -86,6 +82,7 @@ def teacher(
         report(place, look_at_teacher(folder, task_folder, task, dtype, load))
 
 
+@as_findings
 def look_at_teacher(
     folder: Path,
     task_folder: Path,
@@ -94,24 +91,20 @@ def look_at_teacher(
     load: teachers.Load = task_classifier,
 ) -> list[Finding]:
     """Return what `teacher` reports."""
-
-    def check() -> list[Finding]:
-        info, tokenizer = read_info(task_folder), load_tokenizer(folder)
-        config = teachers.config_of(folder)
-        found = fitting.vocabulary_fits(tokenizer, config, str(folder))
-        place = f"params/tasks/{info.name}.yaml: max_length"
-        found += lengths.judge_positions(task.max_length, config, place)
-        if not found:  # else the pass itself would fail
-            seen = teachers.look_at(folder, task_folder, task.max_length, dtype, load)
-            found += teachers.judge(seen, info, folder)
-        if all(each.level != "wrong" for each in found):
-            found.append(right("labels in order"))
-            frame = read_split(task_folder, TRAIN)
-            counted = lengths.lengths_of(frame, tokenizer, task.max_length)
-            found.append(lengths.judge(counted, task.max_length, info.name))
-        return found
-
-    return found_by(check)
+    info, tokenizer = read_info(task_folder), load_tokenizer(folder)
+    config = load_config(folder)
+    found = fitting.vocabulary_fits(tokenizer, config, str(folder))
+    place = f"params/tasks/{info.name}.yaml: max_length"
+    found += lengths.judge_positions(task.max_length, config, place)
+    if not found:  # else the pass itself would fail
+        seen = teachers.look_at(folder, task_folder, task.max_length, dtype, load)
+        found += teachers.judge(seen, info, folder)
+    if all(each.level != "wrong" for each in found):
+        found.append(right("labels in order"))
+        frame = read_split(task_folder, TRAIN)
+        counted = lengths.lengths_of(frame, tokenizer, task.max_length)
+        found.append(lengths.judge(counted, task.max_length, info.name))
+    return found
 
 
 def fit(
@@ -155,58 +148,30 @@ def training(
         if num_processes() == 1:
             report(run.phase, [right(f"time and memory not measured: {reason}")])
         return
-    found, measured = measure(model, rows, pad_token_id, schedules, run, dev_tokens)
-    report(run.phase, found)
-    if measured:
-        phase = run.phase.split()[0]
-        terms, num_layers = _terms_of_the_first(model, measured.first_terms)
-        known = first_losses.ranges_for(phase, model, rows)
-        report(run.phase, first_losses.compare(phase, terms, num_layers, known))
-
-
-def measure(
-    model: nn.Module,
-    rows: Rows,
-    pad_token_id: int,
-    schedules: Sequence[Schedule],
-    run: Run,
-    dev_tokens: int = 0,
-) -> tuple[list[Finding], pace.Measured | None]:
-    """Return what `training` reports of time, memory and disk, and what was measured."""
-    available = room.available_memory(computing_device())
-    cure = f"lower batch_size of {run.phase.split()[0]} in the profile, or max_length"
+    phase, available = run.phase.split()[0], room.available_memory(computing_device())
+    cure = f"lower batch_size of {phase} in the profile, or max_length"
     try:
         measured = pace.measure_steps(model, rows, pad_token_id, schedules[0], run)
     except torch.OutOfMemoryError:
-        too_little = f"memory: too little for a training step, got {_shown(available)}; {cure}"
-        return [wrong(too_little)], None
+        shown = "an unknown number of" if available is None else room.gigabytes(available)
+        too_little = f"memory: too little for a training step, got {shown} GB; {cure}"
+        report(run.phase, [wrong(too_little)])
+        return
     steps = pace.num_steps(rows, schedules, run.seed)
     seconds = pace.predicted_seconds(measured, rows, schedules, run.seed, dev_tokens)
     time = f"{steps:,} steps of {measured.seconds_per_step:.2g} s: about {pace.shown_time(seconds)}"
     trained = sum(each.numel() for each in model.parameters() if each.requires_grad)
     disk = room.checkpoint_bytes(trained, len(schedules), selects=dev_tokens > 0)
-    found = [
-        right(time),
-        room.judge_memory(measured.peak_bytes, available, cure),
-        room.judge_disk(disk, run.checkpoints),
-    ]
-    load = room.load_average()
-    if load is not None and load > 1.5 * room.num_processors():
-        found.append(doubt(f"{load:.1f} processes share {room.num_processors()} processors"))
-    return found, measured
-
-
-def _terms_of_the_first(model: nn.Module, terms: dict[str, float]) -> tuple[dict[str, float], int]:
-    """Return the terms, and the number of layers, of the student itself."""
+    memory = room.judge_memory(measured.peak_bytes, available, cure)
+    disk_room = room.judge_disk(disk, run.checkpoints)
+    report(run.phase, [right(time), memory, disk_room, *room.judge_load()])
+    terms, first = measured.first_terms, model
     if isinstance(model, Together):
-        return log_of(model.names[0], terms), _num_layers(model.students[0])
-    return terms, _num_layers(model)
+        terms, first = log_of(model.names[0], terms), model.students[0]
+    known = first_losses.ranges_for(phase, model, rows)
+    report(run.phase, first_losses.compare(phase, terms, _num_layers(first), known))
 
 
 def _num_layers(model: nn.Module) -> int:
     student = model.student if isinstance(model, Distillation) else None
     return student.config.num_hidden_layers if isinstance(student, PreTrainedModel) else 1
-
-
-def _shown(count: int | None) -> str:
-    return "an unknown number of GB" if count is None else f"{room.gigabytes(count)} GB"

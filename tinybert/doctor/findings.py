@@ -2,13 +2,15 @@
 
 import os
 from collections.abc import Callable, Iterable
-from typing import Literal, NamedTuple, cast, get_args
+from functools import wraps
+from typing import Literal, NamedTuple, ParamSpec, cast, get_args
 
 from tinybert.core.errors import InputError
 from tinybert.core.processes import rank
 
 Level = Literal["right", "doubt", "wrong"]
 Mode = Literal["refuse", "warn", "off"]
+P = ParamSpec("P")
 MODE = "TINYBERT_DOCTOR"  # refuse | warn: what is wrong is only printed | off: nothing is checked
 
 
@@ -39,12 +41,17 @@ def wrong(line: str) -> Finding:
     return Finding("wrong", line)
 
 
-def found_by(check: Callable[[], Iterable[Finding]]) -> list[Finding]:
-    """Return what a check finds; what it refuses by an `InputError` is wrong."""
-    try:
-        return list(check())
-    except InputError as error:
-        return [wrong(problem) for problem in error.problems]
+def as_findings(check: Callable[P, Iterable[Finding] | None]) -> Callable[P, list[Finding]]:
+    """Make a check return what it finds; what it refuses by an `InputError` is wrong."""
+
+    @wraps(check)
+    def findings(*arguments: P.args, **named: P.kwargs) -> list[Finding]:
+        try:
+            return list(check(*arguments, **named) or [])
+        except InputError as error:
+            return [wrong(problem) for problem in error.problems]
+
+    return findings
 
 
 def mode() -> Mode:

@@ -29,24 +29,21 @@ OTHER_HINT = "is this phase's teacher, or student, another one than in the runs 
 Range = tuple[float, float]
 
 
-def read_ranges(file: Path = RANGES) -> dict[str, dict[str, Range]]:
+def read_ranges() -> dict[str, dict[str, Range]]:
     """Return the known good ranges: phase -> term -> lowest and highest."""
-    found = read_yaml(file)
     return {
         phase: {term: (float(low), float(high)) for term, (low, high) in terms.items()}
-        for phase, terms in found.items()
+        for phase, terms in read_yaml(RANGES).items()
     }
 
 
-def ranges_for(
-    phase: str, model: object, rows: Rows, ranges: dict[str, dict[str, Range]] | None = None
-) -> dict[str, dict[str, Range]]:
+def ranges_for(phase: str, model: object, rows: Rows) -> dict[str, dict[str, Range]]:
     """Return the known good ranges, those of logits widened to what the task's own targets give.
 
     Scores from 0 to 5, or a hundred classes, start elsewhere than two classes. A phase may start
     from a student that knows the task already, so the lowest is 0.
     """
-    ranges = read_ranges() if ranges is None else ranges
+    ranges = read_ranges()
     if not isinstance(model, Distillation) or not isinstance(rows, EncodedRows):
         return ranges
     known = dict(ranges.get(phase, {}))
@@ -82,10 +79,7 @@ def losses_of_zeros(model: Distillation, rows: EncodedRows) -> dict[str, float]:
 
 
 def compare(
-    phase: str,
-    terms: dict[str, float],
-    num_layers: int,
-    ranges: dict[str, dict[str, Range]] | None = None,
+    phase: str, terms: dict[str, float], num_layers: int, ranges: dict[str, dict[str, Range]]
 ) -> list[Finding]:
     """Put each term's first value beside its range.
 
@@ -93,9 +87,9 @@ def compare(
         phase: The stage's name.
         terms: `loss/<term>` as measured; unweighted, those of layers summed over them.
         num_layers: Of the student; values and ranges are means over layers.
-        ranges: Known good ones; None: those of `first_losses.yaml`.
+        ranges: Known good ones, of `ranges_for`.
     """
-    known = (read_ranges() if ranges is None else ranges).get(phase, {})
+    known = ranges.get(phase, {})
     shown, doubts = [], []
     for name, value in terms.items():
         _, prefix, term = name.partition("loss/")

@@ -14,8 +14,11 @@ from tinybert.distillation.terms import (
     LAYER_TERMS,
     PROJECTED_TERMS,
 )
-from tinybert.doctor.findings import Finding, found_by, right
+from tinybert.doctor.findings import Finding, as_findings, doubt, right
 from tinybert.encoders.checkpoints import require_vocabulary
+
+# A tokenizer with numbers that the model has no embedding for is wrong.
+vocabulary_fits = as_findings(require_vocabulary)
 
 
 def fit(
@@ -40,18 +43,18 @@ def fit(
         return []
     found: list[Finding] = []
     if PROJECTED_TERMS & weights.keys():
-        found += found_by(lambda: _widths(student, teacher, layers, projection))
+        found += _widths(student, teacher, layers, projection)
     if EQUAL_WIDTH_TERMS & weights.keys():
-        found += found_by(lambda: _equal_widths(student, teacher))
+        found += _equal_widths(student, teacher)
     if ATTENTION_TERMS & weights.keys() and not (average_heads and "attention" not in weights):
-        found += found_by(lambda: _heads(student, teacher))
-    if any(layer != sorted(layers)[index] for index, layer in enumerate(layers)):
-        found.append(Finding("doubt", f"layer map: not ascending, {shown_layers(layers)}"))
-    else:
-        found.append(right(f"layers {shown_layers(layers)}"))
-    return found
+        found += _heads(student, teacher)
+    shown = " ".join(f"{m}<-{n}" for m, n in enumerate(layers, start=1))
+    if layers == sorted(layers):
+        return [*found, right(f"layers {shown}")]
+    return [*found, doubt(f"layer map: not ascending, {shown}")]
 
 
+@as_findings
 def fit_by_map(
     student: Any,
     teacher: Any,
@@ -61,39 +64,23 @@ def fit_by_map(
     average_heads: bool = False,
 ) -> list[Finding]:
     """Look at the same, from the layer map that a system's file names."""
-
-    def check() -> list[Finding]:
-        layers = teacher_layers(layer_map, student.num_hidden_layers, teacher.num_hidden_layers)
-        return fit(student, teacher, weights, layers, projection, average_heads)
-
-    return found_by(check)
+    layers = teacher_layers(layer_map, student.num_hidden_layers, teacher.num_hidden_layers)
+    return fit(student, teacher, weights, layers, projection, average_heads)
 
 
-def vocabulary_fits(tokenizer: Any, config: Any, place: str) -> list[Finding]:
-    """Refuse a tokenizer with numbers that the model has no embedding for."""
-
-    def check() -> list[Finding]:
-        require_vocabulary(tokenizer, config, place)
-        return []
-
-    return found_by(check)
-
-
-def shown_layers(layers: list[int]) -> str:
-    """Return `1<-2 2<-4 ...`, each of the student's layers with the teacher's it learns from."""
-    return " ".join(f"{m}<-{n}" for m, n in enumerate(layers, start=1))
-
-
+@as_findings
 def _heads(student: Any, teacher: Any) -> list[Finding]:
     require_equal_heads(student, teacher)
     return [right(f"{student.num_attention_heads} heads")]
 
 
+@as_findings
 def _equal_widths(student: Any, teacher: Any) -> list[Finding]:
     require_equal_widths(student, teacher)
     return [right(f"{student.hidden_size} wide, as the teacher")]
 
 
+@as_findings
 def _widths(student: Any, teacher: Any, layers: list[int], projection: Projection) -> list[Finding]:
     widths = (student.hidden_size, teacher.hidden_size)
     with torch.device("meta"):

@@ -5,13 +5,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from transformers import PreTrainedConfig
 
-from tinybert.doctor.findings import Finding, doubt, found_by, right
+from tinybert.doctor.findings import Finding, as_findings, doubt, right
 from tinybert.encoders.positions import require_positions
 
 MAX_ROWS, SEED = 5_000, 0
 OFTEN = 0.01
+judge_positions = as_findings(require_positions)  # rows longer than a model's positions are wrong
 
 
 class Lengths(NamedTuple):
@@ -61,19 +61,3 @@ def judge(lengths: Lengths, max_length: int, task: str) -> Finding:
         f"{shown}; 99 in 100 have at most {lengths.percentile_99}: max_length: {lengths.enough} in "
         f"params/tasks/{task}.yaml would cut off fewer than 1%"
     )
-
-
-def judge_positions(max_length: int, config: PreTrainedConfig, place: str) -> list[Finding]:
-    """Refuse rows longer than a model's positions.
-
-    Args:
-        max_length: Tokens per row.
-        config: The model's.
-        place: Where `max_length` was said.
-    """
-
-    def check() -> list[Finding]:
-        require_positions(max_length, config, place)
-        return []
-
-    return found_by(check)

@@ -119,9 +119,11 @@ def gigabytes(count: int) -> str:
     return f"{count / 1e9:.1f}" if count >= 1e9 else f"{count / 1e9:.2g}"
 
 
-def load_average() -> float | None:
-    """Return the processes that want a processor, mean of the last minute."""
-    return os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+def judge_load(more: str = "") -> list[Finding]:
+    """Doubt a time measured while others want the processors, in the mean of the last minute."""
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    busy = f"{load:.1f} processes share {num_processors()} processors{more}"
+    return [doubt(busy)] if load > 1.5 * num_processors() else []
 
 
 def num_processors() -> int:

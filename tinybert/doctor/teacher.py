@@ -11,11 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import (
-    AutoModelForSequenceClassification,
-    PreTrainedConfig,
-    PreTrainedModel,
-)
+from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from tinybert.core.fingerprint import checkpoints_folder
 from tinybert.core.outputs import replace_file
@@ -23,7 +19,7 @@ from tinybert.core.precision import computing_device
 from tinybert.core.settings.reader import Settings
 from tinybert.doctor.agreement import BETTER_THAN_CHANCE, agreement_z, better_order, kappa
 from tinybert.doctor.findings import Finding, doubt, right, wrong
-from tinybert.encoders.checkpoints import load_config, load_tokenizer, missing_weights
+from tinybert.encoders.checkpoints import load_tokenizer, missing_weights
 from tinybert.evaluation.prediction import from_logits, predict_logits, scores
 from tinybert.evaluation.scores import encode_split
 from tinybert.tasks.metrics import score
@@ -57,15 +53,6 @@ class Seen(Settings):
     scores: dict[str, float] = {}  # noqa: RUF012  (pydantic copies it)
     table: list[list[int]] = []  # noqa: RUF012
     correlation: float = 0.0
-
-
-def config_of(folder: Path) -> PreTrainedConfig:
-    """Read a checkpoint's configuration.
-
-    Raises:
-        InputError: The folder holds no checkpoint.
-    """
-    return load_config(folder)
 
 
 def look_at(
@@ -157,7 +144,7 @@ def _judge_classes(
     seen: Seen, info: TaskInfo, teacher: Path, refused: str, cure: str
 ) -> Finding | None:
     table = np.array(seen.table)
-    order = better_order(table)
+    order, accuracy = better_order(table), np.trace(table) / table.sum()
     if order is not None:
         moved = [number for number, output in enumerate(order) if number != output][:6]
         outputs = ", ".join(info.labels[order[number]] for number in moved)
@@ -165,14 +152,13 @@ def _judge_classes(
         right_one = (np.trace(table[:, order])) / table.sum()
         return wrong(
             f"{teacher}: the teacher's label order is not the task's, got outputs [{outputs}] that "
-            f"behave like [{labels}] (dev accuracy {np.trace(table) / table.sum():.2f}; so "
+            f"behave like [{labels}] (dev accuracy {accuracy:.2f}; so "
             f"exchanged it would be {right_one:.2f}); correct id2label in {teacher}/config.json, "
             f"or labels and label_words in params/tasks/{info.name}.yaml"
         )
     if agreement_z(table) >= BETTER_THAN_CHANCE:
         return None
     most = table.sum(axis=1).max() / table.sum()
-    accuracy = np.trace(table) / table.sum()
     named = (table.sum(axis=0) > 0).sum()
     only = ", naming one label only" if named == 1 else ""
     return wrong(

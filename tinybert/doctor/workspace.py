@@ -10,11 +10,11 @@ from tinybert.core.settings.systems import Checkpoint, SystemFile
 from tinybert.distillation.terms import LAYER_TERMS
 from tinybert.doctor import lengths
 from tinybert.doctor.checkup import look_at_augmentation, look_at_teacher
-from tinybert.doctor.findings import Finding, found_by, right, wrong
+from tinybert.doctor.findings import Finding, as_findings, right, wrong
 from tinybert.doctor.fit import fit_by_map
-from tinybert.doctor.teacher import config_of
 from tinybert.encoders.checkpoints import (
     load_classifier,
+    load_config,
     load_encoder,
     load_tokenizer,
     require_checkpoint,
@@ -62,33 +62,33 @@ def look_at_pretrained(folders: list[Path], num_copies: int, masked_lm: bool) ->
     """
     found: list[Finding] = []
     for folder in folders:
-        wrong_ones = found_by(_loads(folder, load_encoder))
+        wrong_ones = _loads(folder, load_encoder)
         found += wrong_ones or [right(f"{folder}: weights and tokenizer")]
         found += [] if wrong_ones else look_at_augmentation(folder, num_copies, masked_lm)
     return found
 
 
-def _loads(folder: Path, load: Callable[[Path], Any]) -> Callable[[], list[Finding]]:
-    def check() -> list[Finding]:
-        load_tokenizer(folder)
-        load(folder)
-        return []
-
-    return check
+@as_findings
+def _loads(folder: Path, load: Callable[[Path], Any]) -> None:
+    load_tokenizer(folder)
+    load(folder)
 
 
-def look_at_corpus(pretrained: Path, block_length: int, place: str) -> list[Finding]:
+@as_findings
+def _same_vocabulary(ours: Path, theirs: Path, place: Path, said: str) -> list[Finding]:
+    student, teacher = load_tokenizer(ours), load_tokenizer(theirs)
+    require_same_vocabulary(student, teacher, str(place))
+    return [right(said.format(num_pieces=len(teacher)))]
+
+
+def look_at_corpus(pretrained: Path, block_length: int) -> list[Finding]:
     """Look at the corpus's vocabulary and the length of its blocks."""
-    found = lengths.judge_positions(block_length, config_of(pretrained), place)
+    place = "prepare_corpus.block_length"
+    found = lengths.judge_positions(block_length, load_config(pretrained), place)
     if not CORPUS.is_dir():
         return [*found, right("corpus not prepared yet: `dvc repro prepare_corpus`")]
-
-    def check() -> list[Finding]:
-        ours, theirs = load_tokenizer(CORPUS), load_tokenizer(pretrained)
-        require_same_vocabulary(ours, theirs, str(CORPUS))
-        return [right(f"corpus and teacher share {len(theirs):,} pieces")]
-
-    return found + found_by(check)
+    shared = "corpus and teacher share {num_pieces:,} pieces"
+    return found + _same_vocabulary(CORPUS, pretrained, CORPUS, shared)
 
 
 def look_at_task(
@@ -104,7 +104,7 @@ def look_at_task(
         matched: Whether a system matches this teacher's layers, and so needs its vocabulary.
     """
     place = f"params/tasks/{name}.yaml: max_length"
-    found = lengths.judge_positions(task.max_length, config_of(pretrained), place)
+    found = lengths.judge_positions(task.max_length, load_config(pretrained), place)
     own, ready = TEACHERS / name, Path(task.teacher or "")
     for folder in [own, *([ready] if task.teacher and ready.is_dir() else [])]:
         if not folder.is_dir():
@@ -112,12 +112,12 @@ def look_at_task(
                 found.append(right(f"no teacher yet: `dvc repro finetune_teacher@{name}`"))
             continue
         if matched:
-            found += found_by(_same_vocabulary(folder, pretrained))
+            found += _same_vocabulary(pretrained, folder, folder, "the students' vocabulary")
         if (TASKS / name).is_dir():
             loads: dict[str, Any] = {} if folder == own else {"load": finetuned_classifier}
             found += look_at_teacher(folder, TASKS / name, task, dtype, **loads)
         else:
-            found += found_by(_loads(folder, load_classifier))
+            found += _loads(folder, load_classifier)
     if (TASKS / name / "task.json").is_file() and task.has_unlabelled:
         found.append(right(f"{read_info(TASKS / name).num_unlabelled:,} unlabelled rows"))
     if not (TASKS / name).is_dir():
@@ -138,26 +138,17 @@ def look_at_system(
     found: list[Finding] = []
     start = system.initialisation
     if isinstance(start, Checkpoint):
-        found = found_by(lambda: [_starts(start.checkpoint, system)])
+        found = _starts(start.checkpoint, system)
     if not LAYER_TERMS & weights.keys():
         return [*found, right("matches no layers")]
-    config = config_of(pretrained)
+    config = load_config(pretrained)
     average_heads = system.general_distill.heads == "mean"
     return found + fit_by_map(
         system.shape, config, weights, system.layer_map, system.projection, average_heads
     )
 
 
-def _starts(checkpoint: str, system: SystemFile) -> Finding:
-    """Load the checkpoint that a student starts from."""
+@as_findings
+def _starts(checkpoint: str, system: SystemFile) -> list[Finding]:
     from_checkpoint(checkpoint, system.shape)
-    return right("starts from its checkpoint")
-
-
-def _same_vocabulary(folder: Path, pretrained: Path) -> Callable[[], list[Finding]]:
-    def check() -> list[Finding]:
-        ours, theirs = load_tokenizer(pretrained), load_tokenizer(folder)
-        require_same_vocabulary(ours, theirs, str(folder))
-        return [right("the students' vocabulary")]
-
-    return check
+    return [right("starts from its checkpoint")]

@@ -12,8 +12,8 @@ from dvc.utils.serialize import dumps_yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from flows.groups import SystemGroup
 from flows.overrides import params_changed
+from flows.request import SystemGroup
 from flows.sweep import split_values
 from stages._check_params import SECTIONS, ParamsFile, check_params
 from tests.fixtures.workspace import ROOT, read_yaml

@@ -234,6 +234,7 @@ class SystemFile(Settings):
 
     description: str
     published: str | None = None  # the row of published.yaml it stands for; None: its own name
+    export: bool  # to ONNX and int8; false: for a baseline that nobody deploys
     note: str | None = None  # a line beside the table, such as "architecture only"
     shape: Shape
     initialisation: Initialisation

@@ -1,0 +1,89 @@
+"""Write a classifier as ONNX, in float32 and in int8, if both answer on dev as it does."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.progress import track
+
+from tinybert.core.outputs import replace_folder
+from tinybert.deployment.gate import choose, compare, megabytes, require_same
+from tinybert.deployment.int8 import processor_flags, quantize, sums_overflow
+from tinybert.deployment.onnx_file import (
+    FLOAT,
+    INT8,
+    export_onnx,
+    open_session,
+    padded_inputs,
+    session_logits,
+)
+from tinybert.deployment.sections import ExportSettings
+from tinybert.encoders.checkpoints import load_classifier, load_tokenizer
+from tinybert.evaluation.prediction import predict_logits
+from tinybert.evaluation.scores import encode_split
+from tinybert.tasks.task import DEV, TRAIN, read_named_info, read_split
+
+
+def export_student(
+    student: Path,
+    task_folder: Path,
+    output: Path,
+    max_length: int,
+    settings: ExportSettings,
+    seed: int,
+) -> dict[str, Any]:
+    """Write a folder with ONNX files, configuration and tokenizer; return what int8 cost.
+
+    Args:
+        student: Folder of a classifier.
+        task_folder: The prepared task.
+        output: The folder to write.
+        max_length: Tokens per row.
+        settings: What is tried, and what may be lost.
+        seed: Of the rows drawn.
+
+    Raises:
+        InputError: ONNX answers otherwise than PyTorch, or int8 loses too much; nothing is left.
+    """
+    info, place = read_named_info(task_folder, task_folder.name), f"export of {student}"
+    model, tokenizer, flags = load_classifier(student), load_tokenizer(student), processor_flags()
+    pad = model.config.pad_token_id or 0
+    dev, train = (read_split(task_folder, split) for split in (DEV, TRAIN))
+    gold, rows = dev["label"].to_numpy(), encode_split(dev, tokenizer, max_length)
+    drawn = np.random.default_rng(seed).permutation(len(train))[: settings.calibration_rows]
+    with replace_folder(output) as folder:
+        shutil.copytree(
+            student, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.safetensors")
+        )
+        (folder / FLOAT).parent.mkdir()
+        export_onnx(model, folder / FLOAT)
+        session = open_session(folder / FLOAT)
+        logits = session_logits(session, rows, pad)
+        difference = require_same(place, predict_logits(model, rows, None), logits)
+        calibrating = encode_split(train.iloc[np.sort(drawn)], tokenizer, max_length)
+        batches = padded_inputs(session, calibrating, pad)
+        tried = []
+        for name in track(settings.calibrations, place, transient=True):
+            file = folder / f"{name}.onnx"
+            quantize(folder / FLOAT, file, name, batches, sums_overflow(flags))
+            answers = session_logits(open_session(file), rows, pad)
+            tried.append(compare(name, logits, answers, gold, info, megabytes(file), seed))
+        best = choose(place, tried, settings.max_score_drop)
+        for one in tried:
+            file = folder / f"{one.name}.onnx"
+            file.replace(folder / INT8) if one is best else file.unlink()
+        size = megabytes(folder / FLOAT)
+    return {
+        "metric": info.metrics[0],
+        "num_rows": len(dev),
+        "float32": {
+            "score": best.score + best.drop,
+            "largest_difference": difference,
+            "size_mb": size,
+        },
+        "int8": [one.as_json() for one in tried],
+        "chosen": best.as_json(),
+        "processor_flags": flags,
+        "reduced_range": sums_overflow(flags),
+    }
