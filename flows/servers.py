@@ -260,9 +260,7 @@ def main(arguments: Sequence[str]) -> None:
     """Read the command line, make MLflow's store, and run the servers; or wait for Prefect's."""
     parser = argparse.ArgumentParser(prog="python -m flows.servers")
     parser.add_argument("--only", choices=["mlflow"])
-    parser.add_argument(
-        "--wait", action="store_true", help="until PREFECT_API_URL's server answers"
-    )
+    parser.add_argument("--wait", action="store_true", help="for the server of PREFECT_API_URL")
     parser.add_argument("--prefect-port", type=int, default=4200)
     parser.add_argument("--mlflow-port", type=int, default=5000)
     given = parser.parse_args(arguments)

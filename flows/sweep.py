@@ -86,10 +86,9 @@ def sweep_table(
 ) -> pd.DataFrame:
     """Return one row an experiment, in the order of `names`: the parameter and every dev score."""
     file, _, dotted = key.rpartition(":")
+    params, own = file or str(PARAMS), dotted.lstrip("+")
     rows = {
-        name: {
-            dotted: select(experiments[name].params.get(file or str(PARAMS)), dotted.lstrip("+"))
-        }
+        name: {dotted: select(experiments[name].params.get(params), own)}
         | _dev_scores(experiments[name])
         for name in names
         if name in experiments

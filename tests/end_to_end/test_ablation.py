@@ -7,7 +7,7 @@ import mlflow
 import pandas as pd
 import pytest
 
-from tests.fixtures.clones import make_clone, run
+from tests.fixtures.clones import make_clone, ran, run
 from tests.fixtures.workspace import ROOT
 from tinybert.tracking.experiment import EXPERIMENT
 
@@ -29,13 +29,13 @@ def test_shared_stages_run_once_and_the_table_stands_in_mlflow_too(tmp_path):
     (clone / "params/ablations/mine.yaml").write_text(GROUP)
     command = (sys.executable, "-m", "flows.ablation", "--tasks", "reviews")
     lines = run(clone, *command).splitlines()
-    ran = [line.split("'")[1].split("@")[0] for line in lines if line.startswith("Running stage")]
+    made = [line.split("'")[1].split("@")[0] for line in lines if line.startswith("Running stage")]
     again = {"general_distill", "intermediate_distill", "prediction_distill", "evaluate"}
     again |= {"benchmark_latency", "model_card", "report", "track"}
-    assert {stage for stage in ran if ran.count(stage) == 2} == again
+    assert {stage for stage in made if made.count(stage) == 2} == again
     shared = {"fetch_teacher", "prepare_corpus", "word_vectors", "prepare_task"}
     shared |= {"finetune_teacher", "augment", "teacher_logits"}
-    assert {stage for stage in ran if ran.count(stage) == 1} == shared
+    assert {stage for stage in made if made.count(stage) == 1} == shared
 
     table = pd.read_csv(
         clone / "reports/ablation/tinybert_mini-reviews.csv", index_col="experiment"
@@ -51,6 +51,4 @@ def test_shared_stages_run_once_and_the_table_stands_in_mlflow_too(tmp_path):
         assert average == pytest.approx(table["average"][name], abs=1e-3)
         assert average == pytest.approx(100 * metrics["tinybert_mini/reviews/dev/accuracy"])
 
-    lines = run(clone, *command).splitlines()
-    ran = {line.split("'")[1] for line in lines if line.startswith("Running stage")}
-    assert ran == {"track"}  # which brings the runs in MLflow up to date
+    assert ran(run(clone, *command)) == {"track"}  # which brings the runs in MLflow up to date

@@ -1,17 +1,15 @@
 """`dvc repro` killed in mid-training: nothing is left over, and the next one goes on."""
 
-import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import psutil
 import pytest
 
-from tests.fixtures.clones import make_clone, ran, run
-from tests.fixtures.workspace import edit_yaml, read_yaml
+from tests.fixtures.clones import environment_of, make_clone, ran, run
+from tests.fixtures.workspace import edit_section, edit_yaml, read_yaml
 
 pytestmark = pytest.mark.slow
 
@@ -23,16 +21,14 @@ def clone(tmp_path_factory) -> Path:
     """A clone with one task and system, whose general distillation takes seconds."""
     folder = make_clone(tmp_path_factory.mktemp("killed"))
     edit_yaml(folder / "params.yaml", tasks=["reviews"], systems=["tinybert_mini"])
-    file = folder / "params/profiles/tiny.yaml"
     longer = {"num_epochs": 100.0, "max_steps": 300, "save_steps": 25}
-    edit_yaml(file, general_distill=read_yaml(file)["general_distill"] | longer)
+    edit_section(folder / "params/profiles/tiny.yaml", "general_distill", **longer)
     return folder
 
 
 def kill_in_mid_training(folder: Path) -> list[psutil.Process]:
     """Start `dvc repro`, kill it with -9 after a checkpoint; return its children."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = {**os.environ, "PATH": path, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "2"}
+    environment = environment_of(HF_HUB_OFFLINE="1", OMP_NUM_THREADS="2")
     process = subprocess.Popen(
         ["dvc", "repro", STAGE], cwd=folder, env=environment, stdout=subprocess.DEVNULL
     )

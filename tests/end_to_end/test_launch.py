@@ -17,16 +17,17 @@ from safetensors.numpy import load_file
 from tests.fixtures.killing import (
     PIPELINE,
     SYSTEM,
-    TASK,
     Stage,
     copy_of,
     make_longer_workspace,
     outputs,
     run_stage,
 )
-from tests.fixtures.workspace import ROOT, SHAPE, edit_yaml, read_yaml
+from tests.fixtures.workspace import ROOT, SHAPE, edit_section, edit_yaml
 
 pytestmark = pytest.mark.slow
+
+STAGES = {stage.name: stage for stage in PIPELINE}
 
 
 def launch(folder: Path, stage: Stage, num_processes: int = 2) -> subprocess.Popen:
@@ -60,11 +61,8 @@ def workspaces(tmp_path_factory) -> dict[str, Path]:
     """For each stage, a workspace as it is before the stage; made by one process each."""
     folder = make_longer_workspace(tmp_path_factory.mktemp("launch") / "workspace")
     edit_yaml(folder / f"params/systems/{SYSTEM}.yaml", shape=SHAPE | {"dropout": 0.0})
-    file = folder / "params/profiles/tiny.yaml"
-    profile = read_yaml(file)
     # 307 blocks: 17 batches of 18 and one of a single block, which the second process is without.
-    profile["general_distill"] |= {"batch_size": 18}
-    edit_yaml(file, **profile)
+    edit_section(folder / "params/profiles/tiny.yaml", "general_distill", batch_size=18)
     places = {}
     for stage in PIPELINE:
         places[stage.name] = copy_of(folder, f"before-{stage.name}")
@@ -72,25 +70,11 @@ def workspaces(tmp_path_factory) -> dict[str, Path]:
     return places | {"after": folder}
 
 
-@pytest.mark.parametrize(
-    ("name", "model", "history"),
-    [
-        ("general_distill", f"general/{SYSTEM}", f"general_distill/{SYSTEM}"),
-        (
-            "intermediate_distill",
-            f"intermediate/{SYSTEM}/{TASK}",
-            f"intermediate_distill/{SYSTEM}-{TASK}",
-        ),
-        (
-            "prediction_distill",
-            f"prediction/{SYSTEM}/{TASK}",
-            f"prediction_distill/{SYSTEM}-{TASK}",
-        ),
-    ],
-)
-def test_two_processes_give_the_losses_and_weights_of_one(workspaces, name, model, history):
-    folder = copy_of(workspaces[name], f"two-{name}")
-    stage = next(stage for stage in PIPELINE if stage.name == name)
+@pytest.mark.parametrize("phase", ["general", "intermediate", "prediction"])
+def test_two_processes_give_the_losses_and_weights_of_one(workspaces, phase):
+    name = f"{phase}_distill"
+    folder, stage = copy_of(workspaces[name], f"two-{name}"), STAGES[name]
+    model, history = Path("models", phase, *stage.arguments), f"{name}/{'-'.join(stage.arguments)}"
     printed = launched(folder, stage)
     assert printed.count(f"{name}: made") == 1  # the first process alone prints
     one, two = (
@@ -98,8 +82,8 @@ def test_two_processes_give_the_losses_and_weights_of_one(workspaces, name, mode
         for place in (workspaces["after"], folder)
     )
     np.testing.assert_allclose(two, one, rtol=1e-5)
-    expected = load_file(workspaces["after"] / f"models/{model}/model.safetensors")
-    found = load_file(folder / f"models/{model}/model.safetensors")
+    expected = load_file(workspaces["after"] / model / "model.safetensors")
+    found = load_file(folder / model / "model.safetensors")
     assert found.keys() == expected.keys()
     for weight in expected:
         np.testing.assert_allclose(found[weight], expected[weight], atol=1e-4, err_msg=weight)
@@ -109,15 +93,14 @@ def test_two_processes_give_the_losses_and_weights_of_one(workspaces, name, mode
 @pytest.mark.parametrize("name", ["fetch_teacher", "finetune_teacher"])
 def test_teachers_are_trained_by_two_processes(workspaces, name):
     folder = copy_of(workspaces[name], f"two-{name}")
-    stage = next(stage for stage in PIPELINE if stage.name == name)
-    launched(folder, stage)
+    launched(folder, STAGES[name])
     found = outputs(folder).keys()
     assert found - outputs(workspaces[name]).keys()
     assert found <= outputs(workspaces["after"]).keys()
 
 
 def test_two_processes_killed_and_run_again_end_the_same(workspaces):
-    stage = Stage("general_distill", (SYSTEM,))
+    stage = STAGES["general_distill"]
     whole = copy_of(workspaces[stage.name], "two-whole")
     launched(whole, stage)
     folder = copy_of(workspaces[stage.name], "two-killed")
@@ -137,10 +120,8 @@ def test_two_processes_killed_and_run_again_end_the_same(workspaces):
 
 def test_a_loss_that_is_no_number_ends_every_process_with_one_line(workspaces):
     folder = copy_of(workspaces["general_distill"], "two-nan")
-    file = folder / "params/profiles/tiny.yaml"
-    profile = read_yaml(file)
-    edit_yaml(file, general_distill=profile["general_distill"] | {"learning_rate": 1.0e30})
-    process = launch(folder, Stage("general_distill", (SYSTEM,)))
+    edit_section(folder / "params/profiles/tiny.yaml", "general_distill", learning_rate=1.0e30)
+    process = launch(folder, STAGES["general_distill"])
     workers = []
     while process.poll() is None:
         workers = psutil.Process(process.pid).children(recursive=True) or workers
@@ -153,7 +134,7 @@ def test_a_loss_that_is_no_number_ends_every_process_with_one_line(workspaces):
 
 def test_a_batch_that_cannot_be_shared_out_is_refused_in_one_line(workspaces):
     folder = copy_of(workspaces["general_distill"], "four")
-    process = launch(folder, Stage("general_distill", (SYSTEM,)), num_processes=4)
+    process = launch(folder, STAGES["general_distill"], num_processes=4)
     printed, _ = process.communicate(timeout=120)
     assert process.returncode != 0
     assert printed.count("got 18 rows and 4 processes") == 1

@@ -5,8 +5,7 @@ import subprocess
 import pytest
 
 from flows.cache import corrupted_objects, forget_objects
-from tests.fixtures.small_pipeline import make_pipeline
-from tests.fixtures.stored_runs import cached, spoil
+from tests.fixtures.small_pipeline import cached, make_pipeline, spoil
 
 
 @pytest.fixture(scope="module")

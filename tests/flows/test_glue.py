@@ -6,8 +6,8 @@ from argparse import Namespace
 import pytest
 
 from flows.glue import main, source_overrides
+from tests.fixtures.refused import problems_of
 from tests.fixtures.workspace import ROOT
-from tinybert.core.errors import InputError
 
 
 @pytest.fixture
@@ -39,9 +39,8 @@ def test_a_profile_that_reads_the_hub_is_switched_to_the_users_files(given, tmp_
 
 def test_places_that_do_not_exist_are_all_named(given):
     given.glue_dir, given.glove = "nowhere", "none.txt"
-    with pytest.raises(InputError) as refused:
-        source_overrides(ROOT, given, "glue-small")
-    assert [line.split(",")[0] for line in refused.value.problems] == [
+    problems = problems_of(source_overrides, ROOT, given, "glue-small")
+    assert [line.split(",")[0] for line in problems] == [
         "GLUE_DIR: no such file or folder",
         "GLOVE: no such file or folder",
     ]
@@ -64,7 +63,5 @@ def test_a_wrong_request_is_refused_before_anything_runs(
     monkeypatch.chdir(tmp_path)
     before = (tmp_path / "params.yaml").read_text()
     sources = ["--glue-dir", given.glue_dir, "--corpus", given.corpus] if arguments else []
-    with pytest.raises(InputError) as refused:
-        main([*sources, *arguments])
-    assert said in refused.value.problems[0]
+    assert said in problems_of(main, [*sources, *arguments])[0]
     assert (tmp_path / "params.yaml").read_text() == before

@@ -1,21 +1,25 @@
 """Several clones, workers and servers that die: the real commands, on one machine."""
 
-import os
 import shutil
-import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 from flows.servers import require_server
-from tests.fixtures.processes import wait_for_stage
-from tests.fixtures.small_pipeline import STAGES, make_pipeline, set_params, times_run
+from tests.fixtures.clones import environment_of
+from tests.fixtures.mlflow_server import free_port, kill
+from tests.fixtures.small_pipeline import (
+    STAGES,
+    make_pipeline,
+    set_params,
+    times_run,
+    wait_for_stage,
+)
 from tests.fixtures.workspace import ROOT
 from tinybert.core.errors import InputError
 
@@ -23,15 +27,13 @@ pytestmark = pytest.mark.slow
 
 
 def environment(address: str, home: Path) -> dict[str, str]:
-    return {
-        **os.environ,
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "PYTHONPATH": str(ROOT),
-        "PREFECT_API_URL": address,
-        "PREFECT_HOME": str(home),
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "PREFECT_CLIENT_MAX_RETRIES": "8",
-    }
+    return environment_of(
+        PYTHONPATH=str(ROOT),
+        PREFECT_API_URL=address,
+        PREFECT_HOME=str(home),
+        PREFECT_SERVER_ANALYTICS_ENABLED="false",
+        PREFECT_CLIENT_MAX_RETRIES="8",
+    )
 
 
 @contextmanager
@@ -44,15 +46,8 @@ def running(*command: str, cwd: Path, env: dict[str, str]) -> Iterator[subproces
     try:
         yield process
     finally:
-        kill_group(process)
-
-
-def kill_group(process: subprocess.Popen) -> None:
-    try:
-        os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
-    process.wait()
+        with suppress(ProcessLookupError):
+            kill(process)
 
 
 def wait_until(true: Callable[[], bool], seconds: float) -> None:
@@ -68,12 +63,6 @@ def answers(address: str) -> bool:
     except InputError:
         return False
     return True
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 @pytest.fixture
@@ -153,7 +142,7 @@ def test_a_run_outlives_its_server(origin, tmp_path):
             call, cwd=origin, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
         wait_for_stage(origin)
-        kill_group(server)
+        kill(server)
         time.sleep(8)
     with start_server(tmp_path, port, env):
         output, _ = flow.communicate(timeout=240)

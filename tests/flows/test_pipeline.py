@@ -24,9 +24,16 @@ from prefect.testing.utilities import prefect_test_harness
 
 from flows import pipeline
 from flows.graph import local_cache
-from tests.fixtures.processes import gone, wait_for_stage
-from tests.fixtures.small_pipeline import STAGES, make_pipeline, set_params, times_run
-from tests.fixtures.stored_runs import cached, spoil
+from tests.fixtures.small_pipeline import (
+    STAGES,
+    cached,
+    gone,
+    make_pipeline,
+    set_params,
+    spoil,
+    times_run,
+    wait_for_stage,
+)
 from tests.fixtures.workspace import ROOT
 from tinybert.core.errors import InputError
 
@@ -242,29 +249,14 @@ def start_run(root, arguments=""):
     return subprocess.Popen(
         [sys.executable, "-c", code],
         cwd=root,
-        env={
-            **os.environ,
-            "PYTHONPATH": str(ROOT),
-            "PREFECT_API_URL": PREFECT_API_URL.value(),
-        },
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PREFECT_API_URL": PREFECT_API_URL.value()},
     )
 
 
 def test_every_step_has_a_flow_of_its_own_that_a_deployment_finds():
-    assert [flow.name for flow in pipeline.FLOWS] == [
-        "tinybert",
-        "tinybert-sweep",
-        "tinybert-ablation",
-        "tinybert-corpus",
-        "tinybert-general",
-        "tinybert-augment",
-        "tinybert-intermediate",
-        "tinybert-prediction",
-        "tinybert-evaluate",
-        "tinybert-export",
-        "tinybert-latency",
-        "tinybert-card",
-    ]
+    steps = "corpus general augment intermediate prediction evaluate export latency card"
+    names = [f"tinybert-{name}" for name in f"sweep ablation {steps}".split()]
+    assert [flow.name for flow in pipeline.FLOWS] == ["tinybert", *names]
     for flow in pipeline.FLOWS:
         assert getattr(pipeline, flow.fn.__name__) is flow
 

@@ -7,8 +7,13 @@ import time
 import pytest
 
 from flows.stage_process import Outcome, Processes, read_outcome, run_stage
-from tests.fixtures.processes import gone, wait_for_stage
-from tests.fixtures.small_pipeline import make_pipeline, set_params, times_run
+from tests.fixtures.small_pipeline import (
+    gone,
+    make_pipeline,
+    set_params,
+    times_run,
+    wait_for_stage,
+)
 
 
 @pytest.fixture
