@@ -12,7 +12,8 @@ from fastapi.testclient import TestClient
 
 from tests.fixtures.models import tiny_classifier, tiny_tokenizer
 from tinybert.deployment import service
-from tinybert.deployment.onnx_file import FLOAT, INT8, export_onnx
+from tinybert.deployment.onnx_file import export_onnx
+from tinybert.deployment.sections import FLOAT, INT8
 from tinybert.deployment.service import Batcher, Classifier, Encoded, make_app
 from tinybert.evaluation.prediction import predict_logits
 from tinybert.text.encoded import encode

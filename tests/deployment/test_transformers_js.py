@@ -10,7 +10,8 @@ import pytest
 
 from tests.fixtures.models import tiny_classifier, tiny_tokenizer
 from tinybert.deployment.int8 import quantize
-from tinybert.deployment.onnx_file import FLOAT, INT8, export_onnx
+from tinybert.deployment.onnx_file import export_onnx
+from tinybert.deployment.sections import FLOAT, INT8
 from tinybert.evaluation.prediction import predict_logits
 from tinybert.text.encoded import encode
 

@@ -15,7 +15,7 @@ from tests.fixtures.models import tiny_classifier, tiny_tokenizer
 from tests.fixtures.workspace import edit_section, make_workspace, run_stage
 from tinybert.core.errors import InputError
 from tinybert.deployment import hub
-from tinybert.deployment.onnx_file import FLOAT, INT8
+from tinybert.deployment.sections import FLOAT, INT8
 from tinybert.deployment.service import Classifier, make_app
 from tinybert.evaluation.prediction import predict_logits
 from tinybert.evaluation.scores import encode_split

@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import mlflow
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -19,6 +20,8 @@ from tests.fixtures.measured import put_json, task_info
 from tests.fixtures.mlflow_server import free_port, kill, start
 from tests.fixtures.models import tiny_classifier, tiny_tokenizer
 from tests.fixtures.tracked import client_of, track_project
+from tinybert.deployment.onnx_file import export_onnx
+from tinybert.deployment.sections import INT8
 from tinybert.tasks.task import TaskInfo, write_task
 from tinybert.tracking.registry import best_version
 
@@ -166,6 +169,38 @@ def test_a_registered_pair_model_gives_what_its_files_give_and_holds_no_pickle(s
     assert kinds <= {".safetensors", ".json", ".txt", ".yaml", ".yml", ".md", ""}
     assert "auto_map" not in (files / "model/config.json").read_text()
     assert any(line.startswith("transformers==") for line in requirements(files))
+
+
+def test_the_int8_model_is_registered_beside_its_student(store, tmp_path):
+    task = new_task()
+    folder = make_project(tmp_path / "project", task, pair=False)
+    exported = folder / "models/onnx/small" / task
+    (exported / INT8).parent.mkdir(parents=True)
+    model = AutoModelForSequenceClassification.from_pretrained(
+        folder / "models/student/small" / task
+    )
+    export_onnx(model, exported / INT8)
+    put_json(folder / f"reports/export/small-{task}.json", {"chosen": {"score": 0.69}})
+    track_task(folder, task, store)
+    name = f"small-{task}-onnx"
+    assert [each["dev_score"] for each in versions(store, name).values()] == ["0.69"]
+    assert alias(store, name, "best") == alias(store, name, "newest") == "1"
+    mlflow.set_tracking_uri(store)
+    ids = np.array([[2, 7, 9, 3]])
+    inputs = {"input_ids": ids, "attention_mask": ids * 0 + 1, "token_type_ids": ids * 0}
+    found = mlflow.pyfunc.load_model(f"models:/{name}@best").predict(inputs)["logits"]
+    expected = model(torch.from_numpy(ids)).logits.detach().numpy()
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("report", [None, {"system": "small"}])
+def test_a_student_that_was_not_exported_is_registered_alone(store, tmp_path, report):
+    task = new_task()
+    folder = make_project(tmp_path / "project", task, pair=False)
+    if report is not None:
+        put_json(folder / f"reports/export/small-{task}.json", report)
+    track_task(folder, task, store)
+    assert versions(store, f"small-{task}") and not versions(store, f"small-{task}-onnx")
 
 
 def requirements(files: Path) -> list[str]:

@@ -11,14 +11,12 @@ from tinybert.core.outputs import replace_folder
 from tinybert.deployment.gate import choose, compare, megabytes, require_same
 from tinybert.deployment.int8 import processor_flags, quantize, sums_overflow
 from tinybert.deployment.onnx_file import (
-    FLOAT,
-    INT8,
     export_onnx,
     open_session,
     padded_inputs,
     session_logits,
 )
-from tinybert.deployment.sections import ExportSettings
+from tinybert.deployment.sections import FLOAT, INT8, ExportSettings
 from tinybert.encoders.checkpoints import load_classifier, load_tokenizer
 from tinybert.evaluation.prediction import predict_logits
 from tinybert.evaluation.scores import encode_split

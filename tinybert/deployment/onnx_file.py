@@ -23,8 +23,6 @@ from tinybert.encoders.signals import takes_token_types
 from tinybert.text.batching import Batch, collate, sorted_batches
 from tinybert.text.encoded import Rows
 
-# As transformers.js looks for them in a model's folder.
-FLOAT, INT8 = Path("onnx/model.onnx"), Path("onnx/model_quantized.onnx")
 OPSET = 18  # of ONNX; onnxruntime 1.14 and transformers.js 3 read it
 LOGITS = "logits"
 

@@ -3,12 +3,17 @@
 import hashlib
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from pydantic import BaseModel
+
+from tinybert.core.settings.reader import read_json
+from tinybert.deployment.sections import INT8
 from tinybert.encoders.checkpoints import load_classifier, load_tokenizer
 from tinybert.reports.model_card import CARD
 from tinybert.reports.results import TEACHER, Results
@@ -16,6 +21,7 @@ from tinybert.tasks.task import DEV, read_named_info
 from tinybert.tracking.failures import say
 
 PACKAGES = ("mlflow", "torch", "transformers", "accelerate", "safetensors", "pandas")
+ONNX_PACKAGES = ("mlflow", "onnx", "onnxruntime", "numpy")
 WEIGHTS_TAG, SCORE_TAG = "weights", "dev_score"
 PROMPT_TAG = "mlflow.prompt.is_prompt"
 LONGEST = 5000  # characters of a description, in MLflow's databases
@@ -30,6 +36,7 @@ class Model:
         name: In the registry, `<system>-<task>`.
         folder: Its files, as `save_pretrained` wrote them.
         pair: Whether it takes two sentences.
+        is_onnx: Whether the folder is what `export` made, whose int8 model is logged.
         dev_score: By the task's first metric.
         tags: System, task and metric.
     """
@@ -39,6 +46,7 @@ class Model:
     pair: bool
     dev_score: float
     tags: dict[str, str]
+    is_onnx: bool = False
 
     def weights(self) -> str:
         """Hash the weights with labels and tokenizer: the same hash is the same model.
@@ -77,7 +85,33 @@ def find_models(results: Results, folder: Path) -> list[Model]:
             score = scores.metrics[DEV][scores.main_metric]
             tags = {"system": system, "task": task, "metric": scores.main_metric}
             found.append(Model(f"{system}-{task}", place, info.pair, score, tags))
+            found += _exported(folder, system, task, found[-1])
     return found
+
+
+class _Int8(BaseModel):
+    score: float
+
+
+class _Export(BaseModel):
+    """reports/export/<system>-<task>.json."""
+
+    chosen: _Int8 | None = None  # None: not exported
+
+
+def _exported(folder: Path, system: str, task: str, student: Model) -> Iterator[Model]:
+    """Yield a student's int8 model, if it was exported."""
+    file = folder / "reports/export" / f"{system}-{task}.json"
+    if file.is_file():
+        export: _Export = read_json(file, _Export, f"dvc repro export@{system}-{task}")
+        if export.chosen is not None:
+            yield replace(
+                student,
+                name=f"{student.name}-onnx",
+                folder=folder / "models/onnx" / system / task,
+                dev_score=export.chosen.score,
+                is_onnx=True,
+            )
 
 
 def register(client: Any, run_id: str, models: Sequence[Model]) -> None:
@@ -159,20 +193,10 @@ def _is_prompt(client: Any, name: str) -> bool:
 def _log(client: Any, run_id: str, model: Model, weights: str) -> str:
     """Log a model's files in the run, and return the number of its new version."""
     import mlflow
-    from huggingface_hub import ModelCard
 
     mlflow.set_tracking_uri(client.tracking_uri)
     with mlflow.start_run(run_id=run_id, log_system_metrics=False):
-        # As a folder it could be given too, but MLflow 3.17 does not know transformers 5's tasks.
-        logged = mlflow.transformers.log_model(
-            {"model": load_classifier(model.folder), "tokenizer": load_tokenizer(model.folder)},
-            name=model.name,
-            task="text-classification",
-            signature=_signature(model.pair),
-            pip_requirements=[f"{name}=={version(name).split('+')[0]}" for name in PACKAGES],
-            model_config={"truncation": True, "max_length": _max_length(model)},
-            model_card=ModelCard(f"---\nlicense: unknown\n---\n# {model.name}\n"),
-        )
+        logged = _log_onnx(model) if model.is_onnx else _log_transformers(model)
     if not client.search_registered_models(f"name='{model.name}'"):
         client.create_registered_model(model.name)
     made = client.create_model_version(
@@ -183,6 +207,45 @@ def _log(client: Any, run_id: str, model: Model, weights: str) -> str:
         tags={WEIGHTS_TAG: weights, **model.tags},
     )
     return str(made.version)
+
+
+def _log_transformers(model: Model) -> Any:
+    import mlflow
+    from huggingface_hub import ModelCard
+
+    # As a folder it could be given too, but MLflow 3.17 does not know transformers 5's tasks.
+    return mlflow.transformers.log_model(
+        {"model": load_classifier(model.folder), "tokenizer": load_tokenizer(model.folder)},
+        name=model.name,
+        task="text-classification",
+        signature=_signature(model.pair),
+        pip_requirements=_pinned(PACKAGES),
+        model_config={"truncation": True, "max_length": _max_length(model)},
+        model_card=ModelCard(f"---\nlicense: unknown\n---\n# {model.name}\n"),
+    )
+
+
+def _log_onnx(model: Model) -> Any:
+    """Log the int8 model: token ids in, logits out; its tokenizer is the student's."""
+    import mlflow
+    import onnx
+    from mlflow.models import ModelSignature
+    from mlflow.types import Schema, TensorSpec
+
+    graph = onnx.load(model.folder / INT8)
+    inputs = [TensorSpec(np.dtype("int64"), (-1, -1), each.name) for each in graph.graph.input]
+    outputs = [TensorSpec(np.dtype("float32"), (-1, -1), each.name) for each in graph.graph.output]
+    return mlflow.onnx.log_model(
+        graph,
+        name=model.name,
+        signature=ModelSignature(Schema(inputs), Schema(outputs)),
+        pip_requirements=_pinned(ONNX_PACKAGES),
+        save_as_external_data=False,
+    )
+
+
+def _pinned(packages: Sequence[str]) -> list[str]:
+    return [f"{name}=={version(name).split('+')[0]}" for name in packages]
 
 
 def _signature(pair: bool) -> Any:
