@@ -10,7 +10,7 @@ from statistics import median
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
-from transformers import BertConfig, PreTrainedModel
+from transformers import PreTrainedModel
 
 from benchmarks import shapes
 from benchmarks.machine import wait_for
@@ -48,7 +48,7 @@ def seconds_per_step(
         model.set_attn_implementation("eager")
         model.to(device)
     batch = {key: of.to(device) for key, of in padded_batch(rows, batch_size, length).items()}
-    widths = (_config(student).hidden_size, _config(teacher).hidden_size)
+    widths = (student.config.hidden_size, teacher.config.hidden_size)
     heads = nn.ModuleList(nn.Linear(*widths) for _ in range(len(layers) + 1)).to(device)
     weights = [*student.parameters(), *heads.parameters()]
     optimizer = torch.optim.AdamW(weights, lr=1e-4)
@@ -84,7 +84,3 @@ def _loss(
     ]
     maps_ = [F.mse_loss(ours.attentions[m - 1], theirs.attentions[n - 1]) for m, n in pairs[1:]]
     return torch.stack([*hidden, *maps_]).sum()
-
-
-def _config(model: PreTrainedModel) -> BertConfig:
-    return model.config  # type: ignore[no-any-return]

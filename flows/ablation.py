@@ -85,7 +85,6 @@ class Study:
 
 def read_study(
     root: Path,
-    *,
     groups: Sequence[str] | None = None,
     system: str | None = None,
     tasks: Sequence[str] | None = None,
@@ -113,13 +112,8 @@ def main(arguments: Sequence[str]) -> None:
     """
     given, root = _options().parse_args(arguments), Path.cwd()
     require_via(given.via, "ablation")
-    study = read_study(
-        root,
-        groups=split_names(given.groups),
-        system=given.system,
-        tasks=split_names(given.tasks),
-        profile=given.profile,
-    )
+    groups, tasks = split_names(given.groups), split_names(given.tasks)
+    study = read_study(root, groups, given.system, tasks, given.profile)
     study = replace(study, overrides=source_overrides(root, given, study.profile))
     asked = study.asked(root)
     if given.action == "show":

@@ -71,7 +71,9 @@ def require_valid(root: Path, asked: Sequence[Asked], *, queued: bool) -> None:
             with params_changed(root, each.overrides):
                 require_known_names(root)
                 used |= set(_params_files(root))
-                variants.append(_copy_params(root, Path(folder, str(number))))
+                variants.append(Path(folder, str(number)))
+                shutil.copytree(root / "params", variants[-1] / "params")
+                shutil.copy(root / PARAMS, variants[-1])
         require_valid_params(root, variants)
     require_commit(root)
     if queued:
@@ -84,12 +86,6 @@ def _params_files(root: Path) -> list[str]:
     return [
         f"params/{folder}/{name}.yaml" for key, folder in FOLDERS.items() for name in named[key]
     ]
-
-
-def _copy_params(root: Path, folder: Path) -> Path:
-    shutil.copytree(root / "params", folder / "params")
-    shutil.copy(root / PARAMS, folder)
-    return folder
 
 
 def _require_in_git(root: Path, files: Sequence[str]) -> None:

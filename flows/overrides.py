@@ -8,6 +8,7 @@ from typing import Any
 
 from flows.graph import apply_overrides
 from tinybert.core.errors import InputError
+from tinybert.core.outputs import replace_file
 from tinybert.core.settings.reader import PARAMS, read_yaml
 
 KEPT = Path(".dvc/tmp/params_before_run")  # survives a killed run, and is put back by the next
@@ -36,7 +37,8 @@ def params_changed(root: Path, overrides: Sequence[str]) -> Iterator[None]:
             )
     try:
         for file, changes in by_file.items():
-            _keep(root, file)
+            with replace_file(root / KEPT / file) as partial:
+                shutil.copy2(root / file, partial)
             _require_known_keys(root / file, file, changes)
             apply_overrides(root / file, changes)
         yield
@@ -75,14 +77,6 @@ def _is_params_file(file: str) -> bool:
 def _files(root: Path) -> list[str]:
     found = sorted((root / "params").rglob("*.yaml"))
     return [PARAMS.as_posix(), *(file.relative_to(root).as_posix() for file in found)]
-
-
-def _keep(root: Path, file: str) -> None:
-    kept = root / KEPT / file
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    partial = kept.with_name(f"{kept.name}.partial")
-    shutil.copy2(root / file, partial)
-    partial.replace(kept)
 
 
 def _require_known_keys(path: Path, file: str, changes: list[str]) -> None:

@@ -252,14 +252,7 @@ def ablation(
     """
     root = Path.cwd()
     with refusal_named():
-        study = read_study(
-            root,
-            groups=groups,
-            system=system,
-            tasks=tasks,
-            profile=profile,
-            overrides=overrides or [],
-        )
+        study = read_study(root, groups, system, tasks, profile, overrides or [])
         for each in study.asked(root):
             tinybert(
                 overrides=list(each.overrides), experiment=each.name, training_slots=training_slots

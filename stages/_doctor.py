@@ -140,9 +140,7 @@ def forecasts(setup: Setup, pretrained: Path) -> Iterator[Forecast]:
     }
     for name, system in setup.systems.items():
         general, inter = (
-            layer_model(
-                system, config, tokenizer, phase, setup.weights(name, stage), setup.run.dtype
-            )
+            layer_model(system, config, tokenizer, phase, setup.weights(name, stage), run.dtype)
             for stage, phase in (
                 ("general_distill", system.general_distill),
                 ("intermediate_distill", system.intermediate_distill),

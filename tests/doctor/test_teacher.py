@@ -27,6 +27,7 @@ INFO = TaskInfo(
 SCORES = INFO.model_copy(update={"kind": "regression", "labels": [], "metrics": ["spearman"]})
 TASK = parse(TaskFile, REVIEWS, "reviews")
 FOLDER = Path("models/teacher/reviews")
+NAMES = {"id2label": {0: "bad", 1: "good"}, "label2id": {"bad": 0, "good": 1}}
 
 
 def judged(table, **changes):
@@ -98,9 +99,8 @@ def prepared(tmp_path_factory) -> Path:
     splits = {"train": frame_of(400, seed=1), "dev": frame_of(200, seed=2)}
     write_task(folder / "task", INFO, splits)
     tokenizer = tiny_tokenizer(folder / "teacher")
-    names = {"id2label": {0: "bad", 1: "good"}, "label2id": {"bad": 0, "good": 1}}
     torch.manual_seed(0)
-    model = BertForSequenceClassification(tiny_config(**names))
+    model = BertForSequenceClassification(tiny_config(**NAMES))
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
     inputs = tokenizer(splits["train"]["sentence1"].tolist(), padding=True, return_tensors="pt")
     for _ in range(12):
@@ -154,9 +154,8 @@ def test_a_teacher_whose_outputs_are_exchanged_is_wrong(prepared, monkeypatch, t
 
 
 def test_a_pretrained_encoder_with_a_new_head_is_wrong(monkeypatch, tmp_path, prepared):
-    names = {"id2label": {0: "bad", 1: "good"}, "label2id": {"bad": 0, "good": 1}}
     torch.manual_seed(3)
-    BertForSequenceClassification(tiny_config(**names)).save_pretrained(tmp_path / "teacher")
+    BertForSequenceClassification(tiny_config(**NAMES)).save_pretrained(tmp_path / "teacher")
     tiny_tokenizer(tmp_path / "teacher").save_pretrained(tmp_path / "teacher")
     (line,) = lines(looked_at(prepared, tmp_path / "teacher", monkeypatch, tmp_path), "wrong")
     assert "the teacher is not fine-tuned for reviews" in line

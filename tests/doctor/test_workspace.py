@@ -30,8 +30,7 @@ def prepared(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def workspace(prepared, tmp_path, monkeypatch) -> Path:
-    folder = tmp_path / "workspace"
-    shutil.copytree(prepared, folder)
+    folder = shutil.copytree(prepared, tmp_path / "workspace")
     monkeypatch.chdir(folder)
     monkeypatch.setenv("DVC_ROOT", str(folder))
     return folder
@@ -64,7 +63,7 @@ def test_everything_wrong_is_told_at_once_with_its_cure(workspace, capsys):
     edit_yaml(workspace / "params/systems/scratch_mini.yaml", shape=SHAPE)
     save_pretrained(workspace / "models/teacher/reviews")  # never fine-tuned
     assert not _doctor.main(None, None)
-    lines = [line for line in capsys.readouterr().err.splitlines() if "WRONG" in line]
+    lines = wrong_lines(capsys.readouterr().err)
     assert len(lines) == 2
     assert (
         "tinybert_mini: WRONG: shape.num_attention_heads: attention distillation needs" in lines[0]

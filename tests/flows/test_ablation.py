@@ -24,8 +24,7 @@ def template(tmp_path_factory):
 
 @pytest.fixture
 def root(tmp_path, template, monkeypatch):
-    folder = tmp_path / "repo"
-    shutil.copytree(template, folder, symlinks=True)
+    folder = shutil.copytree(template, tmp_path / "repo", symlinks=True)
     monkeypatch.chdir(folder)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     return folder

@@ -4,14 +4,15 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
-from flows.servers import require_server
-from tests.fixtures.clones import environment_of
+from flows.servers import wait_for_server
+from tests.fixtures.clones import environment_of, run
 from tests.fixtures.mlflow_server import free_port, kill
 from tests.fixtures.small_pipeline import (
     STAGES,
@@ -21,19 +22,20 @@ from tests.fixtures.small_pipeline import (
     wait_for_stage,
 )
 from tests.fixtures.workspace import ROOT
-from tinybert.core.errors import InputError
 
 pytestmark = pytest.mark.slow
 
 
-def environment(address: str, home: Path) -> dict[str, str]:
-    return environment_of(
-        PYTHONPATH=str(ROOT),
-        PREFECT_API_URL=address,
-        PREFECT_HOME=str(home),
-        PREFECT_SERVER_ANALYTICS_ENABLED="false",
-        PREFECT_CLIENT_MAX_RETRIES="8",
-    )
+@pytest.fixture
+def env(tmp_path) -> dict[str, str]:
+    """The variables of a client of a server that is to be."""
+    return {
+        "PYTHONPATH": str(ROOT),
+        "PREFECT_API_URL": f"http://127.0.0.1:{free_port()}/api",
+        "PREFECT_HOME": str(tmp_path / "home"),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_CLIENT_MAX_RETRIES": "8",
+    }
 
 
 @contextmanager
@@ -41,28 +43,13 @@ def running(*command: str, cwd: Path, env: dict[str, str]) -> Iterator[subproces
     """Run a server in a group of its own; end the group after the block."""
     log = (cwd / f"{command[1]}-{time.monotonic_ns()}.log").open("w")
     process = subprocess.Popen(
-        command, cwd=cwd, env=env, stdout=log, stderr=log, start_new_session=True
+        command, cwd=cwd, env=environment_of(**env), stdout=log, stderr=log, start_new_session=True
     )
     try:
         yield process
     finally:
         with suppress(ProcessLookupError):
             kill(process)
-
-
-def wait_until(true: Callable[[], bool], seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.3)
-
-
-def answers(address: str) -> bool:
-    try:
-        require_server({"PREFECT_API_URL": address})
-    except InputError:
-        return False
-    return True
 
 
 @pytest.fixture
@@ -88,31 +75,25 @@ def clone(origin: Path, name: str) -> Path:
 def run_flow(folder: Path, call: str, env: dict[str, str]) -> str:
     """Call a flow in a process in a folder; return its log."""
     code = f"from flows.pipeline import tinybert; from flows.split import split; {call}"
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=folder, env=env, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout + done.stderr
+    return run(folder, sys.executable, "-c", code, **env)
 
 
-def start_server(folder: Path, port: int, env: dict[str, str]):
-    command = ("prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port))
+def start_server(folder: Path, env: dict[str, str]):
+    port = str(urlsplit(env["PREFECT_API_URL"]).port)
+    command = ("prefect", "server", "start", "--host", "127.0.0.1", "--port", port)
     return running(*command, cwd=folder, env=env)
 
 
-def test_two_workers_split_a_run_and_a_third_clone_restores_all_of_it(origin, tmp_path):
-    port = free_port()
-    address = f"http://127.0.0.1:{port}/api"
-    env = environment(address, tmp_path / "home")
+def test_two_workers_split_a_run_and_a_third_clone_restores_all_of_it(origin, tmp_path, env):
     one, two, three = (clone(origin, name) for name in ("one", "two", "three"))
     worker = ("prefect", "worker", "start", "--pool", "tinybert", "--type", "process")
-    with start_server(tmp_path, port, env):
-        wait_until(lambda: answers(address), 90)
+    with start_server(tmp_path, env):
+        wait_for_server(env, 90)
         for command in (
             ("prefect", "work-pool", "create", "tinybert", "--type", "process"),
             ("prefect", "--no-prompt", "deploy", "--all"),
         ):
-            subprocess.run(command, cwd=one, env=env, check=True, capture_output=True)
+            run(one, *command, **env)
         with (
             running(*worker, "--limit", "1", cwd=one, env={**env, "TINYBERT_WORKSPACE": str(one)}),
             running(*worker, "--limit", "1", cwd=two, env={**env, "TINYBERT_WORKSPACE": str(two)}),
@@ -130,21 +111,17 @@ def test_two_workers_split_a_run_and_a_third_clone_restores_all_of_it(origin, tm
     )
 
 
-def test_a_run_outlives_its_server(origin, tmp_path):
-    port = free_port()
-    address = f"http://127.0.0.1:{port}/api"
-    env = environment(address, tmp_path / "home")
+def test_a_run_outlives_its_server(origin, tmp_path, env):
     set_params(origin, seconds=3)
     call = [sys.executable, "-c", "from flows.pipeline import tinybert; tinybert()"]
-    with start_server(tmp_path, port, env) as server:
-        wait_until(lambda: answers(address), 90)
-        flow = subprocess.Popen(
-            call, cwd=origin, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
+    with start_server(tmp_path, env) as server:
+        wait_for_server(env, 90)
+        pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        flow = subprocess.Popen(call, cwd=origin, env=environment_of(**env), text=True, **pipe)
         wait_for_stage(origin)
         kill(server)
         time.sleep(8)
-    with start_server(tmp_path, port, env):
+    with start_server(tmp_path, env):
         output, _ = flow.communicate(timeout=240)
     assert flow.returncode == 0, output
     assert "Finished in state Completed()" in output

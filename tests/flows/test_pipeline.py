@@ -51,8 +51,7 @@ def template(tmp_path_factory):
 
 @pytest.fixture
 def root(tmp_path, template, server, monkeypatch):
-    folder = tmp_path / "repo"
-    shutil.copytree(template, folder, symlinks=True)
+    folder = shutil.copytree(template, tmp_path / "repo", symlinks=True)
     monkeypatch.chdir(folder)
     return folder
 

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable
-from functools import wraps
+from functools import partial, wraps
 from typing import Literal, NamedTuple, ParamSpec, cast, get_args
 
 from tinybert.core.errors import InputError
@@ -26,19 +26,9 @@ class Finding(NamedTuple):
     line: str
 
 
-def right(line: str) -> Finding:
-    """Return a finding that asks for nothing."""
-    return Finding("right", line)
-
-
-def doubt(line: str) -> Finding:
-    """Return a finding to think about."""
-    return Finding("doubt", line)
-
-
-def wrong(line: str) -> Finding:
-    """Return a finding that is refused: *place: what is wrong, got value; what would be right*."""
-    return Finding("wrong", line)
+right = partial(Finding, "right")  # asks for nothing
+doubt = partial(Finding, "doubt")  # to think about
+wrong = partial(Finding, "wrong")  # *place: what is wrong, got value; what would be right*
 
 
 def as_findings(check: Callable[P, Iterable[Finding] | None]) -> Callable[P, list[Finding]]:
