@@ -31,7 +31,7 @@ def test_shared_stages_run_once_and_the_table_stands_in_mlflow_too(tmp_path):
     lines = run(clone, *command).splitlines()
     made = [line.split("'")[1].split("@")[0] for line in lines if line.startswith("Running stage")]
     again = {"general_distill", "intermediate_distill", "prediction_distill", "evaluate"}
-    again |= {"benchmark_latency", "model_card", "report", "track"}
+    again |= {"export", "benchmark_latency", "model_card", "report", "track"}
     assert {stage for stage in made if made.count(stage) == 2} == again
     shared = {"fetch_teacher", "prepare_corpus", "word_vectors", "prepare_task"}
     shared |= {"finetune_teacher", "augment", "teacher_logits"}
