@@ -1,6 +1,7 @@
 """Tests need no network: the hub is off before any library looks for it."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,7 @@ def store(tmp_path_factory) -> str:
     folder: Path = tmp_path_factory.mktemp("a store")
     uri = f"sqlite:///{folder / 'mlflow.db'}"
     create_store(uri)
+    shutil.copy(folder / "mlflow.db", folder / "empty.db")  # for tests that need one of their own
     return uri
 
 

@@ -5,10 +5,10 @@ import shutil
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import mlflow
 import pytest
@@ -28,7 +28,12 @@ def own(store, tmp_path) -> str:
     """The URI of a store that no other test sees."""
     folder = tmp_path / "store"
     folder.mkdir()
-    shutil.copy(store.removeprefix("sqlite:///"), folder / "mlflow.db")
+    empty = Path(store.removeprefix("sqlite:///")).with_name("empty.db")
+    shutil.copy(empty, folder / "mlflow.db")
+    with closing(sqlite3.connect(folder / "mlflow.db")) as database, database:
+        places = "UPDATE experiments SET artifact_location = replace(artifact_location, ?, ?)"
+        for text in (str, quote):  # as it is written in an address too
+            database.execute(places, (text(str(empty.parent)), text(str(folder))))
     return f"sqlite:///{folder / 'mlflow.db'}"
 
 
