@@ -26,7 +26,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from tinybert.core.errors import InputError
+from tinybert.core.errors import InputError, ends_with_its_lines
 from tinybert.core.outputs import replace_file, write_json
 from tinybert.tasks.task import DEV, read_named_info, read_split
 
@@ -236,7 +236,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    try:
+    with ends_with_its_lines():
         main()
-    except InputError as error:
-        sys.exit(str(error))

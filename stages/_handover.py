@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 
-from tinybert.core.errors import InputError
+from tinybert.core.errors import InputError, ends_with_its_lines
 from tinybert.core.settings.reader import read_param, read_system, read_task
 from tinybert.deployment.bundle import CARD, make_bundle, require_made
 from tinybert.deployment.hub import check_folder, fill_folder, upload
@@ -76,7 +76,5 @@ def main(action: str = "", *rest: str) -> str:
 
 
 if __name__ == "__main__":
-    try:
+    with ends_with_its_lines():
         print(main(*sys.argv[1:]))
-    except InputError as error:
-        sys.exit(str(error))

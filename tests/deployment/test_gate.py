@@ -3,18 +3,11 @@
 import numpy as np
 import pytest
 
+from tests.fixtures.measured import task_info
 from tinybert.core.errors import InputError
 from tinybert.deployment.gate import Answers, choose, compare, require_same
-from tinybert.tasks.task import TaskInfo
 
-INFO = TaskInfo(
-    name="mine",
-    kind="classification",
-    labels=["bad", "good"],
-    metrics=["accuracy", "f1"],
-    pair=False,
-    num_rows={"train": 3, "dev": 4},
-)
+INFO = task_info("mine", ["bad", "good"], ["accuracy", "f1"], pair=False)
 GOLD = np.array([0, 1, 0, 1])
 RIGHT = np.array([[1, 0], [0, 1], [1, 0], [0, 1]], dtype=np.float32)
 

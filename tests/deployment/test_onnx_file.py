@@ -6,14 +6,9 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from transformers import (
-    DistilBertConfig,
-    DistilBertForSequenceClassification,
-    RobertaConfig,
-    RobertaForSequenceClassification,
-)
+from transformers import DistilBertForSequenceClassification, RobertaForSequenceClassification
 
-from tests.fixtures.models import VOCABULARY, tiny_classifier
+from tests.fixtures.models import VOCABULARY, tiny_classifier, tiny_distilbert, tiny_roberta
 from tinybert.deployment.int8 import quantize, sums_overflow
 from tinybert.deployment.onnx_file import (
     export_onnx,
@@ -34,24 +29,12 @@ def rows_of(lengths, seed=0) -> EncodedRows:
 
 def distilbert():
     torch.manual_seed(0)
-    sizes = {"dim": 24, "n_layers": 2, "n_heads": 4, "hidden_dim": 48}
-    return DistilBertForSequenceClassification(
-        DistilBertConfig(vocab_size=len(VOCABULARY), max_position_embeddings=64, **sizes)
-    )
+    return DistilBertForSequenceClassification(tiny_distilbert(max_position_embeddings=64))
 
 
 def roberta():
     torch.manual_seed(0)
-    config = RobertaConfig(
-        vocab_size=len(VOCABULARY),
-        hidden_size=24,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        intermediate_size=48,
-        max_position_embeddings=64,
-        type_vocab_size=1,
-    )
-    return RobertaForSequenceClassification(config)
+    return RobertaForSequenceClassification(tiny_roberta())
 
 
 ROWS = rows_of([3, 9, 1, 30, 17])

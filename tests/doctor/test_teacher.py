@@ -8,22 +8,17 @@ import pytest
 import torch
 from transformers import BertForSequenceClassification
 
+from tests.fixtures.measured import task_info
 from tests.fixtures.models import save_pretrained, tiny_config, tiny_tokenizer
 from tests.fixtures.workspace import REVIEWS, sentences
 from tinybert.core.settings.reader import parse
 from tinybert.doctor.checkup import look_at_teacher
 from tinybert.doctor.teacher import Seen, judge
 from tinybert.encoders.classifier import task_classifier
-from tinybert.tasks.task import TaskFile, TaskInfo, write_task
+from tinybert.tasks.task import TaskFile, write_task
 
-INFO = TaskInfo(
-    name="reviews",
-    kind="classification",
-    labels=["bad", "good"],
-    metrics=["accuracy"],
-    pair=False,
-    num_rows={"train": 400, "dev": 200},
-)
+NUM_ROWS = {"train": 400, "dev": 200}
+INFO = task_info("reviews", ["bad", "good"], ["accuracy"], pair=False, num_rows=NUM_ROWS)
 SCORES = INFO.model_copy(update={"kind": "regression", "labels": [], "metrics": ["spearman"]})
 TASK = parse(TaskFile, REVIEWS, "reviews")
 FOLDER = Path("models/teacher/reviews")

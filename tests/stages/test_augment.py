@@ -10,11 +10,12 @@ import pytest
 import torch
 
 from stages.augment import augment_task, choose_rows, describe, find_doubts
+from tests.fixtures.measured import task_info
 from tests.fixtures.models import save_pretrained
 from tinybert.augmentation.masked_words import MaskedWords
 from tinybert.augmentation.sections import AugmentSettings
 from tinybert.core.errors import InputError
-from tinybert.tasks.task import TaskInfo, read_split, write_task
+from tinybert.tasks.task import read_split, write_task
 from tinybert.text.word_vectors import WordVectors, save_vectors
 
 WORDS = "cat dog house tree river stone red blue runs sleeps walks the a is".split()
@@ -45,14 +46,8 @@ def folders(tmp_path, monkeypatch):
 
 
 def put(folders, rows, pair=True):
-    info = TaskInfo(
-        name="toy",
-        kind="classification",
-        labels=["no", "yes"],
-        metrics=["accuracy"],
-        pair=pair,
-        num_rows={"train": len(rows)},
-    )
+    num_rows = {"train": len(rows)}
+    info = task_info("toy", ["no", "yes"], ["accuracy"], pair=pair, num_rows=num_rows)
     write_task(folders / "task", info, {"train": rows})
 
 

@@ -8,23 +8,17 @@ import pandas as pd
 import pytest
 
 from stages.fetch_teacher import FEW_FOUND, head_doubt
+from tests.fixtures.measured import task_info
 from tests.fixtures.models import VOCABULARY, save_pretrained
 from tests.fixtures.refused import refused
 from tinybert.distillation.projections import Projections
 from tinybert.distillation.teacher_logits import read_logits
 from tinybert.encoders.checkpoints import load_tokenizer
-from tinybert.tasks.task import TaskInfo, read_augmented, read_named_info, read_split, write_task
+from tinybert.tasks.task import read_augmented, read_named_info, read_split, write_task
 from tinybert.text.encoded import Blocks
 from tinybert.tracking.histories import read_histories
 
-INFO = TaskInfo(
-    name="mine",
-    kind="classification",
-    labels=["bad", "good"],
-    metrics=["accuracy"],
-    pair=False,
-    num_rows={"train": 3},
-)
+INFO = task_info("mine", ["bad", "good"], ["accuracy"], pair=False, num_rows={"train": 3})
 ROWS = pd.DataFrame({"sentence1": ["a", "b", "c"], "label": [0, 1, 0]})
 OTHERS = {
     "fewer rows": ROWS[:2],

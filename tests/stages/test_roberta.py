@@ -5,9 +5,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from tokenizers import ByteLevelBPETokenizer
-from transformers import RobertaConfig, RobertaForMaskedLM, RobertaTokenizerFast
+from transformers import RobertaForMaskedLM, RobertaTokenizerFast
 
 from stages import _doctor
+from tests.fixtures.models import tiny_roberta
 from tests.fixtures.refused import refused
 from tests.fixtures.workspace import (
     REVIEWS,
@@ -25,7 +26,7 @@ REFUSED = (
 )
 
 
-def tiny_roberta(folder: Path) -> None:
+def save_roberta(folder: Path) -> None:
     """Write a RoBERTa of 64 usable positions with a byte-level tokenizer."""
     for file in folder.iterdir():
         file.unlink()
@@ -35,22 +36,13 @@ def tiny_roberta(folder: Path) -> None:
     files = {"vocab": str(folder / "vocab.json"), "merges": str(folder / "merges.txt")}
     tokenizer = RobertaTokenizerFast(**files)
     tokenizer.save_pretrained(folder)
-    config = RobertaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=24,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        intermediate_size=48,
-        max_position_embeddings=66,
-        type_vocab_size=1,
-    )
-    RobertaForMaskedLM(config).save_pretrained(folder)
+    RobertaForMaskedLM(tiny_roberta(vocab_size=len(tokenizer))).save_pretrained(folder)
 
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory) -> Path:
     folder = make_workspace(tmp_path_factory.mktemp("roberta"))
-    tiny_roberta(folder / "data/raw/teacher")
+    save_roberta(folder / "data/raw/teacher")
     return folder
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tests.fixtures.measured import task_info
 from tinybert.core.errors import InputError
 from tinybert.tasks.phase_rows import default_data, original_rows, read_rows, rows_with_logits
 from tinybert.tasks.task import TaskInfo, write_task
@@ -25,15 +26,8 @@ TEXTS = {
 
 
 def info(num_unlabelled: int) -> TaskInfo:
-    return TaskInfo(
-        name="mine",
-        kind="classification",
-        labels=["bad", "good"],
-        metrics=["accuracy"],
-        pair=False,
-        num_rows={"train": 2},
-        num_unlabelled=num_unlabelled,
-    )
+    rows = {"num_rows": {"train": 2}, "num_unlabelled": num_unlabelled}
+    return task_info("mine", ["bad", "good"], ["accuracy"], pair=False, **rows)
 
 
 @pytest.fixture

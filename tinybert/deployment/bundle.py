@@ -1,7 +1,7 @@
 """A folder that serves a student: models, tokenizer, labels, card, service, and a Dockerfile."""
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
@@ -57,11 +57,10 @@ def require_made(made_by: Mapping[Path, str]) -> None:
     Raises:
         InputError: One line for each that is missing.
     """
-
-    def problems() -> Iterator[str]:
-        for path, command in made_by.items():
-            if not path.exists():
-                yield f"{path}: is missing, got no student to hand on; run `{command}`"
-
-    if found := list(problems()):
-        raise InputError(*found)
+    problems = [
+        f"{path}: is missing, got no student to hand on; run `{command}`"
+        for path, command in made_by.items()
+        if not path.exists()
+    ]
+    if problems:
+        raise InputError(*problems)

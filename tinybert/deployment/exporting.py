@@ -1,6 +1,7 @@
 """Write a classifier as ONNX, in float32 and in int8, if both answer on dev as it does."""
 
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +46,9 @@ def export_student(
         InputError: ONNX answers otherwise than PyTorch, or int8 loses too much; nothing is left.
     """
     info, place = read_named_info(task_folder, task_folder.name), f"export of {student}"
-    model, tokenizer, flags = load_classifier(student), load_tokenizer(student), processor_flags()
-    pad = model.config.pad_token_id or 0
+    model, tokenizer = load_classifier(student), load_tokenizer(student)
+    flags = processor_flags()
+    pad, reduced = model.config.pad_token_id or 0, sums_overflow(flags)
     dev, train = (read_split(task_folder, split) for split in (DEV, TRAIN))
     gold, rows = dev["label"].to_numpy(), encode_split(dev, tokenizer, max_length)
     drawn = np.random.default_rng(seed).permutation(len(train))[: settings.calibration_rows]
@@ -64,7 +66,7 @@ def export_student(
         tried = []
         for name in track(settings.calibrations, place, transient=True):
             file = folder / f"{name}.onnx"
-            quantize(folder / FLOAT, file, name, batches, sums_overflow(flags))
+            quantize(folder / FLOAT, file, name, batches, reduced)
             answers = session_logits(open_session(file), rows, pad)
             tried.append(compare(name, logits, answers, gold, info, megabytes(file), seed))
         best = choose(place, tried, settings.max_score_drop)
@@ -80,8 +82,8 @@ def export_student(
             "largest_difference": difference,
             "size_mb": size,
         },
-        "int8": [one.as_json() for one in tried],
-        "chosen": best.as_json(),
+        "int8": [asdict(one) for one in tried],
+        "chosen": asdict(best),
         "processor_flags": flags,
-        "reduced_range": sums_overflow(flags),
+        "reduced_range": reduced,
     }

@@ -1,7 +1,7 @@
 """Whether an exported classifier may be handed on: it answers as the one it was made of."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinybert.core.errors import InputError
-from tinybert.evaluation.prediction import from_logits, scores
+from tinybert.evaluation.prediction import from_logits
+from tinybert.tasks.metrics import score
 from tinybert.tasks.task import TaskInfo
 
 MOST_DIFFERENT = 1e-3  # of a logit, between PyTorch and ONNX in float32
@@ -43,10 +44,6 @@ class Answers:
     largest_difference: float
     size_mb: float
 
-    def as_json(self) -> dict[str, Any]:
-        """Return the values by name."""
-        return asdict(self)
-
 
 def compare(
     name: str,
@@ -68,28 +65,25 @@ def compare(
         size_mb: Of the second one's file.
         seed: Of the rows drawn again.
     """
+    metric = info.metrics[0]
+    theirs, ours = from_logits(before, info), from_logits(after, info)
+
+    def score_of(predictions: NDArray[Any], rows: Any = ...) -> float:
+        return score([metric], predictions[rows], gold[rows])[metric]
+
     generator = np.random.default_rng(seed)
     draws = generator.integers(len(gold), size=(RESAMPLES, len(gold)))
-    drops = [_score(before[d], gold[d], info) - _score(after[d], gold[d], info) for d in draws]
-    low, high = np.quantile(drops, INTERVAL)
-    score = _score(after, gold, info)
-    same = from_logits(before, info) == from_logits(after, info)
+    low, high = np.quantile([score_of(theirs, d) - score_of(ours, d) for d in draws], INTERVAL)
     return Answers(
         name,
-        score,
-        _score(before, gold, info) - score,
+        score_of(ours),
+        score_of(theirs) - score_of(ours),
         float(low),
         float(high),
-        None if info.kind == "regression" else float(same.mean()),
+        None if info.kind == "regression" else float((theirs == ours).mean()),
         float(np.abs(before - after).max()),
         size_mb,
     )
-
-
-def _score(logits: Logits, gold: NDArray[Any], info: TaskInfo) -> float:
-    return scores(logits, gold, info.model_copy(update={"metrics": info.metrics[:1]}))[
-        info.metrics[0]
-    ]
 
 
 def megabytes(file: Path) -> float:

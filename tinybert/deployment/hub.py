@@ -9,6 +9,7 @@ from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
 from tinybert.core.errors import InputError
 from tinybert.core.outputs import replace_folder
+from tinybert.deployment.bundle import CARD
 from tinybert.encoders.checkpoints import load_classifier, load_tokenizer
 
 
@@ -25,10 +26,10 @@ def check_folder(folder: Path) -> None:
     Raises:
         InputError: One of them is not so.
     """
-    card = ModelCard.load(folder / "README.md", ignore_metadata_errors=False)
+    card = ModelCard.load(folder / CARD, ignore_metadata_errors=False)
     if not card.data.library_name or not card.data.pipeline_tag:
         raise InputError(
-            f"{folder / 'README.md'}: the card needs library_name and pipeline_tag, got "
+            f"{folder / CARD}: the card needs library_name and pipeline_tag, got "
             f"{card.data.library_name} and {card.data.pipeline_tag}; run "
             "`dvc repro --force model_card`"
         )

@@ -296,7 +296,7 @@ def make_app(classifier: Classifier, batch_tokens: int = 4096) -> FastAPI:
         message = str(first["msg"]).removeprefix("Value error, ")
         if first["type"] == "json_invalid":
             return _line(400, f"the body is no JSON, wrong at character {place}; {RIGHT}")
-        if not place and not message.startswith(("write", "a ")):
+        if not place and first["type"] != "value_error":
             return _line(
                 422, f"the body is no JSON object of content type application/json; {RIGHT}"
             )

@@ -36,9 +36,9 @@ class Model:
         name: In the registry, `<system>-<task>`.
         folder: Its files, as `save_pretrained` wrote them.
         pair: Whether it takes two sentences.
-        is_onnx: Whether the folder is what `export` made, whose int8 model is logged.
         dev_score: By the task's first metric.
         tags: System, task and metric.
+        is_onnx: Whether the folder is what `export` made, whose int8 model is logged.
     """
 
     name: str
