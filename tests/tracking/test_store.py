@@ -13,11 +13,13 @@ from urllib.parse import quote, unquote, urlsplit
 import mlflow
 import pytest
 from mlflow.entities import ViewType
+from mlflow.exceptions import MlflowException
 
 from tests.fixtures.tracked import client_of, runs, track_project, write_project
 from tinybert.core.errors import InputError
 from tinybert.tracking.compare import compare
 from tinybert.tracking.experiment import EXPERIMENT, experiment_id
+from tinybert.tracking.failures import server_line
 from tinybert.tracking.store import store_uri
 
 NOBODY = 65534
@@ -344,3 +346,9 @@ def test_a_server_that_is_not_mlflows_is_named_in_one_line(project, status, cont
     with a_server_answering(status, content) as uri:
         line = refusal(project, uri)
     assert cure in line and uri in line
+
+
+def test_a_port_that_holds_a_status_is_none():
+    uri = "http://127.0.0.1:40395"
+    said = MlflowException(f"API request to {uri}/api failed: too many 500 error responses")
+    assert "see the server's log" in server_line(uri, said)

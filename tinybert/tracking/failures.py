@@ -176,9 +176,9 @@ def server_line(uri: str, error: Exception) -> str:
     """Say what a server's answer means, or that there is none, and what mends it."""
     said = reason_of(error)
     cures = {
-        "401": "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD (or _TOKEN)",
-        "403": "ask for write access, or set MLFLOW_TRACKING_USERNAME to a user who has it",
-        "404": NOT_MLFLOW,
+        "error code 401": "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD (or _TOKEN)",
+        "error code 403": "ask for write access, or set MLFLOW_TRACKING_USERNAME to one who has it",
+        "error code 404": NOT_MLFLOW,
         "valid JSON": NOT_MLFLOW,
         "too many 5": "see the server's log",
         "error code 5": "see the server's log",
