@@ -4,32 +4,40 @@ from benchmarks import flops, shapes
 from benchmarks.machine import MatrixRate
 from benchmarks.options import Options
 from benchmarks.result import Result
-from tinybert.evaluation.latency import measure_grid
-from tinybert.evaluation.sections import BenchmarkLatencySettings
+from tinybert.deployment.engines import torch_engine
+from tinybert.deployment.latency import TEACHER, Draw, measure_grid
+from tinybert.deployment.sections import BenchmarkLatencySettings, EngineName
 
-BATCH_SIZES, LENGTHS = [1, 32], [128]
+BATCH_SIZES, LENGTH = [1, 32], 128
 
 
 def measure(options: Options) -> list[Result]:
     """Measure batches of 1 and 32 rows of 128 tokens in float32."""
     teacher_config, student_config = shapes.configs(options.shapes)
+    engine: EngineName = "pytorch_fp32" if options.dtype is None else "pytorch_bf16"
     grid = BenchmarkLatencySettings(
+        engines=[engine],
         batch_sizes=BATCH_SIZES,
-        sequence_lengths=LENGTHS,
+        sequence_lengths=[LENGTH],
         num_threads=None,
         precision="fp32" if options.dtype is None else "bf16",
         device="cuda" if options.device.type == "cuda" else "cpu",
         num_repeats=max(2, options.steps // 2),
         num_warmup=1,
     )
-    models = shapes.classifier(student_config), shapes.classifier(teacher_config)
+    models = {"student": student_config, TEACHER: teacher_config}
+    engines = {
+        name: torch_engine(shapes.classifier(config), engine, options.device)
+        for name, config in models.items()
+    }
+    makers = {name: lambda _, engine=engine: engine for name, engine in engines.items()}
     rate = MatrixRate(options.matrix_dtype, options.device)
-    cells = measure_grid(*models, grid, options.device, seed=0)
+    cells = measure_grid(makers, Draw(student_config.vocab_size, seed=0), grid)
     rate.measure()
     results = []
     for cell in cells:
         rows, length = int(cell["batch_size"]), int(cell["sequence_length"])
-        for who, config in (("student", student_config), ("teacher", teacher_config)):
+        for who, config in models.items():
             more = {"speed-up": float(cell["speedup"])} if who == "student" else {}
             results.append(
                 Result(

@@ -22,11 +22,10 @@ from tinybert.core.settings.names import require_distinct, require_names, strang
 from tinybert.core.settings.reader import PARAMS, Settings, named_file, parse, read_yaml
 from tinybert.core.settings.schedule import Grid
 from tinybert.core.settings.systems import OutputPhase, SystemFile
-from tinybert.deployment.sections import ExportSettings
+from tinybert.deployment.sections import BenchmarkLatencySettings, ExportSettings
 from tinybert.distillation.sections import TeacherLogitsSettings
 from tinybert.encoders.sections import FetchTeacherSettings
 from tinybert.encoders.teacher_source import TeacherSource
-from tinybert.evaluation.sections import BenchmarkLatencySettings
 from tinybert.reports.comparison import TABLES, read_published
 from tinybert.tasks.phase_rows import require_unlabelled
 from tinybert.tasks.sections import PrepareTaskSettings

@@ -31,6 +31,7 @@ from tinybert.core.settings.reader import (
 )
 from tinybert.core.settings.systems import SystemFile
 from tinybert.core.terminal import make_output_safe
+from tinybert.deployment.latency import processor_name
 from tinybert.distillation.distillation import phase_weights
 from tinybert.doctor import room, workspace
 from tinybert.doctor.findings import Finding, as_findings, wrong
@@ -46,7 +47,6 @@ from tinybert.doctor.forecast import (
 from tinybert.doctor.pace import shown_time
 from tinybert.encoders.checkpoints import load_config, load_tokenizer
 from tinybert.encoders.teacher_source import TeacherSource, locate_teacher
-from tinybert.evaluation.latency import processor_name
 from tinybert.tasks.phase_rows import default_data
 from tinybert.tasks.task import TaskFile
 from tinybert.training.run import Run

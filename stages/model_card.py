@@ -51,6 +51,7 @@ def read_facts(system: str, task: str) -> Facts:
         scores=results.scores[system, task],
         teacher_scores=results.scores.get((TEACHER, task)),
         latency=results.latency.get(system),
+        export=results.exports.get((system, task)),
         config=read_json(student / "config.json", dict[str, Any], "dvc repro prediction_distill"),
         teacher_config=read_json(teacher, dict[str, Any], "dvc repro finetune_teacher"),
         megabytes=megabytes(student),

@@ -16,6 +16,7 @@ from tinybert.core.errors import InputError
 from tinybert.core.outputs import replace_file, replace_folder
 from tinybert.core.settings.reader import read_param
 from tinybert.reports import comparison as beside
+from tinybert.reports.front import measured_points
 from tinybert.reports.page import Report, read_samples, write_page, write_tables
 from tinybert.reports.plots import draw_all, training_curves
 from tinybert.reports.recomputed import require_same_scores
@@ -74,7 +75,8 @@ def report(
         beside.to_csv(compared, None, folder / "comparison.csv")
         write_tables("comparison", compared_text, notes, folder)
     with replace_folder(reports / "plots") as folder:
-        figures = draw_all(table, training_curves(systems, tasks, reports / "training"), folder)
+        curves = training_curves(systems, tasks, reports / "training")
+        figures = draw_all(table, measured_points(results), curves, folder)
     glue = glue_tasks(infos)
     with replace_folder(reports / "submission") as folder:
         submissions = {

@@ -14,6 +14,7 @@ from transformers import (
     MobileBertConfig,
 )
 
+from tinybert.deployment.latency import describe
 from tinybert.distillation.teacher_states import decide
 from tinybert.encoders.cost import (
     counted_flops,
@@ -23,7 +24,6 @@ from tinybert.encoders.cost import (
     printed_flops,
     weights_megabytes,
 )
-from tinybert.evaluation.latency import describe
 
 # layers, width, feed-forward, heads, GFLOPs at 128 tokens, millions of parameters with the pooler
 # [TinyBERT, Table 1, where the paper prints 22.5, 11.3, 7.6, 3.4, 1.2 and rounder counts]

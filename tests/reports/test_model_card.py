@@ -8,13 +8,13 @@ import pytest
 from huggingface_hub import ModelCard
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from tests.fixtures.measured import LATENCY, facts, task_info
+from tests.fixtures.measured import EXPORT, LATENCY, facts, task_info
 from tests.fixtures.models import tiny_classifier, tiny_tokenizer
 from tests.fixtures.workspace import ROOT, read_yaml
 from tinybert.core.errors import InputError
 from tinybert.core.settings.reader import read_json
 from tinybert.reports.model_card import CARD, Augmented, copy_with_card, render
-from tinybert.reports.results import Cost
+from tinybert.reports.results import Cost, Export
 from tinybert.tasks.task import TaskFile
 
 SHARED_MEMORY = Path("/dev/shm")
@@ -44,7 +44,9 @@ def test_the_front_matter_is_the_hubs_and_holds_the_scores():
 def test_the_card_says_what_the_files_say():
     text = render(facts())
     assert "| dev | 408 | f1 | 86.1 | 90.0 | 95.7% |" in text  # 0.861 / 0.9
-    assert "| 1 | 64 | 2 | 2.50 | 10.00 | 4.04x (3.90-4.20) |" in text
+    assert (
+        "| PyTorch fp32 | 1 | 64 | 2 | 2.50 | " in text and " | 10.00 | 4.04x (3.90-4.20) |" in text
+    )
     assert "device: cpu; precision: fp32; num repeats: 9." in text
     assert "14,350,248 | 109,482,240" in text and "57.4 MB" in text
     assert "1.25 | 22.35" in text and "1.27 | 22.50" in text
@@ -139,3 +141,10 @@ def test_a_file_that_is_no_json_is_named(tmp_path):
     with pytest.raises(InputError, match="rows_in: Field required"):
         (tmp_path / "config.json").write_text("{}")
         read_json(tmp_path / "config.json", Augmented, "dvc repro augment")
+
+
+def test_what_int8_costs_stands_in_the_card_of_an_exported_student():
+    assert "int8" not in render(facts())
+    text = render(facts(export=Export.model_validate(EXPORT)))
+    assert "`onnx/model.onnx` (57.6 MB)" in text and "f1 on dev, 70.0 in float32" in text
+    assert "| dynamic, kept | 14.5 | 69.0 | 1.0 (-0.5 to 2.0) | 98.5% |" in text

@@ -8,10 +8,13 @@ from transformers import BertConfig, BertForSequenceClassification, BertTokenize
 
 from stages.benchmark_latency import benchmark_latency
 from tinybert.core.errors import InputError
+from tinybert.deployment.onnx_file import export_onnx
+from tinybert.deployment.sections import FLOAT, BenchmarkLatencySettings
+from tinybert.encoders.checkpoints import load_classifier
 from tinybert.encoders.cost import encoder_flops
-from tinybert.evaluation.sections import BenchmarkLatencySettings
 
 SETTINGS = BenchmarkLatencySettings(
+    engines=["pytorch_fp32", "onnx_fp32", "onnx_int8"],
     batch_sizes=[1],
     sequence_lengths=[16],
     num_threads=[1],
@@ -43,7 +46,10 @@ def test_size_flops_parameters_and_speed_stand_beside_their_protocol(tmp_path: P
     student = save_classifier(tmp_path / "student", 1)
     teacher = save_classifier(tmp_path / "teacher", 8)
     output = tmp_path / "reports/latency/small.json"
-    speedup = benchmark_latency(student, teacher, output, "small", SETTINGS, seed=0)
+    exported = tmp_path / "onnx"
+    (exported / FLOAT).parent.mkdir(parents=True)
+    export_onnx(load_classifier(student), exported / FLOAT)  # and none in int8
+    speedup = benchmark_latency(student, teacher, exported, output, "small", SETTINGS, seed=0)
     found = json.loads(output.read_text(encoding="utf-8"))
 
     # Embeddings (40 + 32 + 2) * 16 and their LayerNorm 32; a layer: attention 4 * (16 * 16 + 16),
@@ -59,12 +65,16 @@ def test_size_flops_parameters_and_speed_stand_beside_their_protocol(tmp_path: P
     assert found["student"]["size_mb"] == size < found["teacher"]["size_mb"]
     assert found["cells"][0]["speedup"] == speedup > 1  # eight layers against one
     assert found["cells"][0]["num_threads"] == 1
+    engines = ["pytorch_fp32", "onnx_fp32"]
+    assert [cell["engine"] for cell in found["cells"]] == engines
+    assert found["engines"].keys() == {*engines, "teacher"}
+    assert found["engines"]["onnx_fp32"]["size_mb"] == (exported / FLOAT).stat().st_size / 1e6
+    peaks = {name: engine["peak_mb"] for name, engine in found["engines"].items()}
+    assert peaks["onnx_fp32"] < 0.6 * peaks["pytorch_fp32"]  # no torch, whatever this process has
     assert {"device", "processor", "precision", "torch"} <= found["protocol"].keys()
 
 
 def test_a_missing_student_is_named(tmp_path: Path):
     with pytest.raises(InputError, match="no checkpoint folder"):
-        benchmark_latency(
-            tmp_path / "absent", tmp_path / "absent", tmp_path / "out.json", "s", SETTINGS, seed=0
-        )
+        benchmark_latency(*[tmp_path / "absent"] * 3, tmp_path / "out.json", "s", SETTINGS, seed=0)
     assert not (tmp_path / "out.json").exists()

@@ -16,7 +16,7 @@ import torch
 import yaml
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from tests.fixtures.measured import put_json, task_info
+from tests.fixtures.measured import EXPORT, put_json, task_info
 from tests.fixtures.mlflow_server import free_port, kill, start
 from tests.fixtures.models import tiny_classifier, tiny_tokenizer
 from tests.fixtures.tracked import client_of, track_project
@@ -180,7 +180,7 @@ def test_the_int8_model_is_registered_beside_its_student(store, tmp_path):
         folder / "models/student/small" / task
     )
     export_onnx(model, exported / INT8)
-    put_json(folder / f"reports/export/small-{task}.json", {"chosen": {"score": 0.69}})
+    put_json(folder / f"reports/export/small-{task}.json", EXPORT)
     track_task(folder, task, store)
     name = f"small-{task}-onnx"
     assert [each["dev_score"] for each in versions(store, name).values()] == ["0.69"]

@@ -20,7 +20,14 @@ from tinybert.core.outputs import replace_folder
 from tinybert.core.settings.choices import PhaseData
 from tinybert.core.settings.layer_map import teacher_layers
 from tinybert.reports.markup import fill_template
-from tinybert.reports.results import MISSING, Latency, TaskScores
+from tinybert.reports.results import (
+    EXPORT_HEADS,
+    LATENCY_HEADS,
+    MISSING,
+    Export,
+    Latency,
+    TaskScores,
+)
 from tinybert.tasks.phase_rows import WITH_COPIES, WITH_UNLABELLED, default_data
 from tinybert.tasks.task import DEV, TaskFile, TaskInfo
 
@@ -79,6 +86,7 @@ class Facts:
         scores: The student's.
         teacher_scores: Its teacher's; None where nobody measured them.
         latency: Size and speed; None where nobody measured them.
+        export: What int8 costs; None where the student is not exported.
         config: The student's configuration.
         teacher_config: Its teacher's.
         megabytes: Of the weight files, 10^6 bytes.
@@ -96,6 +104,7 @@ class Facts:
     scores: TaskScores
     teacher_scores: TaskScores | None
     latency: Latency | None
+    export: Export | None
     config: Mapping[str, Any]
     teacher_config: Mapping[str, Any]
     megabytes: float
@@ -144,6 +153,8 @@ def render(facts: Facts) -> str:
         **vars(facts),
         yaml=_yaml,
         row=_row,
+        latency_heads=LATENCY_HEADS,
+        export_heads=EXPORT_HEADS,
         figure=_figure,
         most=MOST_LABELS,
         name=facts.name,

@@ -17,8 +17,13 @@ from tinybert.reports.comparison import COSTS, OURS, heading, read_published
 from tinybert.reports.markup import fill_template, printable
 from tinybert.reports.results import (
     COLUMN_WORDS,
+    ENGINE_HEADS,
+    EXPORT_HEADS,
+    LATENCY_HEADS,
     MISSING,
     TEACHER,
+    Cell,
+    Export,
     Latency,
     Results,
     as_text,
@@ -31,7 +36,6 @@ from tinybert.reports.shown_rows import Example
 from tinybert.reports.starts import Start
 
 COST_WORDS = [COLUMN_WORDS[name] for name in ("parameters", "gflops", "size_mb", "speedup")]
-LATENCY_HEADS = ["batch size", "tokens", "threads", "student ms", "teacher ms", "speed-up"]
 PUBLISHED_WORDS = {"params_m": "parameters, M", "gflops": "GFLOPs", "speedup": "speed-up"}
 
 
@@ -135,6 +139,8 @@ def write_page(report: Report, plots: Path, file: Path) -> None:
         published=read_published(),
         published_table=_published_table,
         latency_heads=LATENCY_HEADS,
+        engine_heads=ENGINE_HEADS,
+        export_heads=EXPORT_HEADS,
         confusion_rows=_confusion_rows,
         sentence=_sentence,
     )
@@ -153,24 +159,36 @@ def summaries(results: Results, table: pd.DataFrame) -> list[Summary]:
         share = float(table["share_of_teacher"][system])
         words = "" if pd.isna(share) else f"{100 * share:.1f}%"
         latency = results.latency.get(system)
-        facts = _facts(latency) if latency else []
+        exports = [results.exports[of] for of in results.exports if of[0] == system]
+        facts = _facts(latency, exports) if latency else []
         if words or facts:
             found.append(Summary(system, words, facts))
     return found
 
 
-def _facts(latency: Latency) -> list[tuple[str, str]]:
-    shortest = min(cell.sequence_length for cell in latency.cells)
+def _facts(latency: Latency, exports: Sequence[Export]) -> list[tuple[str, str]]:
+    first = latency.cells[0]
     speeds = [
-        (
-            f"{cell.speedup:.1f}x as fast",
-            f"{cell.batch_size} row{'s' if cell.batch_size != 1 else ''} of {shortest} tokens",
-        )
+        (f"{cell.speedup:.1f}x as fast", f"{_rows(cell)} of {first.sequence_length} tokens")
         for cell in latency.cells
-        if cell.sequence_length == shortest
+        if (cell.engine, cell.sequence_length, cell.num_threads)
+        == (first.engine, first.sequence_length, first.num_threads)
     ]
     small, large = latency.student.size_mb, latency.teacher.size_mb
-    return [*speeds, (f"{large / small:.1f}x smaller", f"{small:.1f} MB, not {large:.1f}")]
+    sizes = [(f"{large / small:.1f}x smaller", f"{small:.1f} MB, not {large:.1f}")]
+    int8 = [cell for cell in latency.cells if cell.engine == "onnx_int8"]
+    if int8 and exports:
+        lost = sum(one.chosen.drop for one in exports) / len(exports)
+        size = exports[0].chosen.size_mb
+        words = f"as ONNX in int8, {_rows(int8[0])} of {int8[0].sequence_length} tokens"
+        sizes.append((f"{int8[0].speedup:.1f}x as fast", words))
+        words = f"{size:.1f} MB in int8, {100 * lost:.1f} points lost"
+        sizes.append((f"{large / size:.1f}x smaller", words))
+    return [*speeds, *sizes]
+
+
+def _rows(cell: Cell) -> str:
+    return f"{cell.batch_size} row{'s' if cell.batch_size != 1 else ''}"
 
 
 def kept(table: pd.DataFrame) -> dict[str, list[Bar]]:

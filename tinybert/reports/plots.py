@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from rich.progress import track
 
 from tinybert.core.errors import InputError
-from tinybert.reports.results import TEACHER, column_words
+from tinybert.reports.results import TEACHER, column_words, engine_words
 
 MOST_POINTS = 300  # per curve; more cannot be told apart and swell the page
 # Okabe and Ito's colours, which colour-blind readers can tell apart; the teacher is grey.
@@ -104,11 +104,14 @@ def _read_log(file: Path) -> pd.DataFrame:
     return log
 
 
-def draw_all(table: pd.DataFrame, curves: Sequence[Curves], folder: Path) -> dict[str, str]:
+def draw_all(
+    table: pd.DataFrame, points: pd.DataFrame, curves: Sequence[Curves], folder: Path
+) -> dict[str, str]:
     """Draw every figure that has something to show.
 
     Args:
         table: Of `results.build_table`.
+        points: Of `front.measured_points`.
         curves: Of `training_curves`.
         folder: Where `<name>.png` and `<name>.svg` are written; must exist.
 
@@ -117,7 +120,7 @@ def draw_all(table: pd.DataFrame, curves: Sequence[Curves], folder: Path) -> dic
     """
     drawings: dict[str, Callable[[Any], str]] = {
         "scores": partial(draw_scores, table=table),
-        "score_and_latency": partial(draw_score_and_latency, table=table),
+        "score_and_latency": partial(draw_score_and_latency, table=table, points=points),
         "score_and_size": partial(draw_score_and_size, table=table),
         **{phase.name: partial(draw_curves, phase=phase) for phase in curves},
     }
@@ -191,24 +194,45 @@ def draw_bars(
     return axes
 
 
-def draw_score_and_latency(figure: Any, table: pd.DataFrame) -> str:
-    """Draw average score over latency; return the title or nothing.
+def draw_score_and_latency(figure: Any, table: pd.DataFrame, points: pd.DataFrame) -> str:
+    """Draw average score over milliseconds in each engine; return the title or nothing.
 
-    Latency is a part of the teacher's: systems are measured one by one, and only the ratio to a
-    teacher that ran at the same time can be compared.
+    The Pareto front is a line: no other point is as good and faster. A point below it is beaten.
     """
+    if points.empty:
+        return ""
     protocols = table["speedup_protocol"].dropna().unique()
     how = protocols[0] if len(protocols) == 1 else "several protocols, see the result table"
-    label = f"time per batch, % of the teacher's\n{textwrap.fill(how, 90)}"
-    return _scatter(figure, table, 100 / table["speedup"], label)
+    figure.set_size_inches(7, 5.2)
+    axes = figure.subplots()
+    colours = {row: colour for row, (colour, _) in _styles(table).items()}
+    markers = dict(zip(dict.fromkeys(points["engine"]), "osD^vP", strict=False))
+    front = points[points["front"]].sort_values("ms")
+    look: dict[str, Any] = {
+        "drawstyle": "steps-post",
+        "color": "#555555",
+        "lw": 1.2,
+        "ls": "--",
+        "zorder": 1,
+    }
+    axes.plot(front["ms"], 100 * front["score"], label="Pareto front", **look)
+    for _, point in points.iterrows():
+        system, engine = str(point["system"]), str(point["engine"])
+        look = {"marker": markers[engine], "color": colours[system]}
+        look |= {"markeredgecolor": "black", "markeredgewidth": 1.5} if point["front"] else {}
+        label = f"{system}, {engine_words(engine)}"
+        axes.plot(point["ms"], 100 * point["score"], ms=11, ls="", label=label, **look)
+    axes.set_xlim(left=0, right=1.08 * points["ms"].max())
+    axes.margins(y=0.15)
+    axes.set_xlabel(f"milliseconds a batch\n{textwrap.fill(how, 90)}", fontsize=10)
+    axes.set_ylabel("average score, times 100")
+    axes.grid(alpha=0.3)
+    return put_legend(figure, "Average score and milliseconds", columns=2)
 
 
 def draw_score_and_size(figure: Any, table: pd.DataFrame) -> str:
     """Draw average score over the weights' size on disk; return the title or nothing."""
-    return _scatter(figure, table, table["size_mb"], "weights on disk, MB")
-
-
-def _scatter(figure: Any, table: pd.DataFrame, places: "pd.Series[float]", label: str) -> str:
+    places = table["size_mb"]
     known = places.notna() & table["average"].notna()
     if not known.any():
         return ""
@@ -220,10 +244,10 @@ def _scatter(figure: Any, table: pd.DataFrame, places: "pd.Series[float]", label
             axes.plot(places[row], score, marker, ms=11, color=colour, label=row)
     axes.set_xlim(left=0, right=1.08 * places[known].max())
     axes.margins(y=0.15)
-    axes.set_xlabel(label, fontsize=10)
+    axes.set_xlabel("weights on disk, MB", fontsize=10)
     axes.set_ylabel("average score, times 100")
     axes.grid(alpha=0.3)
-    return put_legend(figure, f"Average score and {label.split(',')[0]}")
+    return put_legend(figure, "Average score and weights on disk")
 
 
 def draw_curves(figure: Any, phase: Curves) -> str:
@@ -279,15 +303,15 @@ def _styles(table: pd.DataFrame) -> dict[str, tuple[str, str]]:
     return {TEACHER: (TEACHER_COLOUR, "s")} | styles
 
 
-def put_legend(figure: Any, title: str) -> str:
-    """Put one legend below all axes, and the title above them."""
+def put_legend(figure: Any, title: str, columns: int = 3) -> str:
+    """Put one legend of so many columns below all axes, and the title above them."""
     named: dict[str, Any] = {}
     for axes in figure.axes:
         handles, labels = axes.get_legend_handles_labels()
         named |= dict(zip(labels, handles, strict=True))
     figure.suptitle(title, fontsize=13)
     figure.legend(
-        list(named.values()), list(named), loc="outside lower center", ncols=3, frameon=False
+        list(named.values()), list(named), loc="outside lower center", ncols=columns, frameon=False
     )
     return title
 

@@ -1,4 +1,4 @@
-"""Read what `evaluate` and `benchmark_latency` wrote, and lay it out as one table.
+"""Read what `evaluate`, `export` and `benchmark_latency` wrote, and lay it out as one table.
 
 A row is a system, the teacher first; a cell nobody has measured stays empty. Columns are
 `parameters`, `gflops`, `size_mb`, `speedup` with its quartiles and its protocol, one
@@ -9,16 +9,23 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import pandas as pd
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tinybert.core.errors import InputError
 from tinybert.core.settings.reader import read_json
 from tinybert.tasks.task import SplitName, TaskInfo
 
 TEACHER = "teacher"
+FIRST_ENGINE = "pytorch_fp32"
+LATENCY_HEADS = [
+    *("engine", "batch size", "tokens", "threads", "median ms", "95% within ms", "rows/s"),
+    *("teacher ms", "speed-up"),
+]
+ENGINE_HEADS = ["engine", "weights MB", "peak memory MB"]
+EXPORT_HEADS = ["int8 by", "size MB", "score", "points lost (95% interval)", "same answer"]
 MISSING = "\N{EN DASH}"
 AVERAGE = (
     "Average: plain mean of every task's main metric on its dev splits, where MNLI's matched and "
@@ -86,16 +93,28 @@ class Cost(BaseModel):
 
 
 class Cell(BaseModel):
-    """One measurement of student and teacher side by side."""
+    """One measurement of student and teacher side by side, the student in one engine."""
 
+    engine: str = FIRST_ENGINE  # older files lack it, and what has a default below
     batch_size: int
-    sequence_length: int
+    sequence_length: int | Literal["task"]  # task: rows of its dev split, as they are
+    tokens: Figure | None = None  # mean length of the padded batches
     num_threads: int
     student_ms: Figure
+    student_p95_ms: Figure | None = None
     teacher_ms: Figure
+    teacher_p95_ms: Figure | None = None
+    rows_per_second: Figure | None = None
     speedup: Figure
     speedup_low: Figure
     speedup_high: Figure
+
+
+class EngineCost(BaseModel):
+    """What an engine needs."""
+
+    peak_mb: Figure  # of a process that does nothing else, on the greatest batch
+    size_mb: Figure | None = None  # of an ONNX file
 
 
 class Latency(BaseModel):
@@ -105,21 +124,92 @@ class Latency(BaseModel):
     protocol: dict[str, Any]
     student: Cost
     teacher: Cost
+    engines: dict[str, EngineCost] = {}  # and the teacher's
     cells: list[Cell] = Field(min_length=1)
 
     def rows(self) -> list[list[object]]:
-        """Return each cell as it is read: sizes, threads, both times, speed-up with quartiles."""
+        """Return each cell as it is read, under `LATENCY_HEADS`."""
         return [
             [
+                engine_words(cell.engine),
                 cell.batch_size,
-                cell.sequence_length,
+                f"{cell.tokens:.0f} (task)"
+                if cell.tokens and cell.sequence_length == "task"
+                else cell.sequence_length,
                 cell.num_threads,
                 f"{cell.student_ms:.2f}",
+                f"{cell.student_p95_ms:.2f}" if cell.student_p95_ms else MISSING,
+                f"{cell.rows_per_second:,.0f}" if cell.rows_per_second else MISSING,
                 f"{cell.teacher_ms:.2f}",
                 f"{cell.speedup:.2f}x ({cell.speedup_low:.2f}-{cell.speedup_high:.2f})",
             ]
             for cell in self.cells
         ]
+
+    def engine_rows(self) -> list[list[object]]:
+        """Return what each engine needs as it is read, under `ENGINE_HEADS`."""
+        sizes = {TEACHER: self.teacher.size_mb}
+        return [
+            [
+                engine_words(name),
+                f"{cost.size_mb or sizes.get(name, self.student.size_mb):.1f}",
+                f"{cost.peak_mb:,.0f}",
+            ]
+            for name, cost in self.engines.items()
+        ]
+
+
+class Float32(BaseModel):
+    """The student as ONNX in float32."""
+
+    score: Score  # on dev
+    largest_difference: float  # of a logit, from PyTorch's
+    size_mb: Figure
+
+
+class Int8(BaseModel):
+    """The student as ONNX in int8, beside float32."""
+
+    name: str  # of the calibration
+    score: Score
+    drop: float  # of the score, and its 95% interval
+    drop_low: float
+    drop_high: float
+    agreement: float | None
+    size_mb: Figure
+
+
+class Export(BaseModel):
+    """reports/export/<system>-<task>.json of a student that is exported."""
+
+    system: str | None = None
+    task: str | None = None
+    metric: Name
+    num_rows: int
+    float32: Float32
+    int8: list[Int8]
+    chosen: Int8
+
+    def rows(self) -> list[list[object]]:
+        """Return each calibration as it is read, under `EXPORT_HEADS`."""
+        return [
+            [
+                f"{one.name}{', kept' if one.name == self.chosen.name else ''}",
+                f"{one.size_mb:.1f}",
+                f"{100 * one.score:.1f}",
+                f"{100 * one.drop:.1f} ({100 * one.drop_low:.1f} to {100 * one.drop_high:.1f})",
+                MISSING if one.agreement is None else f"{100 * one.agreement:.1f}%",
+            ]
+            for one in self.int8
+        ]
+
+
+class NoExport(BaseModel):
+    """The file of a system that says `export: false`."""
+
+    model_config = ConfigDict(extra="forbid")
+    system: str | None = None
+    task: str | None = None
 
 
 @dataclass(frozen=True)
@@ -130,6 +220,7 @@ class Results:
     tasks: list[str]
     scores: dict[tuple[str, str], TaskScores] = field(default_factory=dict)  # by row and task
     latency: dict[str, Latency] = field(default_factory=dict)  # by system
+    exports: dict[tuple[str, str], Export] = field(default_factory=dict)  # by system and task
 
     @property
     def rows(self) -> list[str]:
@@ -154,6 +245,12 @@ def read_results(systems: Sequence[str], tasks: Sequence[str], reports: Path) ->
         file = reports / "latency" / f"{system}.json"
         if file.is_file():
             results.latency[system] = _own(file, Latency, "benchmark_latency", system=system)
+        for task in tasks:
+            file = reports / "export" / f"{system}-{task}.json"
+            if file.is_file():
+                found = _own(file, Export | NoExport, "export", system=system, task=task)
+                if isinstance(found, Export):
+                    results.exports[system, task] = found
     return results
 
 
@@ -264,6 +361,11 @@ def protocol_text(protocol: dict[str, Any], cell: Cell) -> str:
         f", {how['precision']}, {how['device']} ({how['processor']}), "
         f"torch {how['torch']}, median and quartiles of {how['num_repeats']} paired runs"
     )
+
+
+def engine_words(name: str) -> str:
+    """Return an engine's name as it is read, for instance "ONNX int8"."""
+    return name.replace("pytorch_", "PyTorch ").replace("onnx_", "ONNX ")
 
 
 def write_table(table: pd.DataFrame, file: Path) -> None:

@@ -98,7 +98,9 @@ def flat_metrics(results: Results) -> dict[str, float]:
     """Return all that was measured by name.
 
     Scores are `<system>/<task>/<split>/<metric>`, costs `<system>/<cost>`, times
-    `<system>/latency_ms/batch_<rows>_tokens_<tokens>`.
+    `<system>/latency_ms/batch_<rows>_tokens_<tokens>`, of other engines than the first
+    `<system>/<engine>/latency_ms/...`; what an engine needs, `<system>/<engine>/peak_mb`; int8's
+    score `<system>/<task>/int8/<metric>` and what it lost, `<system>/<task>/int8/drop`.
     """
     found = {
         f"{system}/{task}/{split}/{metric}": value
@@ -111,8 +113,24 @@ def flat_metrics(results: Results) -> dict[str, float]:
         found |= {f"{row}/{cost}": float(value) for row, value in table[cost].dropna().items()}
     for system, latency in reversed(results.latency.items()):  # the teacher's are the first's
         for cell in latency.cells:
-            name = f"latency_ms/batch_{cell.batch_size}_tokens_{cell.sequence_length}"
-            found |= {f"{system}/{name}": cell.student_ms, f"{TEACHER}/{name}": cell.teacher_ms}
+            place = f"batch_{cell.batch_size}_tokens_{cell.sequence_length}"
+            threads = f"_threads_{cell.num_threads}"
+            place += threads if cell.num_threads != latency.cells[0].num_threads else ""
+            own = f"{system}/{cell.engine}"
+            if cell.engine == latency.cells[0].engine:
+                found[f"{TEACHER}/latency_ms/{place}"] = cell.teacher_ms
+                own = system
+            found[f"{own}/latency_ms/{place}"] = cell.student_ms
+            if cell.student_p95_ms:
+                found[f"{own}/latency_p95_ms/{place}"] = cell.student_p95_ms
+            if cell.rows_per_second:
+                found[f"{own}/rows_per_second/{place}"] = cell.rows_per_second
+        for name, engine in latency.engines.items():
+            own = TEACHER if name == TEACHER else f"{system}/{name}"
+            found[f"{own}/peak_mb"] = engine.peak_mb
+    for (system, task), export in results.exports.items():
+        found[f"{system}/{task}/int8/{export.metric}"] = export.chosen.score
+        found[f"{system}/{task}/int8/drop"] = export.chosen.drop
     return found
 
 

@@ -3,16 +3,14 @@
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel
 
-from tinybert.core.settings.reader import read_json
 from tinybert.deployment.sections import INT8
 from tinybert.encoders.checkpoints import load_classifier, load_tokenizer
 from tinybert.reports.model_card import CARD
@@ -85,33 +83,15 @@ def find_models(results: Results, folder: Path) -> list[Model]:
             score = scores.metrics[DEV][scores.main_metric]
             tags = {"system": system, "task": task, "metric": scores.main_metric}
             found.append(Model(f"{system}-{task}", place, info.pair, score, tags))
-            found += _exported(folder, system, task, found[-1])
+            if export := results.exports.get((system, task)):
+                place = folder / "models/onnx" / system / task
+                int8: dict[str, Any] = {
+                    "dev_score": export.chosen.score,
+                    "folder": place,
+                    "is_onnx": True,
+                }
+                found.append(replace(found[-1], name=f"{system}-{task}-onnx", **int8))
     return found
-
-
-class _Int8(BaseModel):
-    score: float
-
-
-class _Export(BaseModel):
-    """reports/export/<system>-<task>.json."""
-
-    chosen: _Int8 | None = None  # None: not exported
-
-
-def _exported(folder: Path, system: str, task: str, student: Model) -> Iterator[Model]:
-    """Yield a student's int8 model, if it was exported."""
-    file = folder / "reports/export" / f"{system}-{task}.json"
-    if file.is_file():
-        export: _Export = read_json(file, _Export, f"dvc repro export@{system}-{task}")
-        if export.chosen is not None:
-            yield replace(
-                student,
-                name=f"{student.name}-onnx",
-                folder=folder / "models/onnx" / system / task,
-                dev_score=export.chosen.score,
-                is_onnx=True,
-            )
 
 
 def register(client: Any, run_id: str, models: Sequence[Model]) -> None:
