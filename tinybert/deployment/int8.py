@@ -4,10 +4,11 @@ Embeddings are most of a small student, so they are quantized too. The last prod
 small differences, costs nothing, and stays in float32.
 """
 
-import contextlib
 import io
+import logging
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -82,10 +83,10 @@ def quantize(
         "reduce_range": reduce_range,
         "nodes_to_exclude": _classifier_nodes(source),
     }
-    if calibration == "dynamic":
-        quantize_dynamic(source, target, **options)
-        return
-    with contextlib.redirect_stdout(io.StringIO()):
+    with _quiet():
+        if calibration == "dynamic":
+            quantize_dynamic(source, target, **options)
+            return
         quantize_static(
             source,
             target,
@@ -95,6 +96,17 @@ def quantize(
             calibrate_method=METHODS[calibration],
             **options,
         )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the advice to prepare the graph first, which fails for batches of any size."""
+    with redirect_stdout(io.StringIO()):
+        logging.disable(logging.WARNING)
+        try:
+            yield
+        finally:
+            logging.disable(logging.NOTSET)
 
 
 def _classifier_nodes(file: Path) -> list[str]:

@@ -29,6 +29,7 @@ from tinybert.text.batching import Batch, collate
 from tinybert.text.encoded import Rows
 
 TEACHER = "teacher"  # the engine that all others are measured against
+REST_SECONDS = 0.01  # before an engine's passes: another one's threads wait for work on its cores
 
 
 def choose_device(wanted: str) -> torch.device:
@@ -162,6 +163,7 @@ def measure_engines(
         # Who goes first changes, lest a machine that slows down or speeds up favours one.
         for name in names[repeat % len(names) :] + names[: repeat % len(names)]:
             inputs, run = prepared[name][repeat % len(batches)], engines[name].run
+            time.sleep(REST_SECONDS)
             run(inputs)
             started = time.perf_counter()
             run(inputs)
