@@ -182,8 +182,8 @@ def _facts(latency: Latency, exports: Sequence[Export]) -> list[tuple[str, str]]
         size = exports[0].chosen.size_mb
         words = f"as ONNX in int8, {_rows(int8[0])} of {int8[0].sequence_length} tokens"
         sizes.append((f"{int8[0].speedup:.1f}x as fast", words))
-        words = f"{size:.1f} MB in int8, {100 * lost:.1f} points lost"
-        sizes.append((f"{large / size:.1f}x smaller", words))
+        change = f"{100 * abs(lost):.1f} points {'lost' if lost >= 0 else 'gained'}"
+        sizes.append((f"{large / size:.1f}x smaller", f"{size:.1f} MB in int8, {change}"))
     return [*speeds, *sizes]
 
 
