@@ -21,7 +21,7 @@ TASK ?=
 REPO ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help committed install doctor demo glue show table submission bundle push server serve ui deploy worker sweep ablation verify bench bench-service test test-all check format clean
+.PHONY: help committed install doctor demo glue show table submission bundle choose push server serve ui deploy worker sweep ablation verify bench bench-service test test-all check format clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -65,6 +65,10 @@ submission: install ## Pack GLUE's submission of one system, or say what is miss
 
 bundle: install ## Make a folder that serves a student without PyTorch: SYSTEM=closed_form_mini TASK=mrpc
 	@python -m stages._handover bundle $(SYSTEM) $(TASK)
+
+choose: install ## Choose a student by milliseconds: TASK=mrpc MS=5 [THREADS=1] [LENGTH=64] [ENGINE=onnx_int8] [NAME=mine]
+	@test -n "$(TASK)" -a -n "$(MS)" || { echo "make choose: TASK or MS is missing; right is TASK=mrpc MS=5"; exit 1; }
+	@python -m stages._choose --task "$(TASK)" --ms "$(MS)" $(if $(THREADS),--threads $(THREADS)) $(if $(LENGTH),--length $(LENGTH)) $(if $(ENGINE),--engine $(ENGINE)) $(if $(SYSTEM),--system $(SYSTEM)) $(if $(NAME),--name $(NAME))
 
 push: install ## Upload a student, its ONNX files and card to the hub: SYSTEM=name TASK=name REPO=user/name
 	@python -m stages._handover push $(SYSTEM) $(TASK) $(REPO)

@@ -83,11 +83,12 @@ class Bench:
     Args:
         system: A file of params/systems.
         folder: For checkpoints and the teachers' states; removed by the caller.
+        shape: Another one than the system's.
     """
 
-    def __init__(self, system: str, folder: Path) -> None:
+    def __init__(self, system: str, folder: Path, shape: Shape | None = None) -> None:
         self.folder = folder
-        self.shape = read_system(system, "shape", Shape)
+        self.shape = shape or read_system(system, "shape", Shape)
         self.intermediate = read_system(system, "intermediate_distill", LayerPhase)
         self.prediction = read_system(system, "prediction_distill", OutputPhase)
         self.pretrained = load_encoder(Path("models/pretrained"))
@@ -179,20 +180,36 @@ class TaskBench:
     Args:
         bench: The system's.
         task: The task's name.
+        max_rows: The first so many rows of train; None: all.
+        max_gigabytes: Of the teacher's states on disk; 0: it runs in every step.
     """
 
-    def __init__(self, bench: Bench, task: str) -> None:
-        self.bench, self.task = bench, task
+    def __init__(
+        self,
+        bench: Bench,
+        task: str,
+        max_rows: int | None = None,
+        max_gigabytes: float = MAX_GIGABYTES,
+    ) -> None:
+        self.bench, self.task, self.max_gigabytes = bench, task, max_gigabytes
         task_folder, teacher_folder = Path("data/tasks") / task, Path("models/teacher") / task
         self.info = read_named_info(task_folder, task)
         max_length = read_task(task, TaskFile).max_length
         self.tokenizer = load_tokenizer(teacher_folder)
         self.teacher = task_classifier(teacher_folder, self.info).to(computing_device()).eval()
         frame = read_rows(None, task_folder, Path("data/augmented") / task, self.info)
-        self.rows = encode_split(frame, self.tokenizer, max_length)
+        self.rows = encode_split(frame[:max_rows], self.tokenizer, max_length)
         self.dev = dev_split(task_folder, self.tokenizer, max_length)
         self.begun: dict[tuple[str, int, int], Begun] = {}
         self.heads: dict[int, HeadTargets] = {}  # by seed
+
+    def of(self, bench: Bench) -> "TaskBench":
+        """Return the same of another system, with the teacher's pass shared."""
+        other = copy.copy(self)
+        other.logits = self.logits
+        other.bench, other.begun = bench, {}
+        other.__dict__.pop("signals", None)
+        return other
 
     @cached_property
     def signals(self) -> tuple[Any, EncodedRows]:
@@ -203,7 +220,7 @@ class TaskBench:
             self.bench.layers,
             [0, *self.bench.layers],
             99.0,
-            MAX_GIGABYTES,
+            self.max_gigabytes,
             self.bench.folder / "states" / self.task,
         )
         return signals, rows

@@ -129,6 +129,7 @@ def fit_student(
     seed: int,
     projections: Projections | None = None,
     max_tokens: int = CLOSED_FORM_TOKENS,
+    head: HeadTargets | None = None,
 ) -> Fitted:
     """Fit a student, in place, to its teacher; with a classifier's head if it has one.
 
@@ -140,6 +141,7 @@ def fit_student(
         seed: Of the choice and of the random rotations.
         projections: W_e and W_h, fitted too where they are given.
         max_tokens: How many tokens the layers are fitted on at most, but for the last row.
+        head: What a classifier's head is fitted to, where it is known already.
 
     Raises:
         InputError: One of the two cannot be fitted, or there are too few tokens.
@@ -159,12 +161,11 @@ def fit_student(
     teacher.eval()
     if projections is not None:
         projections.to(teacher.device)
-    head = None
     try:
         fit = EncoderFit(student, teacher, chosen, layers, seed, projections)
         maps = fit.run()
         if hasattr(student, "classifier"):
-            head = choose_head_targets(teacher, rows, seed, max_tokens)
+            head = head or choose_head_targets(teacher, rows, seed, max_tokens)
             maps = [*maps, *fit_head(student, head, seed)]
     finally:
         student.train(training[0]).to(device)

@@ -1,0 +1,266 @@
+"""Which student? Shapes fitted in closed form to a task's teacher, scored and timed, untrained.
+
+A fit costs seconds, so many shapes are compared before one of them is trained.
+"""
+
+import copy
+import tempfile
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch.nn.functional import kl_div, log_softmax
+from transformers import AutoModelForSequenceClassification, PreTrainedModel
+
+from tinybert.closed_form.start import choose_head_targets, fit_student
+from tinybert.core.errors import InputError
+from tinybert.core.settings.layer_map import LayerMap, teacher_layers
+from tinybert.core.settings.systems import Shape
+from tinybert.deployment.engines import TYPES, Engine, onnx_engine, torch_engine
+from tinybert.deployment.int8 import processor_flags, quantize, sums_overflow
+from tinybert.deployment.latency import Draw, measure_engines
+from tinybert.deployment.onnx_file import export_onnx
+from tinybert.deployment.sections import EngineName
+from tinybert.encoders.student import student_config
+from tinybert.evaluation.prediction import predict_logits
+from tinybert.text.encoded import EncodedRows
+
+LAYERS = (1, 2, 3, 4, 6)  # of a student
+WIDTHS = (Fraction(1, 4), Fraction(1, 2), Fraction(3, 4))  # of the teacher's
+FEEDFORWARD = 4  # times the width, as in BERT
+FIT_TOKENS = 12_000  # fewer than a start is fitted on: an order of shapes is all that is asked
+REPEATS, WARMUP = 30, 3  # timed passes of each shape, in turn
+
+
+class Candidate(NamedTuple):
+    """A shape, and what is known of it without a step of training.
+
+    Attributes:
+        shape: Layers, widths, heads.
+        parameters: Of the encoder and its head.
+        ms: Median time of one row.
+        lost: What its answers lose of the teacher's, see `lost_answers`; on dev.
+        score: Main metric on dev, a fraction.
+    """
+
+    shape: Shape
+    parameters: int
+    ms: float
+    lost: float
+    score: float
+
+    @property
+    def name(self) -> str:
+        """Layers times width, for instance `3x192`."""
+        return shape_name(self.shape)
+
+
+def shape_name(shape: Shape) -> str:
+    """Return layers times width, for instance `3x192`."""
+    return f"{shape.num_hidden_layers}x{shape.hidden_size}"
+
+
+def candidate_shapes(teacher: Any) -> list[Shape]:
+    """Return the shapes that are compared: no layer, head or width more than the teacher has.
+
+    Args:
+        teacher: Its configuration.
+    """
+    heads = teacher.num_attention_heads
+    widths = {max(1, int(part * teacher.hidden_size / heads)) * heads for part in WIDTHS}
+    return [
+        Shape(
+            num_hidden_layers=layers,
+            hidden_size=width,
+            intermediate_size=FEEDFORWARD * width,
+            num_attention_heads=heads,
+            dropout=0.0,
+        )
+        for layers in LAYERS
+        if layers <= teacher.num_hidden_layers
+        for width in sorted(widths)
+    ]
+
+
+def new_student(shape: Shape, teacher: PreTrainedModel, seed: int) -> PreTrainedModel:
+    """Make a classifier of a shape with the teacher's vocabulary and outputs; random weights."""
+    theirs: Any = teacher.config
+    config = student_config(shape, theirs)
+    config.num_labels, config.problem_type = theirs.num_labels, theirs.problem_type
+    torch.manual_seed(seed)
+    model: PreTrainedModel = AutoModelForSequenceClassification.from_config(config)
+    return model.eval()
+
+
+def measure_shapes(
+    shapes: Sequence[Shape],
+    teacher: PreTrainedModel,
+    engine: EngineName,
+    length: int,
+    num_threads: int,
+    seed: int,
+    advance: Callable[[], object] = lambda: None,
+) -> list[float]:
+    """Time one row of so many tokens in each shape, all in turn; return medians, milliseconds.
+
+    Weights are random: speed does not depend on them.
+
+    Args:
+        shapes: What is timed.
+        teacher: The classifier whose vocabulary the students have.
+        engine: How they run.
+        length: Tokens.
+        num_threads: Of one pass.
+        seed: Of weights and tokens.
+        advance: Called after each shape was made, for a progress bar.
+    """
+    engines: dict[str, Engine] = {}
+    before = torch.get_num_threads()
+    with tempfile.TemporaryDirectory() as folder:
+        for number, shape in enumerate(shapes):
+            place = Path(folder) / str(number)
+            student = new_student(shape, teacher, seed)
+            engines[str(number)] = _engine(student, engine, place, num_threads)
+            advance()
+        torch.set_num_threads(num_threads)
+        try:
+            batches = Draw(teacher.config.vocab_size, seed)(1, length, 1)
+            times = measure_engines(engines, batches, REPEATS, WARMUP)
+        finally:
+            torch.set_num_threads(before)
+    return [float(np.median(of)) for of in times.values()]
+
+
+def _engine(model: PreTrainedModel, name: EngineName, place: Path, num_threads: int) -> Engine:
+    if name in TYPES:
+        return torch_engine(model, name, torch.device("cpu"))
+    place.mkdir()
+    file, int8 = place / "model.onnx", place / "int8.onnx"
+    export_onnx(model, file)
+    if name == "onnx_int8":
+        quantize(file, int8, "dynamic", [], sums_overflow(processor_flags()))
+        file = int8
+    return onnx_engine(file, num_threads)
+
+
+class Judge:
+    """Fits shapes to a task's teacher, and scores them on dev.
+
+    Args:
+        teacher: The fine-tuned classifier, on the device to compute on.
+        rows: Texts of the task to fit on.
+        dev: Its dev rows.
+        score: Turns logits of dev into the main metric.
+        is_regression: Whether the teacher gives a value.
+        layer_map: g.
+        seed: Of the fits.
+    """
+
+    def __init__(
+        self,
+        teacher: PreTrainedModel,
+        rows: EncodedRows,
+        dev: EncodedRows,
+        score: Callable[[NDArray[np.float32]], float],
+        is_regression: bool,
+        layer_map: LayerMap,
+        seed: int,
+    ) -> None:
+        self.teacher, self.rows, self.dev, self.score = teacher, rows, dev, score
+        self.is_regression, self.layer_map, self.seed = is_regression, layer_map, seed
+        self.answers = predict_logits(teacher, dev, None)
+        self.head = choose_head_targets(teacher, rows, seed, FIT_TOKENS)
+
+    def __call__(self, shape: Shape, ms: float) -> Candidate:
+        """Fit a shape and return what is known of it.
+
+        Raises:
+            InputError: It cannot be fitted.
+        """
+        student = new_student(shape, self.teacher, self.seed)
+        num_teacher = self.teacher.config.num_hidden_layers
+        layers = teacher_layers(self.layer_map, shape.num_hidden_layers, num_teacher)
+        of = (student, self.teacher, self.rows, layers, self.seed)
+        fit_student(*of, max_tokens=FIT_TOKENS, head=self.head)
+        logits = predict_logits(student, self.dev, None)
+        lost = lost_answers(logits, self.answers, self.is_regression)
+        parameters = sum(each.numel() for each in student.parameters())
+        return Candidate(shape, parameters, ms, lost, self.score(logits))
+
+
+def lost_answers(
+    ours: NDArray[np.float32], theirs: NDArray[np.float32], is_regression: bool
+) -> float:
+    """Return how far a student's answers are from its teacher's.
+
+    Args:
+        ours: Its logits, shape (rows, outputs).
+        theirs: The teacher's.
+        is_regression: Whether they are values.
+
+    Returns:
+        The mean divergence of its distribution from the teacher's, in nats; of values the mean
+        squared difference as a share of the teacher's variance.
+    """
+    if is_regression:
+        return float(np.square(ours - theirs).mean() / theirs.var())
+    student, teacher = (log_softmax(torch.from_numpy(of).double(), -1) for of in (ours, theirs))
+    return float(kl_div(student, teacher, reduction="batchmean", log_target=True))
+
+
+def choose_candidate(candidates: Sequence[Candidate], limit: float) -> Candidate:
+    """Return the candidate within a limit that loses least of the teacher's answers.
+
+    Args:
+        candidates: At least one.
+        limit: Milliseconds of one row.
+
+    Raises:
+        InputError: None is so fast; the fastest is named.
+    """
+    within = [each for each in candidates if each.ms <= limit]
+    if not within:
+        fastest = min(candidates, key=lambda each: each.ms)
+        raise InputError(
+            f"MS: no shape takes at most {limit:g} ms a row here, got {fastest.ms:.2f} ms for the "
+            f"fastest, {fastest.name}; allow more, shorter rows (LENGTH) or more THREADS"
+        )
+    return min(within, key=lambda each: (each.lost, each.ms))
+
+
+def as_frame(candidates: Sequence[Candidate]) -> pd.DataFrame:
+    """Return the candidates as a table, the fastest first, with which ones nobody beats in both."""
+    rows = [
+        {
+            "shape": each.name,
+            "feed-forward": each.shape.intermediate_size,
+            "parameters": each.parameters,
+            "ms": each.ms,
+            "lost": each.lost,
+            "score": each.score,
+        }
+        for each in sorted(candidates, key=lambda each: (each.ms, each.lost))
+    ]
+    found = pd.DataFrame(rows)
+    found["front"] = found["lost"] < found["lost"].cummin().shift(fill_value=np.inf)
+    return found
+
+
+def system_file(recipe: dict[str, Any], shape: Shape, ms: float, said: str) -> dict[str, Any]:
+    """Return what a file of params/systems/ says of a shape that was chosen.
+
+    Args:
+        recipe: The file of the system whose phases it takes over.
+        shape: The shape.
+        ms: What was measured.
+        said: Of what.
+    """
+    found = copy.deepcopy(recipe)
+    found["description"] = f"closed form, {shape_name(shape)}: {ms:.2f} ms {said}"
+    found["shape"] = shape.model_dump(exclude_defaults=True)
+    return found
