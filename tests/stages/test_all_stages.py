@@ -14,6 +14,8 @@ from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from benchmarks import starts
+from stages import _choose
+from stages._check_params import _check_system
 from stages.intermediate_distill import require_every_class
 from tests.fixtures.workspace import edit_section, edit_yaml, make_workspace, run_stage, sentences
 from tinybert.core.errors import InputError
@@ -320,6 +322,54 @@ def test_a_closed_form_start_of_the_general_phase_is_nearer_to_the_teacher(copie
         history = pd.read_csv("reports/training/general_distill/tinybert_mini.csv")
         losses[start] = history["loss/hidden"].iloc[0]
     assert losses["closed_form"] < losses["random"]
+
+
+@pytest.fixture
+def recipe(copied) -> list[str]:
+    """The arguments of a choice whose system's phases begin in closed form."""
+    phase = {"start": "closed_form", "terms": ["hidden"]}
+    edit_yaml(Path("params/systems/tinybert_mini.yaml"), intermediate_distill=phase)
+    return ["--system", "tinybert_mini", "--length", "8", "--task", "reviews", "--ms"]
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_shape_is_chosen_and_its_system_runs(recipe, task, capsys):
+    said = _choose.main([*recipe, "1000", "--name", "mine", "--task", task])
+    table = pd.read_csv(f"reports/choose/{task}.csv")
+    best = table.sort_values(["lost", "ms"])["shape"].iloc[0]
+    assert said.startswith(f"chose {best}, ") and "wrote params/systems/mine.yaml" in said
+    shown = capsys.readouterr().out
+    assert all(shape in shown for shape in table["shape"])
+    assert len(table) == 6 and table["front"].any()  # 1 and 2 layers, three widths
+    _check_system("mine")
+    assert "systems=[mine]" in said
+    _choose.main([*recipe, "1000", "--name", "mine", "--task", task])  # the same once more
+    edit_yaml(Path("params/systems/mine.yaml"), layer_map="top")
+    with pytest.raises(InputError, match=r"mine.yaml: says something else, .* NAME=another"):
+        _choose.main([*recipe, "1000", "--name", "mine", "--task", task])
+    run_stage("general_distill", "mine")
+    assert "made the student" in run_stage("intermediate_distill", "mine", task)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (["0.0001"], "MS: no shape takes at most 0.0001 ms a row here, got "),
+        (["0"], "MS: must be more than 0, got 0"),
+        (["1", "--threads", "0"], "THREADS: must be more than 0, got 0"),
+        (["1", "--task", "absent"], "params/tasks/absent.yaml"),
+        (["1", "--task", "sst2"], "run `dvc repro finetune_teacher@sst2`"),
+        (["1", "--length", "9999"], "LENGTH"),
+        (["1", "--system", "scratch_mini"], "intermediate_distill.start must be closed_form"),
+    ],
+)
+def test_a_choice_that_cannot_be_made_is_refused_in_one_line(recipe, changes, said):
+    before = set(Path("params/systems").iterdir())
+    with pytest.raises(InputError) as caught:
+        _choose.main([*recipe, *changes])
+    (line,) = caught.value.problems
+    assert said in line
+    assert set(Path("params/systems").iterdir()) == before
 
 
 def test_a_closed_form_start_needs_a_row_of_each_class(workspace):

@@ -32,7 +32,6 @@ from tinybert.text.encoded import EncodedRows
 
 LAYERS = (1, 2, 3, 4, 6)  # of a student
 WIDTHS = (Fraction(1, 4), Fraction(1, 2), Fraction(3, 4))  # of the teacher's
-FEEDFORWARD = 4  # times the width, as in BERT
 FIT_TOKENS = 12_000  # fewer than a start is fitted on: an order of shapes is all that is asked
 REPEATS, WARMUP = 30, 3  # timed passes of each shape, in turn
 
@@ -72,12 +71,13 @@ def candidate_shapes(teacher: Any) -> list[Shape]:
         teacher: Its configuration.
     """
     heads = teacher.num_attention_heads
+    inner = getattr(teacher, "intermediate_size", None) or teacher.hidden_dim  # DistilBERT's name
     widths = {max(1, int(part * teacher.hidden_size / heads)) * heads for part in WIDTHS}
     return [
         Shape(
             num_hidden_layers=layers,
             hidden_size=width,
-            intermediate_size=FEEDFORWARD * width,
+            intermediate_size=width * inner // teacher.hidden_size,  # as many times the width
             num_attention_heads=heads,
             dropout=0.0,
         )

@@ -6,6 +6,7 @@ Prints MB of 10^6 bytes. A process of its own for each engine: what one has load
 apart from what another has. ONNX is run without PyTorch, as in service.
 """
 
+import os
 import resource
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from pathlib import Path
 from tinybert.core.errors import InputError
 
 STATUS = Path("/proc/self/status")
+ROOT = Path(__file__).parents[2]  # where the package lies, whatever the working directory
 
 
 def peak_megabytes(
@@ -33,12 +35,14 @@ def peak_megabytes(
         InputError: A process failed; its last line.
     """
     command = [sys.executable, "-m", "tinybert.deployment.memory"]
+    paths = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     running = {
         name: subprocess.Popen(
             [*command, engine, str(path), str(rows), str(tokens), device],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            env={**os.environ, "PYTHONPATH": paths},
         )
         for name, (engine, path) in engines.items()
     }
