@@ -6,7 +6,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.fixtures.measured import put_json, task_info, write_run
+from tests.fixtures.measured import (
+    CELL,
+    EXPORT,
+    INT8,
+    put_json,
+    put_latency,
+    task_info,
+    write_run,
+)
 from tinybert.core.errors import InputError
 from tinybert.evaluation.scores import _write_predictions
 from tinybert.reports.page import kept, stage_bars, summaries
@@ -30,6 +38,24 @@ def test_a_student_is_summed_up_by_its_share_its_speed_and_its_size(tmp_path):
     (found,) = summaries(results, build_table(results))
     assert found.share == "66.7%"  # 0.5 / 0.75
     assert [words for words, _ in found.facts] == ["4.0x as fast", "1.0x smaller"]
+
+
+def test_what_int8_brings_is_summed_up_too(tmp_path):
+    _, reports = write_run(tmp_path)
+    cell = CELL | {"sequence_length": 128, "speedup": 4.0}
+    int8 = cell | {"engine": "onnx_int8", "speedup": 8.1}
+    put_latency(reports, "tinybert4", cell, int8, cell | {"sequence_length": "task"})
+    gained = EXPORT | {"chosen": INT8 | {"drop": -0.004}}
+    for export, words in ((EXPORT, "1.0 points lost"), (gained, "0.4 points gained")):
+        put_json(reports / "export/tinybert4-rte.json", export)
+        results = read_results(["tinybert4"], ["rte"], reports)
+        (found,) = summaries(results, build_table(results))
+        assert list(found.facts) == [
+            ("4.0x as fast", "1 row of 128 tokens"),
+            ("7.6x smaller", "57.4 MB, not 438.0"),
+            ("8.1x as fast", "as ONNX in int8, 1 row of 128 tokens"),
+            ("30.2x smaller", f"14.5 MB in int8, {words}"),  # 438 / 14.5
+        ]
 
 
 def test_a_bar_is_as_wide_as_its_part_of_the_best_score(table):

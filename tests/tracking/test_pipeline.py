@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fixtures.measured import CELL, put_latency
+from tests.fixtures.measured import CELL, EXPORT, put_json, put_latency
 from tests.fixtures.tracked import (
     PARAMS,
     client_of,
@@ -167,6 +167,22 @@ def test_latencies_are_logged_in_milliseconds_by_batch_size_and_length(tmp_path:
     assert found["small/latency_ms/batch_1_tokens_64"] == 2.5
     # The table shows the teacher beside the first system; so does this.
     assert found["teacher/latency_ms/batch_1_tokens_64"] == 10.0
+
+
+def test_other_engines_and_threads_have_names_of_their_own_and_int8_its_score(tmp_path: Path):
+    int8 = CELL | {"engine": "onnx_int8", "student_ms": 1.5, "student_p95_ms": 1.75}
+    cells = [CELL, int8 | {"rows_per_second": 640.0}, int8 | {"num_threads": 1, "student_ms": 2.0}]
+    needs = {"onnx_int8": {"peak_mb": 119.0, "size_mb": 7.7}, "teacher": {"peak_mb": 614.0}}
+    put_latency(tmp_path, "small", *cells, engines=needs)
+    put_json(tmp_path / "export/small-rte.json", EXPORT)
+    found = flat_metrics(read_results(["small"], ["rte"], tmp_path))
+    assert found["small/latency_ms/batch_1_tokens_64"] == 2.5
+    assert found["small/onnx_int8/latency_ms/batch_1_tokens_64"] == 1.5
+    assert found["small/onnx_int8/latency_ms/batch_1_tokens_64_threads_1"] == 2.0
+    assert found["small/onnx_int8/latency_p95_ms/batch_1_tokens_64"] == 1.75
+    assert found["small/onnx_int8/rows_per_second/batch_1_tokens_64"] == 640.0
+    assert found["small/onnx_int8/peak_mb"] == 119.0 and found["teacher/peak_mb"] == 614.0
+    assert found["small/rte/int8/f1"] == 0.69 and found["small/rte/int8/drop"] == 0.01
 
 
 def test_every_metric_has_a_name_of_system_task_split_and_metric(tmp_path: Path):

@@ -1,1 +1,1 @@
-"""A student for use without PyTorch: ONNX, int8, the gate it passes, and a service around it."""
+"""A student in use: ONNX, int8 and the gate, how fast it is in what, which shape, and a service."""

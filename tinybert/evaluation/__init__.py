@@ -1,1 +1,1 @@
-"""What a classifier is worth: its predictions and scores, and how long it takes."""
+"""What a classifier is worth: its predictions, and how they are scored."""
