@@ -7,7 +7,7 @@ python -m stages._choose --task TASK --ms 5 [--threads 1] [--length 64] [--engin
 import argparse
 import sys
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, NoReturn, get_args
 
 import numpy as np
 import yaml
@@ -28,6 +28,7 @@ from tinybert.deployment.choosing import (
     candidate_shapes,
     choose_candidate,
     measure_shapes,
+    require_reachable,
     shape_name,
     system_file,
 )
@@ -43,6 +44,13 @@ from tinybert.tasks.task import TaskFile, TaskInfo, read_named_info
 from tinybert.training.grid import DevSplit, dev_split
 
 TABLE = Path("reports/choose")
+
+
+class _Parser(argparse.ArgumentParser):
+    """One that says what is wrong as every command here does."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"arguments: {message}; right are TASK=mrpc MS=5 THREADS=1 LENGTH=64")
 
 
 def choose(
@@ -80,11 +88,7 @@ def choose(
             progress.advance(bar)
 
         times = measure_shapes(shapes, teacher, engine, length, threads, seed, advance)
-        if min(times) > limit:  # say so before minutes of fits
-            unfitted = [
-                Candidate(shape, 0, ms, 0.0, 0.0) for shape, ms in zip(shapes, times, strict=True)
-            ]
-            choose_candidate(unfitted, limit)
+        require_reachable(shapes, times, limit)
         judge = make_judge(teacher, task_folder, info, task_file.max_length, system, seed)
         found = []
         for shape, ms in zip(shapes, times, strict=True):
@@ -135,7 +139,7 @@ def write_system(name: str, content: dict[str, Any]) -> Path:
 
 def main(arguments: list[str]) -> str:
     """Choose, print the table, and write the system's file."""
-    parser = argparse.ArgumentParser(prog="python -m stages._choose")
+    parser = _Parser(prog="python -m stages._choose")
     parser.add_argument("--task", required=True)
     parser.add_argument("--ms", type=float, required=True)
     parser.add_argument("--threads", type=int, default=1)

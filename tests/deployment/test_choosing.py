@@ -17,6 +17,7 @@ from tinybert.deployment.choosing import (
     lost_answers,
     measure_shapes,
     new_student,
+    require_reachable,
     system_file,
 )
 from tinybert.text.encoded import EncodedRows
@@ -85,9 +86,10 @@ def test_the_one_that_loses_least_within_the_limit_is_chosen():
 
 
 def test_a_limit_that_no_shape_reaches_names_the_fastest():
-    few = [candidate(2, 24, 2.0, 0.3), candidate(1, 24, 1.25, 0.5)]
+    shapes, times = [shape(2, 24), shape(1, 24)], [2.0, 1.25]
     with pytest.raises(InputError, match=r"at most 1 ms a row here, got 1.25 ms .* 1x24"):
-        choose_candidate(few, 1.0)
+        require_reachable(shapes, times, 1.0)
+    require_reachable(shapes, times, 1.25)
 
 
 def test_the_table_is_by_time_and_marks_what_none_beats_in_both():

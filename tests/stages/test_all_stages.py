@@ -357,6 +357,8 @@ def test_a_shape_is_chosen_and_its_system_runs(recipe, task, capsys):
         (["0.0001"], "MS: no shape takes at most 0.0001 ms a row here, got "),
         (["0"], "MS: must be more than 0, got 0"),
         (["1", "--threads", "0"], "THREADS: must be more than 0, got 0"),
+        (["much"], "arguments: argument --ms: invalid float value: 'much'; right are TASK=mrpc"),
+        (["1", "--engine", "abacus"], "invalid choice: 'abacus' (choose from "),
         (["1", "--task", "absent"], "params/tasks/absent.yaml"),
         (["1", "--task", "sst2"], "run `dvc repro finetune_teacher@sst2`"),
         (["1", "--length", "9999"], "LENGTH"),

@@ -213,23 +213,34 @@ def lost_answers(
     return float(kl_div(student, teacher, reduction="batchmean", log_target=True))
 
 
-def choose_candidate(candidates: Sequence[Candidate], limit: float) -> Candidate:
-    """Return the candidate within a limit that loses least of the teacher's answers.
+def require_reachable(shapes: Sequence[Shape], times: Sequence[float], limit: float) -> None:
+    """Check that one of the shapes is fast enough, before minutes are spent on fits.
 
     Args:
-        candidates: At least one.
-        limit: Milliseconds of one row.
+        shapes: At least one.
+        times: Milliseconds of one row in each.
+        limit: What one may take.
 
     Raises:
         InputError: None is so fast; the fastest is named.
     """
-    within = [each for each in candidates if each.ms <= limit]
-    if not within:
-        fastest = min(candidates, key=lambda each: each.ms)
+    fastest = int(np.argmin(times))
+    if times[fastest] > limit:
         raise InputError(
-            f"MS: no shape takes at most {limit:g} ms a row here, got {fastest.ms:.2f} ms for the "
-            f"fastest, {fastest.name}; allow more, shorter rows (LENGTH) or more THREADS"
+            f"MS: no shape takes at most {limit:g} ms a row here, got {times[fastest]:.2f} ms for "
+            f"the fastest, {shape_name(shapes[fastest])}; allow more, shorter rows (LENGTH) or "
+            "more THREADS"
         )
+
+
+def choose_candidate(candidates: Sequence[Candidate], limit: float) -> Candidate:
+    """Return the candidate within a limit that loses least of the teacher's answers.
+
+    Args:
+        candidates: Of which one is within it, as `require_reachable` checks.
+        limit: Milliseconds of one row.
+    """
+    within = [each for each in candidates if each.ms <= limit]
     return min(within, key=lambda each: (each.lost, each.ms))
 
 
