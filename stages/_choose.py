@@ -6,12 +6,12 @@ python -m stages._choose --task TASK --ms 5 [--threads 1] [--length 64] [--engin
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn, get_args
 
-import numpy as np
+import pandas as pd
 import yaml
-from numpy.typing import NDArray
 from rich.progress import Progress
 
 from tinybert.core.errors import InputError, ends_with_its_lines
@@ -24,7 +24,6 @@ from tinybert.core.settings.systems import LayerPhase
 from tinybert.deployment.choosing import (
     Candidate,
     Judge,
-    as_frame,
     candidate_shapes,
     choose_candidate,
     measure_shapes,
@@ -36,12 +35,12 @@ from tinybert.deployment.sections import EngineName
 from tinybert.encoders.checkpoints import load_tokenizer
 from tinybert.encoders.classifier import task_classifier
 from tinybert.encoders.positions import require_positions
-from tinybert.evaluation.prediction import from_logits
+from tinybert.evaluation.prediction import scores
 from tinybert.evaluation.scores import encode_split
-from tinybert.tasks.metrics import score
+from tinybert.reports.front import pareto_front
 from tinybert.tasks.phase_rows import read_rows
 from tinybert.tasks.task import TaskFile, TaskInfo, read_named_info
-from tinybert.training.grid import DevSplit, dev_split
+from tinybert.training.grid import dev_split
 
 TABLE = Path("reports/choose")
 
@@ -109,17 +108,28 @@ def make_judge(
         teacher.to(computing_device()).eval(),
         encode_split(frame, tokenizer, max_length),
         dev.rows,
-        lambda logits: score_of(logits, dev, info),
+        lambda logits: next(iter(scores(logits, dev.gold, info).values())),
         info.kind == "regression",
         read_system(system, "layer_map", LayerMap),
         seed,
     )
 
 
-def score_of(logits: NDArray[np.float32], dev: DevSplit, info: TaskInfo) -> float:
-    """Return the main metric of logits on dev, a fraction."""
-    metric = info.metrics[0]
-    return float(score([metric], from_logits(logits, info), dev.gold)[metric])
+def as_frame(candidates: Sequence[Candidate]) -> pd.DataFrame:
+    """Return the candidates as a table, the fastest first, with which ones nobody beats in both."""
+    rows = [
+        {
+            "shape": each.name,
+            "feed-forward": each.shape.intermediate_size,
+            "parameters": each.parameters,
+            "ms": each.ms,
+            "lost": each.lost,
+            "score": each.score,
+        }
+        for each in sorted(candidates, key=lambda each: (each.ms, each.lost))
+    ]
+    found = pd.DataFrame(rows)
+    return found.assign(front=pareto_front(found.assign(score=-found["lost"])))
 
 
 def write_system(name: str, content: dict[str, Any]) -> Path:

@@ -5,13 +5,13 @@ import math
 import numpy as np
 import pytest
 
+from stages._choose import as_frame
 from tests.fixtures.models import tiny_classifier, tiny_config, tiny_distilbert
 from tinybert.core.errors import InputError
 from tinybert.core.settings.systems import Shape
 from tinybert.deployment.choosing import (
     Candidate,
     Judge,
-    as_frame,
     candidate_shapes,
     choose_candidate,
     lost_answers,

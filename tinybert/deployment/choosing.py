@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch.nn.functional import kl_div, log_softmax
@@ -26,6 +25,7 @@ from tinybert.deployment.int8 import processor_flags, quantize, sums_overflow
 from tinybert.deployment.latency import Draw, measure_engines
 from tinybert.deployment.onnx_file import export_onnx
 from tinybert.deployment.sections import EngineName
+from tinybert.encoders.cost import num_parameters
 from tinybert.encoders.student import student_config
 from tinybert.evaluation.prediction import predict_logits
 from tinybert.text.encoded import EncodedRows
@@ -189,8 +189,7 @@ class Judge:
         fit_student(*of, max_tokens=FIT_TOKENS, head=self.head)
         logits = predict_logits(student, self.dev, None)
         lost = lost_answers(logits, self.answers, self.is_regression)
-        parameters = sum(each.numel() for each in student.parameters())
-        return Candidate(shape, parameters, ms, lost, self.score(logits))
+        return Candidate(shape, num_parameters(student), ms, lost, self.score(logits))
 
 
 def lost_answers(
@@ -242,24 +241,6 @@ def choose_candidate(candidates: Sequence[Candidate], limit: float) -> Candidate
     """
     within = [each for each in candidates if each.ms <= limit]
     return min(within, key=lambda each: (each.lost, each.ms))
-
-
-def as_frame(candidates: Sequence[Candidate]) -> pd.DataFrame:
-    """Return the candidates as a table, the fastest first, with which ones nobody beats in both."""
-    rows = [
-        {
-            "shape": each.name,
-            "feed-forward": each.shape.intermediate_size,
-            "parameters": each.parameters,
-            "ms": each.ms,
-            "lost": each.lost,
-            "score": each.score,
-        }
-        for each in sorted(candidates, key=lambda each: (each.ms, each.lost))
-    ]
-    found = pd.DataFrame(rows)
-    found["front"] = found["lost"] < found["lost"].cummin().shift(fill_value=np.inf)
-    return found
 
 
 def system_file(recipe: dict[str, Any], shape: Shape, ms: float, said: str) -> dict[str, Any]:

@@ -4,11 +4,8 @@ Embeddings are most of a small student, so they are quantized too. The last prod
 small differences, costs nothing, and stays in float32.
 """
 
-import io
-import logging
 import platform
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +19,7 @@ from onnxruntime.quantization import (
     quantize_static,
 )
 
+from tinybert.deployment.onnx_file import quiet
 from tinybert.deployment.sections import Calibration
 
 QUANTIZED = ["MatMul", "Gemm", "Gather"]
@@ -83,7 +81,7 @@ def quantize(
         "reduce_range": reduce_range,
         "nodes_to_exclude": _classifier_nodes(source),
     }
-    with _quiet():
+    with quiet():  # the advice to prepare the graph first fails for batches of any size
         if calibration == "dynamic":
             quantize_dynamic(source, target, **options)
             return
@@ -96,17 +94,6 @@ def quantize(
             calibrate_method=METHODS[calibration],
             **options,
         )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the advice to prepare the graph first, which fails for batches of any size."""
-    with redirect_stdout(io.StringIO()):
-        logging.disable(logging.WARNING)
-        try:
-            yield
-        finally:
-            logging.disable(logging.NOTSET)
 
 
 def _classifier_nodes(file: Path) -> list[str]:

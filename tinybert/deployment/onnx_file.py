@@ -42,7 +42,7 @@ def export_onnx(model: PreTrainedModel, file: Path) -> None:
     inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     if takes_token_types(model):
         inputs["token_type_ids"] = torch.zeros_like(ids)
-    with _quiet():
+    with quiet():
         program = torch.onnx.export(
             model.eval(),
             kwargs=inputs,
@@ -110,16 +110,13 @@ def padded_inputs(
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the exporter's remarks on its own progress and on packages that are not there."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
+def quiet() -> Iterator[None]:
+    """Keep exporter and quantizer from telling their own progress, advice and missing packages."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        logging.disable(before)
