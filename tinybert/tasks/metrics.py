@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tinybert.tasks.task import Kind, MetricName
+from tinybert.tasks.task import METRICS, Kind, MetricName
 
 
 def default_metrics(kind: Kind) -> list[MetricName]:
     """Return the metrics of a task that names none."""
-    return ["spearman", "pearson"] if kind == "regression" else ["accuracy", "f1_macro"]
+    return list(METRICS[kind][:2])
 
 
 def score(

@@ -56,9 +56,9 @@ def collect(
     Raises:
         InputError: A wanted column is missing or stands there twice.
     """
-    first, second, third = _positions(place, header, columns, labelled)
+    first, second, labels = _positions(place, header, columns, labelled)
     sentence2: list[object] | None = None if second is None else []
-    label: list[object] | None = None if third is None else []
+    label: list[object] | None = [] if labels else None
     table = Table(place, unit, [], [], sentence2, label)
     for number, fields in rows:
         if len(fields) != len(header):
@@ -68,8 +68,10 @@ def collect(
         table.sentence1.append(fields[first])
         if table.sentence2 is not None and second is not None:
             table.sentence2.append(fields[second])
-        if table.label is not None and third is not None:
-            table.label.append(fields[third])
+        if table.label is not None:
+            several = isinstance(columns.label, list)
+            one: dict[str, object] = {name: fields[at] for name, at in labels.items()}
+            table.label.append(one if several else next(iter(one.values())))
     return table
 
 
@@ -85,8 +87,8 @@ def _width_problem(fields: Sequence[object], width: int, separator: str) -> str:
 
 def wanted_columns(columns: Columns, labelled: bool) -> list[str]:
     """Return the names of the columns that a file must have."""
-    wanted = [columns.sentence1, columns.sentence2, columns.label if labelled else None]
-    return [name for name in wanted if name is not None]
+    texts = [name for name in (columns.sentence1, columns.sentence2) if name is not None]
+    return [*texts, *(columns.labels if labelled else [])]
 
 
 def _missing_columns(
@@ -115,17 +117,18 @@ def _bare(name: str) -> str:
 
 def _positions(
     place: str, header: Sequence[str], columns: Columns, labelled: bool
-) -> tuple[int, int | None, int | None]:
+) -> tuple[int, int | None, dict[str, int]]:
     problems = _missing_columns(place, header, columns, labelled)
     found = ", ".join(header)
     problems += [
         f"{place}: column {name!r} stands there {header.count(name)} times, got {found}; "
         f"give each column its own name"
-        for name in {columns.sentence1, columns.sentence2, columns.label}
-        if name is not None and header.count(name) > 1
+        for name in sorted(set(wanted_columns(columns, labelled=True)))
+        if header.count(name) > 1
     ]
     if problems:
         raise InputError(*problems)
-    label = header.index(columns.label) if columns.label in header else None
+    there = all(name in header for name in columns.labels)
+    labels = {name: header.index(name) for name in columns.labels} if there else {}
     second = None if columns.sentence2 is None else header.index(columns.sentence2)
-    return header.index(columns.sentence1), second, label
+    return header.index(columns.sentence1), second, labels

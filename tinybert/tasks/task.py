@@ -2,9 +2,18 @@
 
 A prepared folder `data/tasks/<task>` holds one Parquet file per split (`train`, `dev`, `test`, and
 for MNLI `dev_mm`, `test_mm` and the diagnostic `ax`) with the columns `sentence1`, `sentence2`
-(pair tasks only) and `label` (absent in unlabelled test splits; int64 index into `labels`, or
-float64 for regression), `unlabelled.parquet`, the sentences alone, where the task has rows without
-labels to train on, and `task.json`, a `TaskInfo`.
+(pair tasks only) and `label` (absent in unlabelled test splits), `unlabelled.parquet`, the
+sentences alone, where the task has rows without labels to train on, and `task.json`, a `TaskInfo`.
+By the task's kind a label is
+
+- classification: an int64 index into `labels`;
+- regression: a float64;
+- multilabel: a list of indices into `labels`, ascending; empty for a row without any;
+- tokens: a list with the index of each word's tag in `labels`, which are tags of IOB2 with O first;
+  the columns `word_starts` and `word_ends` have the words' character places in `sentence1`;
+- span: a list of answers, each a dict of `start`, a character place in `sentence2`, and `text`;
+  empty where the passage does not answer the question. `sentence1` is the question, `sentence2` the
+  passage; a column `id` names each row.
 """
 
 import math
@@ -12,8 +21,9 @@ import re
 from collections.abc import Callable, Collection
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, cast
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, cast
 
+import numpy as np
 import pandas as pd
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
@@ -21,13 +31,44 @@ from tinybert.core.errors import InputError
 from tinybert.core.outputs import write_json
 from tinybert.core.settings.reader import Settings, read_json
 
-Kind = Literal["classification", "regression"]
-MetricName = Literal["accuracy", "f1", "f1_macro", "matthews", "pearson", "spearman"]
+Kind = Literal["classification", "regression", "multilabel", "tokens", "span"]
+MetricName = Literal[
+    "accuracy",
+    "f1",
+    "f1_macro",
+    "f1_micro",
+    "matthews",
+    "pearson",
+    "spearman",
+    "entity_f1",
+    "entity_precision",
+    "entity_recall",
+    "squad_f1",
+    "exact_match",
+]
+Long = Literal["cut", "head_tail", "windows"]
+Pool = Literal["mean", "max", "first"]
 SplitName = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]  # it becomes a file's name
 TRAIN = "train"
 DEV = "dev"
 UNLABELLED = "unlabelled"  # no split: nothing is predicted for it
-REGRESSION_METRICS = {"pearson", "spearman"}
+# Metrics of each kind; those that a task names none of begin the list.
+METRICS: dict[Kind, tuple[MetricName, ...]] = {
+    "classification": ("accuracy", "f1_macro", "f1", "f1_micro", "matthews"),
+    "regression": ("spearman", "pearson"),
+    "multilabel": ("f1_micro", "f1_macro", "accuracy"),
+    "tokens": ("entity_f1", "entity_precision", "entity_recall"),
+    "span": ("squad_f1", "exact_match"),
+}
+LISTED: tuple[Kind, ...] = ("multilabel", "tokens", "span")  # kinds of which a label is a list
+
+# Where a task's file names no columns: what the field's files call them. Of a file of CoNLL's kind
+# columns are numbers from 0, the last one -1.
+USUAL_COLUMNS: dict[Kind, dict[str, str]] = {
+    "tokens": {"sentence1": "tokens", "label": "tags"},
+    "span": {"sentence1": "question", "sentence2": "context", "label": "answers"},
+}
+CONLL_COLUMNS = {"sentence1": "0", "label": "-1"}
 
 
 # What YAML 1.1 makes of words that people write without quotes.
@@ -60,12 +101,19 @@ Text = Annotated[str, BeforeValidator(_as_text)]
 
 
 class Files(Settings):
-    """CSV, TSV, JSONL or Parquet files, relative to `sources.tasks` of params.yaml."""
+    """A file a split, relative to `sources.tasks` of params.yaml.
+
+    They are CSV, TSV, JSONL or Parquet by their extension, unless `format` says what they are:
+    `conll`, a word and its tags a line and a blank line after each sentence; `squad`, JSON in the
+    layout of SQuAD.
+    """
 
     train: str
     dev: str | None = None  # None: a tenth of train is set aside
     test: str | None = None
     separator: str | None = None  # of CSV and TSV; None: a comma, a tab
+    header: list[Text] | None = None  # of CSV and TSV without a first line of names: the names
+    format: Literal["conll", "squad"] | None = None
 
     def named(self) -> dict[str, str]:
         """Return the file of each split that has one."""
@@ -83,6 +131,11 @@ class Files(Settings):
                 f"tenth of train is set aside"
             )
         _require_separator(self.separator, self.named().values())
+        if self.header is not None:
+            if not any(name.lower().endswith((".csv", ".tsv")) for name in names):
+                raise ValueError("header is of CSV and TSV, got none of them; remove it")
+            if len(set(self.header)) < len(self.header) or not all(self.header):
+                raise ValueError(f"header must be different names, got {self.header}; mend it")
         return self
 
 
@@ -136,11 +189,17 @@ class Columns(Settings):
 
     sentence1: Text
     sentence2: Text | None = None
-    label: Text
+    label: Text | list[Text]  # a list: a column of 0 and 1 for each label of a multilabel task
+
+    @property
+    def labels(self) -> list[str]:
+        """The columns of the label."""
+        return self.label if isinstance(self.label, list) else [self.label]
 
     @model_validator(mode="after")
     def _differ(self) -> "Columns":
-        names = [name for name in (self.sentence1, self.sentence2, self.label) if name is not None]
+        texts = [name for name in (self.sentence1, self.sentence2) if name is not None]
+        names = [*texts, *self.labels]
         if len(set(names)) < len(names):
             raise ValueError(f"must name different columns, got {', '.join(names)}; correct one")
         return self
@@ -151,7 +210,7 @@ class UnlabelledColumns(Columns):
 
     KEY: ClassVar[str] = "unlabelled: columns"
 
-    label: Text = ""
+    label: Text | list[Text] = ""
 
 
 class HubRows(Settings):
@@ -212,6 +271,26 @@ class Unlabelled(Settings):
             )
 
 
+class Encoding(NamedTuple):
+    """How a task's rows become pieces, and the logits of pieces or windows a row's.
+
+    Attributes:
+        kind: Of the task.
+        max_length: Pieces of a row or window, special ones included.
+        long: What is read of longer rows.
+        stride: Pieces that a window shares with the next one.
+        pool: How logits of windows become a row's.
+        max_answer_length: Pieces of an answer, of span.
+    """
+
+    kind: Kind
+    max_length: int
+    long: Long = "cut"
+    stride: int = 0
+    pool: Pool = "mean"
+    max_answer_length: int = 30
+
+
 class TaskFile(Settings):
     """A file of params/tasks/. Exactly one of glue, hub, files, embedded says where the data is."""
 
@@ -219,19 +298,34 @@ class TaskFile(Settings):
     glue: str | None = None  # the folder's name in GLUE, for instance MRPC
     hub: Hub | None = None
     files: Files | None = None
-    embedded: Literal["acceptability", "similarity", "subject", "summary"] | None = None
+    embedded: Literal["acceptability", "names", "similarity", "subject", "summary"] | None = None
     rows: Rows | None = None  # of an embedded task
     unlabelled: Unlabelled | None = None  # rows that the teacher labels for its students
     columns: Columns
     kind: Kind = "classification"
-    labels: list[Text] | None = None  # None: the sorted values of the training set
+    labels: list[Text] | None = None  # None: the sorted values of train; of tokens: entity types
+    label_separator: str = ","  # between a row's labels, of multilabel
     label_words: dict[Text, Text] = Field(default={})  # a file's word for a label -> its name
     bad_rows: Literal["refuse", "drop"] = "refuse"  # drop: counted and printed
     metrics: list[MetricName] = Field(default=[], max_length=4)  # the first one selects
-    max_length: int = Field(default=128, ge=8, le=512)  # word pieces
+    max_length: int = Field(default=128, ge=8)  # word pieces, special ones included
+    # What is read of longer rows: the first pieces; the first quarter and the last three; or all,
+    # in windows that overlap by `stride` pieces. None: windows of tokens and span, else cut.
+    long: Long | None = None
+    stride: int = Field(default=32, ge=0)  # pieces that a window shares with the next one
+    pool: Pool = "mean"  # a row's logits from those of its windows
+    max_answer_length: int = Field(default=30, ge=1)  # pieces, of span
     epochs_scale: float = Field(default=1.0, gt=0)  # times intermediate_distill's num_epochs
     prediction_data: Literal["augmented", "original"] = "augmented"
     teacher: str | None = None  # hub id or folder of one already fine-tuned on this task
+
+    @property
+    def encoding(self) -> "Encoding":
+        """How the task's rows become pieces."""
+        long = self.long or ("windows" if self.kind in ("tokens", "span") else "cut")
+        return Encoding(
+            self.kind, self.max_length, long, self.stride, self.pool, self.max_answer_length
+        )
 
     @property
     def has_unlabelled(self) -> bool:
@@ -267,12 +361,62 @@ class TaskFile(Settings):
                     raise ValueError(f"must give each word one name, got two for {word}; keep one")
         return words
 
+    @model_validator(mode="before")
+    @classmethod
+    def _usual_columns(cls, given: Any) -> Any:
+        """Name the columns of a kind whose files have usual ones."""
+        if not isinstance(given, dict) or "columns" in given:
+            return given
+        files = given.get("files")
+        conll = isinstance(files, dict) and files.get("format") == "conll"
+        usual = CONLL_COLUMNS if conll else USUAL_COLUMNS.get(cast(Kind, str(given.get("kind"))))
+        return given if usual is None else {**given, "columns": usual}
+
+    @model_validator(mode="after")
+    def _kind_fits(self) -> "TaskFile":
+        wanted: dict[str, Kind] = {"conll": "tokens", "squad": "span"}
+        form = self.files.format if self.files else None
+        if form and wanted[form] != self.kind:
+            raise ValueError(
+                f"kind must be {wanted[form]} for files of format {form}, got {self.kind}; "
+                "correct one"
+            )
+        if self.kind == "span" and self.columns.sentence2 is None:
+            raise ValueError("columns of a span task must name sentence2, the passage, got none")
+        if self.kind == "tokens" and self.columns.sentence2 is not None:
+            raise ValueError(
+                f"columns of a tokens task have no sentence2, got {self.columns.sentence2}; "
+                "take it out"
+            )
+        if isinstance(self.columns.label, list) and self.kind != "multilabel":
+            raise ValueError(
+                f"several columns of labels are of a multilabel task, got kind {self.kind}; write "
+                "kind: multilabel, or name one column"
+            )
+        if self.stride >= self.max_length - 4:
+            raise ValueError(
+                f"stride must be well below max_length {self.max_length}, got {self.stride}; "
+                f"write {self.max_length // 4}"
+            )
+        if self.kind == "span" and self.long not in (None, "windows"):
+            raise ValueError(
+                f"long of a span task is windows, got {self.long}; an answer may be anywhere in "
+                "its passage: take it out"
+            )
+        if self.long == "head_tail" and (self.kind == "tokens" or self.columns.sentence2):
+            raise ValueError(
+                "long: head_tail is of single texts with a label, got "
+                f"{'tokens' if self.kind == 'tokens' else 'pairs'}; write cut or windows"
+            )
+        return self
+
     @model_validator(mode="after")
     def _labels_fit(self) -> "TaskFile":
-        if self.kind == "regression" and (self.labels or self.label_words):
-            raise ValueError("a regression task has no labels, got some; remove them")
+        if self.kind in ("regression", "span") and (self.labels or self.label_words):
+            raise ValueError(f"a {self.kind} task has no labels, got some; remove them")
         names = {label_text(name) for name in self.labels or []}
-        if self.labels is not None and (len(names - {None}) < max(2, len(self.labels))):
+        fewest = 1 if self.kind == "tokens" else 2
+        if self.labels is not None and (len(names - {None}) < max(fewest, len(self.labels))):
             raise ValueError(
                 f"labels must be two or more different names, got {self.labels}; mend them "
                 f"(space around a name does not count, and 1.0 is 1)"
@@ -287,12 +431,11 @@ class TaskFile(Settings):
 
     @model_validator(mode="after")
     def _metrics_fit(self) -> "TaskFile":
-        values = self.kind == "regression"
-        wrong = [name for name in self.metrics if (name in REGRESSION_METRICS) != values]
+        wrong = [name for name in self.metrics if name not in METRICS[self.kind]]
         if wrong:
             raise ValueError(
-                f"metrics must fit kind {self.kind}, got {', '.join(wrong)}; regression is "
-                f"measured by spearman and pearson, classification by the others"
+                f"metrics must fit kind {self.kind}, got {', '.join(wrong)}; it is measured by "
+                f"{', '.join(METRICS[self.kind])}"
             )
         return self
 
@@ -302,7 +445,7 @@ class TaskInfo(Settings):
 
     name: str
     kind: Kind
-    labels: list[str]  # names in the order of their numbers; [] for regression
+    labels: list[str]  # names in the order of their numbers; [] for regression and span
     metrics: list[MetricName] = Field(min_length=1)
     pair: bool
     num_rows: dict[str, int]  # by split
@@ -312,8 +455,8 @@ class TaskInfo(Settings):
 
     @property
     def num_outputs(self) -> int:
-        """Width of the classifier: the number of labels, or 1 for regression."""
-        return len(self.labels) or 1
+        """Width of the head: the number of labels, 1 for regression, 2 (start, end) for span."""
+        return 2 if self.kind == "span" else len(self.labels) or 1
 
     @property
     def eval_splits(self) -> list[str]:
@@ -427,6 +570,13 @@ def _misfit(frame: pd.DataFrame, info: TaskInfo, labelled: bool) -> str:
     labels = frame["label"]
     if info.kind == "regression":
         return "" if labels.dtype.kind == "f" else f"must have values, got {labels.dtype} labels"
+    if info.kind in LISTED:
+        if not all(isinstance(each, np.ndarray) for each in labels):
+            return f"must have a list of labels in each row, got {labels.dtype} labels"
+        if info.kind == "span":
+            return ""
+        numbers = np.concatenate([np.empty(0, np.int64), *labels])
+        labels = pd.Series(numbers.astype(np.int64) if len(numbers) else [0])
     if labels.dtype.kind != "i" or not labels.between(0, len(info.labels) - 1).all():
         between = f"{labels.min()} to {labels.max()}"
         return f"must have labels from 0 to {len(info.labels) - 1}, got {between}"
