@@ -75,7 +75,9 @@ def main(arguments: Sequence[str]) -> None:
         what = (given.task, MAX_ROWS, 0.0)
         shared: TaskBench | None = None
         for seed in map(int, split_names(given.seeds)):
-            judge = make_judge(teacher, task_folder, info, task_file.max_length, given.system, seed)
+            judge = make_judge(
+                teacher, task_folder, info, task_file.encoding(info), given.system, seed
+            )
             for shape in candidate_shapes(teacher.config):
                 key = (given.task, given.steps, seed, shape_name(shape))
                 if key in known:

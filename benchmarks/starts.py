@@ -39,12 +39,13 @@ from tinybert.core.settings.systems import LayerPhase, OutputPhase, Shape
 from tinybert.distillation.distillation import Distillation
 from tinybert.distillation.projections import Projections
 from tinybert.distillation.teacher import Teacher
+from tinybert.distillation.teacher_logits import with_logits
 from tinybert.distillation.teacher_states import use_stored_states
 from tinybert.encoders.checkpoints import load_encoder, load_tokenizer
 from tinybert.encoders.classifier import new_classifier, task_classifier
 from tinybert.encoders.student import make_student
 from tinybert.evaluation.prediction import predict_logits
-from tinybert.evaluation.scores import encode_split
+from tinybert.tasks.encoding import encode_split
 from tinybert.tasks.phase_rows import read_rows
 from tinybert.tasks.task import TaskFile, read_named_info
 from tinybert.text.encoded import Blocks, EncodedRows
@@ -194,12 +195,12 @@ class TaskBench:
         self.bench, self.task, self.max_gigabytes = bench, task, max_gigabytes
         task_folder, teacher_folder = Path("data/tasks") / task, Path("models/teacher") / task
         self.info = read_named_info(task_folder, task)
-        max_length = read_task(task, TaskFile).max_length
+        encoding = read_task(task, TaskFile).encoding(self.info)
         self.tokenizer = load_tokenizer(teacher_folder)
         self.teacher = task_classifier(teacher_folder, self.info).to(computing_device()).eval()
         frame = read_rows(None, task_folder, Path("data/augmented") / task, self.info)
-        self.rows = encode_split(frame[:max_rows], self.tokenizer, max_length)
-        self.dev = dev_split(task_folder, self.tokenizer, max_length)
+        self.rows = encode_split(frame[:max_rows], self.tokenizer, encoding)
+        self.dev = dev_split(task_folder, self.tokenizer, encoding, self.info)
         self.begun: dict[tuple[str, int, int], Begun] = {}
         self.heads: dict[int, HeadTargets] = {}  # by seed
 
@@ -262,12 +263,10 @@ class TaskBench:
                 student.base_model, found, *self.signals, bench.layer_schedule(steps), cell.seed
             )
             fit_head(student.eval(), begun.head, cell.seed)
-            rows = self.rows.with_targets(teacher_logits=self.logits)
-            matching = Distillation(
-                student, {"prediction": 1.0}, regression=self.info.kind == "regression"
-            )
+            rows = with_logits(self.rows, self.logits, Path(self.task))
+            matching = Distillation(student, {"prediction": 1.0}, kind=self.info.kind)
             bench.run(matching, rows, bench.output_schedule(cell.steps - steps), cell.seed)
-        return next(iter(dev_scores(student.eval(), self.dev, self.info, None)().values()))
+        return next(iter(dev_scores(student.eval(), self.dev, None)().values()))
 
 
 def asked(given: argparse.Namespace) -> Iterator[Cell]:

@@ -12,10 +12,10 @@ from transformers import PreTrainedTokenizerBase
 from benchmarks.options import Options
 from tinybert.core.settings.reader import read_task
 from tinybert.encoders.checkpoints import load_tokenizer, packaged
-from tinybert.evaluation.scores import encode_split
+from tinybert.tasks.encoding import encode_split
 from tinybert.tasks.rows import prepare
 from tinybert.tasks.sources import Sources, read_splits
-from tinybert.tasks.task import TRAIN, TaskFile
+from tinybert.tasks.task import TRAIN, Encoding, TaskFile
 from tinybert.text.encoded import EncodedRows
 from tinybert.text.files import read_text_files
 from tinybert.text.shards import Document
@@ -41,7 +41,8 @@ def task_of(options: Options, glue_task: str) -> tuple[str, TaskFile, pd.DataFra
 def task_rows(options: Options, glue_task: str) -> tuple[str, EncodedRows]:
     """Return a task's name and its encoded training rows."""
     name, task, frame = task_of(options, glue_task)
-    return name, encode_split(frame, tokenizer(), task.max_length)
+    encoding = Encoding(task.kind, len(set(frame["label"])), task.max_length)
+    return name, encode_split(frame, tokenizer(), encoding)
 
 
 def documents(options: Options) -> Iterator[Document]:

@@ -35,11 +35,10 @@ from tinybert.deployment.sections import EngineName
 from tinybert.encoders.checkpoints import load_tokenizer
 from tinybert.encoders.classifier import task_classifier
 from tinybert.encoders.positions import require_positions
-from tinybert.evaluation.prediction import scores
-from tinybert.evaluation.scores import encode_split
 from tinybert.reports.front import pareto_front
+from tinybert.tasks.encoding import encode_split
 from tinybert.tasks.phase_rows import read_rows
-from tinybert.tasks.task import TaskFile, TaskInfo, read_named_info
+from tinybert.tasks.task import Encoding, TaskFile, TaskInfo, read_named_info
 from tinybert.training.grid import dev_split
 
 TABLE = Path("reports/choose")
@@ -88,7 +87,7 @@ def choose(
 
         times = measure_shapes(shapes, teacher, engine, length, threads, seed, advance)
         require_reachable(shapes, times, limit)
-        judge = make_judge(teacher, task_folder, info, task_file.max_length, system, seed)
+        judge = make_judge(teacher, task_folder, info, task_file.encoding(info), system, seed)
         found = []
         for shape, ms in zip(shapes, times, strict=True):
             found.append(judge(shape, ms))
@@ -97,19 +96,17 @@ def choose(
 
 
 def make_judge(
-    teacher: Any, task_folder: Path, info: TaskInfo, max_length: int, system: str, seed: int
+    teacher: Any, task_folder: Path, info: TaskInfo, encoding: Encoding, system: str, seed: int
 ) -> Judge:
     """Return what fits and scores shapes on a prepared task, with its unlabelled rows if any."""
     tokenizer = load_tokenizer(Path("models/teacher") / info.name)
     data: PhaseData = "unlabelled" if info.num_unlabelled else "original"
     frame = read_rows(data, task_folder, Path("data/augmented") / info.name, info)
-    dev = dev_split(task_folder, tokenizer, max_length)
+    dev = dev_split(task_folder, tokenizer, encoding, info)
     return Judge(
         teacher.to(computing_device()).eval(),
-        encode_split(frame, tokenizer, max_length),
-        dev.rows,
-        lambda logits: next(iter(scores(logits, dev.gold, info).values())),
-        info.kind == "regression",
+        encode_split(frame, tokenizer, encoding),
+        dev,
         read_system(system, "layer_map", LayerMap),
         seed,
     )

@@ -26,8 +26,8 @@ from tinybert.deployment.latency import (
 from tinybert.deployment.memory import peak_megabytes
 from tinybert.deployment.sections import TASK_ROWS, BenchmarkLatencySettings, EngineName
 from tinybert.encoders.checkpoints import load_classifier, load_tokenizer
-from tinybert.evaluation.scores import encode_split
-from tinybert.tasks.task import DEV, TaskFile, read_split
+from tinybert.tasks.encoding import encode_split
+from tinybert.tasks.task import DEV, TaskFile, read_named_info, read_split
 from tinybert.text.encoded import EncodedRows
 
 # Of the teacher's engine, by the precision that the profile names.
@@ -113,8 +113,9 @@ def main(system: str) -> str:
     student, output = Path("models/prediction") / system / task, Path("reports/latency")
     rows = None
     if TASK_ROWS in settings.sequence_lengths:
-        dev = read_split(Path("data/tasks") / task, DEV)
-        rows = encode_split(dev, load_tokenizer(student), read_task(task, TaskFile).max_length)
+        folder = Path("data/tasks") / task
+        encoding = read_task(task, TaskFile).encoding(read_named_info(folder, task))
+        rows = encode_split(read_split(folder, DEV), load_tokenizer(student), encoding)
     speedup = benchmark_latency(
         student,
         Path("models/teacher") / task,

@@ -17,16 +17,17 @@ from tinybert.tasks.task import DEV, TaskFile, read_named_info
 def main(system: str, task: str) -> str:
     """Score one system on one task."""
     student, task_folder = Path("models/prediction") / system / task, Path("data/tasks") / task
-    max_length = read_task(task, TaskFile).max_length
+    task_file = read_task(task, TaskFile)
     model, tokenizer, info = (
         load_classifier(student),
         load_tokenizer(student),
         read_named_info(task_folder, task),
     )
     length_of = f"params/tasks/{task}.yaml: max_length"
-    require_positions(max_length, model.config, length_of, "student")
+    require_positions(task_file.max_length, model.config, length_of, "student")
+    encoding = task_file.encoding(info)
     with replace_folder(Path("reports/predictions") / system / task) as partial:
-        result = evaluate_task(model, tokenizer, system, task_folder, info, max_length, partial)
+        result = evaluate_task(model, tokenizer, system, task_folder, info, encoding, partial)
     file = Path(f"reports/metrics/{system}/{task}.json")
     with replace_file(file) as partial_file:
         write_json(result, partial_file)

@@ -9,13 +9,12 @@ from stages import run
 from tinybert.core.outputs import replace_file, replace_folder, write_json
 from tinybert.core.settings.reader import read_param, read_section, read_system, read_task
 from tinybert.deployment.sections import ExportSettings
-from tinybert.tasks.task import TaskFile
+from tinybert.tasks.task import TaskFile, read_named_info
 
 
 def main(system: str, task: str) -> str:
     """Make models/onnx/<system>/<task>, and say what int8 cost."""
     settings, seed = read_section("export", ExportSettings), read_param("seed", int)
-    max_length = read_task(task, TaskFile).max_length
     output = Path("models/onnx") / system / task
     found: dict[str, object] = {"system": system, "task": task}
     said = f"made nothing in {output}, since params/systems/{system}.yaml says export: false"
@@ -23,7 +22,8 @@ def main(system: str, task: str) -> str:
         from tinybert.deployment.exporting import export_student  # late: seconds
 
         student, task_folder = Path("models/prediction") / system / task, Path("data/tasks") / task
-        made = export_student(student, task_folder, output, max_length, settings, seed)
+        encoding = read_task(task, TaskFile).encoding(read_named_info(task_folder, task))
+        made = export_student(student, task_folder, output, encoding, settings, seed)
         found |= made
         int8, size = made["chosen"], made["float32"]["size_mb"]
         lost, low, high = (100 * int8[key] for key in ("drop", "drop_low", "drop_high"))

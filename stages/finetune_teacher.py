@@ -19,17 +19,26 @@ from tinybert.distillation.distillation import Distillation
 from tinybert.encoders.checkpoints import from_hub, load_config, load_tokenizer
 from tinybert.encoders.classifier import finetuned_classifier, new_classifier
 from tinybert.encoders.positions import require_positions
-from tinybert.evaluation.scores import encode_split, evaluate_task, shown_scores
+from tinybert.evaluation.scores import evaluate_task, shown_scores
+from tinybert.tasks.encoding import encode_split
 from tinybert.tasks.task import (
     DEV,
     TRAIN,
+    Encoding,
     TaskFile,
     TaskInfo,
     read_info,
     read_named_info,
     read_split,
 )
-from tinybert.training.grid import Point, best_of_grid, dev_scores, dev_split, schedule_name
+from tinybert.training.grid import (
+    Point,
+    best_of_grid,
+    choose_decision,
+    dev_scores,
+    dev_split,
+    schedule_name,
+)
 from tinybert.training.run import Run
 from tinybert.training.training import empty_history
 
@@ -37,23 +46,24 @@ PRETRAINED = Path("models/pretrained")
 
 
 def finetune_teacher(
-    pretrained: Path, task_folder: Path, settings: Grid, max_length: int, how: Run
+    pretrained: Path, task_folder: Path, settings: Grid, encoding: Encoding, how: Run
 ) -> tuple[PreTrainedModel, pd.DataFrame]:
     """Return the classifier with the best dev score, and its history."""
     info, tokenizer = read_info(task_folder), load_tokenizer(pretrained)
 
     def make_model() -> Distillation:
         model = new_classifier(pretrained, info, how.seed)
-        return Distillation(model, {"label": 1.0}, regression=info.kind == "regression")
+        return Distillation(model, {"label": 1.0}, kind=info.kind)
 
-    dev = dev_split(task_folder, tokenizer, max_length)
+    dev = dev_split(task_folder, tokenizer, encoding, info)
     model, history, _ = best_of_grid(
         [Point(schedule_name(each), each, make_model) for each in settings.schedules()],
-        encode_split(read_split(task_folder, TRAIN), tokenizer, max_length),
-        lambda model: dev_scores(model, dev, info, how.dtype),
+        encode_split(read_split(task_folder, TRAIN), tokenizer, encoding),
+        lambda model: dev_scores(model, dev, how.dtype),
         how,
-        len(dev.gold),
+        len(dev.frame),
     )
+    choose_decision(model, task_folder, tokenizer, encoding, info)
     return model, history
 
 
@@ -63,7 +73,7 @@ def save_teacher(
     history: pd.DataFrame,
     task_folder: Path,
     info: TaskInfo,
-    max_length: int,
+    encoding: Encoding,
 ) -> dict[str, Any]:
     """Write the teacher, its history, scores and predictions; return its scores."""
     with replace_folder(Path("models/teacher") / info.name) as partial:
@@ -72,7 +82,7 @@ def save_teacher(
     with replace_file(Path(f"reports/training/finetune_teacher/{info.name}.csv")) as file:
         history.to_csv(file, index=False)
     with replace_folder(Path("reports/predictions/teacher") / info.name) as partial:
-        result = evaluate_task(model, tokenizer, "teacher", task_folder, info, max_length, partial)
+        result = evaluate_task(model, tokenizer, "teacher", task_folder, info, encoding, partial)
     with replace_file(Path(f"reports/metrics/teacher/{info.name}.json")) as file:
         write_json(result, file)
     return result
@@ -86,6 +96,7 @@ def main(task: str) -> str:
     compiled = read_param("torch_compile", bool)
     info, length_of = read_named_info(task_folder, task), f"params/tasks/{task}.yaml: max_length"
     place, dtype = f"finetune_teacher {task}", autocast_dtype(precision)
+    encoding = task_file.encoding(info)
     if task_file.teacher is not None:
         folder = Path(task_file.teacher)
         folder = folder if folder.is_dir() else from_hub(task_file.teacher)
@@ -93,6 +104,7 @@ def main(task: str) -> str:
         doctor().teacher(place, folder, task_folder, task_file, dtype, finetuned_classifier)
         model, tokenizer = finetuned_classifier(folder, info), load_tokenizer(folder)
         history, how = empty_history(), None
+        choose_decision(model, task_folder, tokenizer, encoding, info)
     else:
         read = {"settings": settings.model_dump(), "task": task_file.model_dump(), "seed": seed}
         read |= {"precision": precision, "compile": compiled}
@@ -100,10 +112,8 @@ def main(task: str) -> str:
         how = Run(place, kept, seed, dtype, compile=compiled)
         require_positions(task_file.max_length, load_config(PRETRAINED), length_of)
         tokenizer = load_tokenizer(PRETRAINED)
-        model, history = finetune_teacher(
-            PRETRAINED, task_folder, settings, task_file.max_length, how
-        )
-    result = save_teacher(model, tokenizer, history, task_folder, info, task_file.max_length)
+        model, history = finetune_teacher(PRETRAINED, task_folder, settings, encoding, how)
+    result = save_teacher(model, tokenizer, history, task_folder, info, encoding)
     if how is not None:
         how.finish()
     return f"made the teacher in models/teacher/{task} (dev: {shown_scores(result, DEV)})"

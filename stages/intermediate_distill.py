@@ -41,10 +41,11 @@ from tinybert.encoders.checkpoints import (
 )
 from tinybert.encoders.classifier import new_classifier, task_classifier
 from tinybert.encoders.positions import require_positions
-from tinybert.evaluation.scores import encode_split
+from tinybert.evaluation.prediction import TaskSplit
+from tinybert.tasks.encoding import encode_split
 from tinybert.tasks.task import TRAIN, TaskFile, TaskInfo, read_named_info, read_split
 from tinybert.text.encoded import EncodedRows
-from tinybert.training.grid import DevSplit, dev_scores, dev_split
+from tinybert.training.grid import dev_scores, dev_split
 from tinybert.training.run import Run
 from tinybert.training.sections import IntermediateDistillSettings
 from tinybert.training.training import empty_history, train
@@ -156,7 +157,8 @@ def main(system: str, task: str) -> str:
     kept = checkpoints_folder("intermediate_distill", read, inputs)
     how = Run(place, kept, seed, dtype, save_steps=settings.save_steps, compile=compiled)
     frame = rows_to_train_on(phase.data, task_folder, augmented, scored, info)
-    rows = encode_split(frame, tokenizer, task_file.max_length)
+    encoding = task_file.encoding(info)
+    rows = encode_split(frame, tokenizer, encoding)
     said: dict[str, Any] = {"start": phase.start}
     head: HeadTargets | None = None
     start: Projections | Path = general / "projections.safetensors"
@@ -164,8 +166,8 @@ def main(system: str, task: str) -> str:
         student = new_classifier(general, info, seed)
         start = Projections(len(layers), ours.hidden_size, teacher.config.hidden_size, projection)
         require_every_class(task_folder, info)
-        dev = dev_split(task_folder, tokenizer, task_file.max_length)
-        said, head = fit_start(student, teacher, rows, layers, start, settings, dev, info, how)
+        dev = dev_split(task_folder, tokenizer, encoding, info)
+        said, head = fit_start(student, teacher, rows, layers, start, settings, dev, how)
     history = empty_history()
     if weights:
         encoder = student.base_model
@@ -211,8 +213,7 @@ def fit_start(
     layers: list[int],
     projections: Projections,
     settings: IntermediateDistillSettings,
-    dev: DevSplit,
-    info: TaskInfo,
+    dev: TaskSplit,
     how: Run,
 ) -> tuple[dict[str, Any], HeadTargets | None]:
     """Fit a classifier, in place, to the fine-tuned teacher.
@@ -229,7 +230,7 @@ def fit_start(
         projections,
         settings.closed_form_tokens,
     )
-    score = dev_scores(student, dev, info, None)()
+    score = dev_scores(student, dev, None)()
     print(f"{how.phase}: {fit.as_text()}")
     shown = ", ".join(f"{name} {value:.3f}" for name, value in score.items())
     print(f"{how.phase}: closed form alone, in {fit.seconds:.0f} s: dev {shown}", flush=True)
@@ -242,7 +243,7 @@ def require_every_class(task_folder: Path, info: TaskInfo) -> None:
     Raises:
         InputError: A class has none.
     """
-    seen = set(read_split(task_folder, TRAIN)["label"])
+    seen = set(read_split(task_folder, TRAIN)["label"].explode()) if info.labels else set()
     lacking = [name for number, name in enumerate(info.labels) if number not in seen]
     if lacking:
         raise InputError(

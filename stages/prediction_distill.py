@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import numpy as np
 import pandas as pd
 from transformers import PreTrainedModel
 
@@ -25,7 +24,7 @@ from tinybert.core.settings.schedule import Grid
 from tinybert.core.settings.systems import Choice, OutputPhase
 from tinybert.distillation.distillation import Distillation, phase_weights
 from tinybert.distillation.teacher import Teacher
-from tinybert.distillation.teacher_logits import read_logits, rows_to_train_on
+from tinybert.distillation.teacher_logits import read_logits, rows_to_train_on, with_logits
 from tinybert.distillation.terms import TEACHER_OUTPUT_TERMS
 from tinybert.encoders.checkpoints import (
     load_classifier,
@@ -35,11 +34,18 @@ from tinybert.encoders.checkpoints import (
 )
 from tinybert.encoders.classifier import finetuned_classifier, new_classifier
 from tinybert.encoders.positions import require_positions
-from tinybert.evaluation.scores import encode_split
+from tinybert.tasks.encoding import encode_split
 from tinybert.tasks.phase_rows import default_data, read_rows, require_unlabelled, rows_with_logits
-from tinybert.tasks.task import TaskFile, read_info, read_named_info
+from tinybert.tasks.task import Encoding, Kind, TaskFile, read_info, read_named_info
 from tinybert.text.encoded import EncodedRows
-from tinybert.training.grid import Point, best_of_grid, dev_scores, dev_split, schedule_name
+from tinybert.training.grid import (
+    Point,
+    best_of_grid,
+    choose_decision,
+    dev_scores,
+    dev_split,
+    schedule_name,
+)
 from tinybert.training.run import Run
 from tinybert.training.training import empty_history
 
@@ -56,7 +62,7 @@ class Output(NamedTuple):
         settings: The profile's grid.
         loss: The weights and the temperature of params.yaml.
         layers: [g(1), ..., g(M)], for the patient term.
-        max_length: Tokens per row.
+        encoding: How rows become tokens.
         by_default: The labelled rows that a phase trains on if it does not say.
     """
 
@@ -68,24 +74,24 @@ class Output(NamedTuple):
     settings: Grid
     loss: Loss
     layers: list[int]
-    max_length: int
+    encoding: Encoding
     by_default: Literal["augmented", "original"]
 
 
 def training_rows(phase: OutputPhase, of: Output, tokenizer: Any) -> EncodedRows:
     """Return the rows of a phase, with `teacher_logits` where its terms read them."""
-    info, targets = read_info(of.task_folder), {}
+    info = read_info(of.task_folder)
     further = info.num_unlabelled > 0
     require_unlabelled(phase.data, further, info.name)
     data = phase.data or default_data(further, of.by_default, "label" in phase.terms)
     if TEACHER_OUTPUT_TERMS & set(phase.terms) and "patient" not in phase.terms:
         everything = read_rows(None, of.task_folder, of.augmented, info)
         logits = read_logits(of.scored, len(everything), info.num_outputs)
-        frame = rows_with_logits(data, everything, logits)
-        targets["teacher_logits"] = logits.loc[frame.index].to_numpy(np.float32)
-    else:
-        frame = rows_to_train_on(data, of.task_folder, of.augmented, of.scored, info)
-    return encode_split(frame, tokenizer, of.max_length).with_targets(**targets)
+        frame = rows_with_logits(data, everything, logits.numbers)
+        rows = encode_split(frame, tokenizer, of.encoding)
+        return with_logits(rows, logits.of(frame.index.to_numpy()), of.scored)
+    frame = rows_to_train_on(data, of.task_folder, of.augmented, of.scored, info)
+    return encode_split(frame, tokenizer, of.encoding)
 
 
 def points(
@@ -93,7 +99,7 @@ def points(
     of: Output,
     start: Callable[[], PreTrainedModel],
     teacher: Teacher | None,
-    regression: bool,
+    kind: Kind,
 ) -> list[Point]:
     """Return every schedule with every choice of weights."""
 
@@ -101,7 +107,7 @@ def points(
         weights = phase_weights(phase.terms, of.loss, choice.factors)
         heat = choice.temperature or of.loss.temperature
         return lambda: Distillation(
-            start(), weights, teacher, of.layers, temperature=heat, regression=regression
+            start(), weights, teacher, of.layers, temperature=heat, kind=kind
         )
 
     return [
@@ -132,12 +138,12 @@ def prediction_distill(
     with_teacher = "patient" in phase.terms
     teacher = Teacher(load_classifier(of.teacher), how.dtype) if with_teacher else None
     rows = training_rows(phase, of, tokenizer)
-    grid = points(phase, of, start, teacher, info.kind == "regression")
-    dev = dev_split(of.task_folder, tokenizer, of.max_length)
+    grid = points(phase, of, start, teacher, info.kind)
+    dev = dev_split(of.task_folder, tokenizer, of.encoding, info)
     schedules, pad = [point.schedule for point in grid], tokenizer.pad_token_id or 0
     doctor().training(grid[0].make_model(), rows, pad, schedules, how, len(dev.rows.ids))
     student, history, choice = best_of_grid(
-        grid, rows, lambda model: dev_scores(model, dev, info, how.dtype), how, len(dev.gold)
+        grid, rows, lambda model: dev_scores(model, dev, how.dtype), how, len(dev.frame)
     )
     done = f"from {len(rows):,} rows, {choice} {info.metrics[0]}"
     if phase.then is None:
@@ -165,21 +171,22 @@ def main(system: str, task: str) -> str:
     seed, precision = read_param("seed", int), read_param("precision", Precision)
     compiled = read_param("torch_compile", bool)
     task_file = read_task(task, TaskFile)
-    encoder = Path("models/intermediate") / system / task
+    encoder, task_folder = Path("models/intermediate") / system / task, Path("data/tasks") / task
+    info = read_named_info(task_folder, task)
     teacher, layers, inputs = Path("models/teacher") / task, list[int](), [encoder]
     if phase.reads_teacher:
         depths = (load_config(folder).num_hidden_layers for folder in (encoder, teacher))
         layers, inputs = teacher_layers(layer_map, *depths), [encoder, teacher]
     of = Output(
         encoder=encoder,
-        task_folder=Path("data/tasks") / task,
+        task_folder=task_folder,
         augmented=Path("data/augmented") / task,
         teacher=teacher,
         scored=Path("data/teacher_logits") / task,
         settings=read_section("prediction_distill", Grid),
         loss=loss,
         layers=layers,
-        max_length=task_file.max_length,
+        encoding=task_file.encoding(info),
         by_default=task_file.prediction_data,
     )
     read: dict[str, Any] = {"grid": of.settings.model_dump(), "phase": phase.model_dump()}
@@ -190,18 +197,19 @@ def main(system: str, task: str) -> str:
     place, dtype = f"prediction_distill {system} {task}", autocast_dtype(precision)
     how = Run(place, kept, seed, dtype, compile=compiled)
     length_of = f"params/tasks/{task}.yaml: max_length"
-    require_positions(of.max_length, load_config(encoder), length_of, "student")
-    info = read_named_info(of.task_folder, task)
+    require_positions(task_file.max_length, load_config(encoder), length_of, "student")
     start = partial(new_classifier, encoder, info, seed)
     if phase.classifier == "teacher":
         start = partial(finetuned_classifier, of.teacher, info)
     if set(phase.terms) - {"label"}:
         doctor().teacher(how.phase, of.teacher, of.task_folder, task_file, how.dtype)
     student, history, done = prediction_distill(phase, of, start, how)
+    tokenizer = load_tokenizer(encoder)
+    choose_decision(student, task_folder, tokenizer, of.encoding, info)
     folder = Path("models/prediction") / system / task
     with replace_folder(folder) as made_folder:
         student.save_pretrained(made_folder)
-        save_tokenizer(load_tokenizer(encoder), student, made_folder)
+        save_tokenizer(tokenizer, student, made_folder)
     with replace_file(Path(f"reports/training/prediction_distill/{system}-{task}.csv")) as file:
         history.to_csv(file, index=False)
     how.finish()

@@ -64,8 +64,11 @@ def describe(frame: pd.DataFrame, labels: list[str]) -> str:
     values = frame["label"]
     if not labels:
         return f"{rows}, {values.min():g} to {values.max():g}, mean {values.mean():.2f}"
-    counts = values.value_counts()
-    return f"{rows}, " + ", ".join(f"{counts.get(i, 0)} {name}" for i, name in enumerate(labels))
+    counts = values.explode().value_counts()
+    several = values.dtype == object
+    without = f", {int(values.map(len).eq(0).sum())} without any" if several else ""
+    named = ", ".join(f"{counts.get(i, 0)} {name}" for i, name in enumerate(labels))
+    return f"{rows}, {named}{without}"
 
 
 def main(task: str) -> str:

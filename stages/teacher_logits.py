@@ -9,18 +9,34 @@ from pathlib import Path
 import numpy as np
 
 from stages import doctor, run
-from tinybert.augmentation.agreement import DROPPED, count_copies, describe_copies, judge_copies
+from tinybert.augmentation.agreement import (
+    DROPPED,
+    answers_of,
+    count_copies,
+    describe_copies,
+    judge_copies,
+)
 from tinybert.core.fingerprint import checkpoints_folder
 from tinybert.core.outputs import replace_folder, write_json
 from tinybert.core.precision import Precision, autocast_dtype, computing_device
 from tinybert.core.settings.reader import read_param, read_section, read_task
 from tinybert.distillation.sections import TeacherLogitsSettings
 from tinybert.distillation.teacher import Teacher
-from tinybert.distillation.teacher_logits import INFO, LOGITS, ROWS, choose_rows, score_rows
+from tinybert.distillation.teacher_logits import (
+    ENDS,
+    INFO,
+    LOGITS,
+    ROWS,
+    RowLogits,
+    choose_rows,
+    row_sizes,
+    score_rows,
+)
 from tinybert.encoders.checkpoints import load_config, load_tokenizer
 from tinybert.encoders.classifier import label_names, task_classifier
 from tinybert.encoders.positions import require_positions
-from tinybert.evaluation.scores import encode_split
+from tinybert.evaluation.decision import saved_decision
+from tinybert.evaluation.prediction import task_split
 from tinybert.tasks.phase_rows import NO_ROW, read_rows
 from tinybert.tasks.task import TaskFile, read_augmented, read_named_info
 
@@ -46,24 +62,32 @@ def main(task: str) -> str:
     read = {"settings": settings.model_dump(), "task": task_file.model_dump(), "seed": seed}
     read |= {"precision": precision}
     parts = checkpoints_folder("teacher_logits", read, [teacher_folder, augmented, task_folder])
-    rows = encode_split(frame.iloc[numbers], load_tokenizer(teacher_folder), task_file.max_length)
+    tokenizer, encoding = load_tokenizer(teacher_folder), task_file.encoding(info)
+    split = task_split(frame.iloc[numbers], tokenizer, encoding, info)
     teacher = Teacher(model.to(computing_device()), dtype)
-    logits = score_rows(teacher, rows, dtype, parts)
+    logits = score_rows(teacher, split.rows, dtype, parts)
+    sizes = row_sizes(split.rows, len(numbers), split.rows.places is not None)
+    scored = RowLogits(numbers, logits, np.cumsum(sizes))
     copies: dict[str, int] = {}
     if agreeing:
         limits = (settings.min_probability, settings.max_change)
         labelled = row[numbers] != NO_ROW
+        answers, sure = answers_of(
+            split, logits, saved_decision(model.config, info, str(teacher_folder))
+        )
         judged = read_augmented(augmented, info).iloc[numbers[labelled]]
-        verdicts = judge_copies(judged, logits[labelled], info.kind == "regression", *limits)
+        verdicts = judge_copies(judged, answers[labelled], sure[labelled], *limits)
         copies = count_copies(verdicts)
         if any(copies.values()):
             print(f"{task}: {describe_copies(copies)}", flush=True)
         kept = ~labelled
         kept[labelled] = ~verdicts.isin(DROPPED).to_numpy()
-        numbers, logits = numbers[kept], logits[kept]
+        numbers = numbers[kept]
+        scored = RowLogits(numbers, scored.of(numbers), np.cumsum(sizes[kept]))
     with replace_folder(folder) as partial:
         np.save(partial / ROWS, numbers)
-        np.save(partial / LOGITS, logits)
+        np.save(partial / LOGITS, scored.values)
+        np.save(partial / ENDS, scored.ends)
         about = {"labels": label_names(model), "num_rows": len(numbers), "of": len(frame)}
         about |= {"keep": settings.keep, "copies": copies}
         write_json(about, partial / INFO)

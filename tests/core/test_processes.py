@@ -44,7 +44,7 @@ CASES = [
     model_of("attention", "hidden", "embedding"),
     model_of("prediction"),
     model_of("label"),
-    model_of("label", regression=True),
+    model_of("label", kind="regression"),
     model_of("prediction", "label"),
 ]
 
@@ -82,7 +82,7 @@ def _single_terms(model: Distillation) -> list[Distillation]:
 @pytest.mark.parametrize("model", CASES, ids=lambda model: "+".join(model.weights))
 def test_unequal_parts_with_their_factors_make_up_the_whole(model, sizes):
     lengths = [12, 3, 5, 9, 4]
-    dtype = np.float32 if model.regression else np.int64
+    dtype = np.float32 if model.kind == "regression" else np.int64
     targets = {"labels": np.asarray([0, 1, 1, 0, 1], dtype)}
     width = model.student.config.num_labels
     targets["teacher_logits"] = np.random.default_rng(1).normal(size=(5, width)).astype(np.float32)

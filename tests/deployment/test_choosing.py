@@ -1,12 +1,15 @@
 """Which shapes are compared, what they lose, and which one a limit leaves."""
 
+import dataclasses
 import math
 
 import numpy as np
 import pytest
 
 from stages._choose import as_frame
+from tests.fixtures.measured import task_info
 from tests.fixtures.models import tiny_classifier, tiny_config, tiny_distilbert
+from tests.fixtures.splits import split_with
 from tinybert.core.errors import InputError
 from tinybert.core.settings.systems import Shape
 from tinybert.deployment.choosing import (
@@ -20,6 +23,7 @@ from tinybert.deployment.choosing import (
     require_reachable,
     system_file,
 )
+from tinybert.evaluation.prediction import predict_logits
 from tinybert.text.encoded import EncodedRows
 
 
@@ -64,17 +68,21 @@ def test_no_shape_is_larger_than_the_teacher(layers, width, heads):
         assert each.hidden_size % heads == 0
 
 
+CLASSES = split_with(task_info("mine", ["bad", "good"], ["accuracy"], pair=False), [0, 1])
+VALUES = split_with(task_info("sts", [], ["spearman"], pair=False), [0.0, 1.0])
+
+
 def test_what_is_lost_is_the_divergence_from_the_teachers_answers():
     ours, theirs = np.log([[0.5, 0.5], [0.2, 0.8]]), np.log([[0.25, 0.75], [0.2, 0.8]])
     by_hand = (0.25 * math.log(0.25 / 0.5) + 0.75 * math.log(0.75 / 0.5)) / 2
     shifted = ours.astype(np.float32) + 3  # logits have no zero
-    assert lost_answers(shifted, theirs, False) == pytest.approx(by_hand, rel=1e-5)
-    assert lost_answers(theirs, theirs, False) == pytest.approx(0, abs=1e-9)
+    assert lost_answers(shifted, theirs, CLASSES) == pytest.approx(by_hand, rel=1e-5)
+    assert lost_answers(theirs, theirs, CLASSES) == pytest.approx(0, abs=1e-9)
 
 
 def test_of_values_it_is_the_share_of_their_variance():
     theirs = np.array([[1.0], [3.0]])  # variance 1
-    assert lost_answers(theirs + 0.5, theirs, True) == pytest.approx(0.25)
+    assert lost_answers(theirs + 0.5, theirs, VALUES) == pytest.approx(0.25)
 
 
 def test_the_one_that_loses_least_within_the_limit_is_chosen():
@@ -102,14 +110,17 @@ def test_a_shape_as_large_as_the_teacher_loses_nothing_and_a_smaller_one_somethi
     teacher = tiny_classifier(num_labels=3).eval()
     teacher.classifier.weight.data.mul_(100)  # answers that differ from row to row
     rows, dev = random_rows(200, 0), random_rows(40, 1)
-    judge = Judge(teacher, rows, dev, lambda logits: len(logits) / 100, False, "uniform", 0)
+    info = task_info("mine", ["bad", "good", "fine"], ["accuracy"], pair=False)
+    gold = predict_logits(teacher, dev, None).argmax(axis=1)
+    split = dataclasses.replace(split_with(info, gold), rows=dev)
+    judge = Judge(teacher, rows, split, "uniform", 0)
     theirs = teacher.config
     full = shape(theirs.num_hidden_layers, theirs.hidden_size).model_copy(
         update={"intermediate_size": theirs.intermediate_size}
     )
     same, less = judge(full, 1.0), judge(shape(1, 8), 0.5)
     assert same.lost < 0.05 * less.lost
-    assert less.score == 0.4 and less.ms == 0.5
+    assert same.score > less.score and less.ms == 0.5
     student = new_student(shape(1, 8), teacher, 0)
     assert less.parameters == sum(each.numel() for each in student.parameters())
     assert student.config.num_labels == 3 and student.config.vocab_size == theirs.vocab_size

@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 
 from tests.fixtures.measured import task_info
+from tests.fixtures.splits import split_with
 from tinybert.core.errors import InputError
 from tinybert.deployment.gate import Answers, choose, compare, require_same
+from tinybert.evaluation.decision import Decision
 
 INFO = task_info("mine", ["bad", "good"], ["accuracy", "f1"], pair=False)
-GOLD = np.array([0, 1, 0, 1])
+SPLIT = split_with(INFO, [0, 1, 0, 1])
 RIGHT = np.array([[1, 0], [0, 1], [1, 0], [0, 1]], dtype=np.float32)
 
 
@@ -19,7 +21,7 @@ def answers(name: str, drop: float, agreement: float = 1.0, difference: float = 
 def test_one_wrong_row_of_four_costs_a_quarter_of_accuracy():
     wrong = RIGHT.copy()
     wrong[3] = [2, 1]
-    found = compare("int8", RIGHT, wrong, GOLD, INFO, 7.5, seed=0)
+    found = compare("int8", RIGHT, wrong, SPLIT, Decision(), 7.5, seed=0)
     assert (found.score, found.drop, found.agreement) == (0.75, 0.25, 0.75)
     assert found.largest_difference == 2.0
     assert found.size_mb == 7.5
@@ -27,14 +29,15 @@ def test_one_wrong_row_of_four_costs_a_quarter_of_accuracy():
 
 
 def test_like_answers_lose_nothing_in_any_rows_drawn_again():
-    found = compare("int8", RIGHT, RIGHT, GOLD, INFO, 1.0, seed=0)
+    found = compare("int8", RIGHT, RIGHT, SPLIT, Decision(), 1.0, seed=0)
     assert (found.drop, found.drop_low, found.drop_high, found.agreement) == (0, 0, 0, 1)
 
 
 def test_values_have_no_share_of_like_answers():
     info = INFO.model_copy(update={"kind": "regression", "labels": [], "metrics": ["spearman"]})
     values = np.array([[0.1], [0.5], [0.2], [0.9]], dtype=np.float32)
-    found = compare("int8", values, -values, np.array([1.0, 3.0, 2.0, 4.0]), info, 1.0, seed=0)
+    split = split_with(info, [1.0, 3.0, 2.0, 4.0])
+    found = compare("int8", values, -values, split, Decision(), 1.0, seed=0)
     assert found.agreement is None
     assert found.drop == 2.0  # from 1 to -1
 

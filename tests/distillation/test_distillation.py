@@ -138,7 +138,7 @@ def test_terms_without_projection_need_the_teachers_width_and_patience_two_layer
 def test_soft_labels_of_a_regression_are_its_scores():
     student = tiny_classifier(num_labels=1).eval()
     batch = tiny_batch() | {"teacher_logits": torch.tensor([[2.0], [-1.0]])}
-    model = Distillation(student, {"kl": 1.0}, temperature=5.0, regression=True)
+    model = Distillation(student, {"kl": 1.0}, temperature=5.0, kind="regression")
     with torch.no_grad():
         logits = student(**tiny_batch()).logits[:, 0]
         expected = ((logits[0] - 2) ** 2 + (logits[1] + 1) ** 2) / 2
@@ -269,7 +269,7 @@ def test_stored_teacher_logits_stand_for_the_teachers_pass():
 
 def test_regression_matches_the_teachers_score():
     student = tiny_classifier(num_labels=1).eval()
-    model = Distillation(student, {"prediction": 1.0}, regression=True).eval()
+    model = Distillation(student, {"prediction": 1.0}, kind="regression").eval()
     own = read_signals(student, tiny_batch()).logits
     # A teacher 2 higher everywhere: squared error 4.
     loss = model(**tiny_batch(), teacher_logits=own.detach() + 2)["loss"]

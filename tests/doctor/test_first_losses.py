@@ -35,9 +35,9 @@ def test_the_ranges_in_the_file_are_in_order():
         assert all(0 <= low < high for low, high in terms.values())
 
 
-def distilled(num_labels, weights, regression=False):
+def distilled(num_labels, weights, kind="classification"):
     student = tiny_classifier(num_labels=num_labels)
-    return Distillation(student, weights, regression=regression)
+    return Distillation(student, weights, kind=kind)
 
 
 def rows_with(**targets) -> EncodedRows:
@@ -50,7 +50,7 @@ def rows_with(**targets) -> EncodedRows:
 def test_scores_are_judged_by_their_own_size(scale):
     # Of scores spread evenly from 0 to s, mean^2 + variance is s^2 / 4 + s^2 / 12 = s^2 / 3.
     scores = np.linspace(0, scale, 1001, dtype=np.float32)
-    model = distilled(1, {"label": 1.0, "prediction": 1.0}, regression=True)
+    model = distilled(1, {"label": 1.0, "prediction": 1.0}, kind="regression")
     rows = rows_with(labels=scores, teacher_logits=scores[:, None])
     ranges = ranges_for("prediction_distill", model, rows)
     expected = scale**2 / 3

@@ -12,7 +12,7 @@ from tinybert.core.errors import InputError
 from tinybert.core.outputs import write_json
 from tinybert.evaluation.scores import evaluate_task, shown_scores, undefined_metrics
 from tinybert.reports.results import TaskScores, build_table, read_results
-from tinybert.tasks.task import TaskInfo, write_task
+from tinybert.tasks.task import Encoding, TaskInfo, write_task
 
 
 def info(kind: str, metrics: list[str], num_rows: int = 4) -> TaskInfo:
@@ -36,6 +36,10 @@ def test_a_metric_is_undefined_where_no_prediction_could_change_it(kind, metrics
     assert undefined_metrics(np.array(gold), info(kind, metrics)) == lacking
 
 
+def encoding_of(task: TaskInfo) -> Encoding:
+    return Encoding(task.kind, task.num_outputs, 16)
+
+
 def task_in(folder: Path, task: TaskInfo, gold: list) -> Path:
     frame = pd.DataFrame({"sentence1": ["good film"] * len(gold), "label": gold})
     place = folder / "t"
@@ -48,7 +52,7 @@ def test_constant_gold_values_give_no_score_in_the_file_the_line_and_the_table(t
     task = info("regression", ["spearman", "pearson"])
     place = task_in(tmp_path, task, [3.0] * 4)
     model, tokenizer = tiny_classifier(num_labels=1), tiny_tokenizer(tmp_path)
-    result = evaluate_task(model, tokenizer, "small", place, task, 16, tmp_path)
+    result = evaluate_task(model, tokenizer, "small", place, task, encoding_of(task), tmp_path)
     assert result["metrics"] == {"dev": {}}
     assert "spearman undefined" in shown_scores(result, "dev")
     file = tmp_path / "metrics/small/t.json"
@@ -66,4 +70,12 @@ def test_a_classifier_of_another_task_is_refused(tmp_path):
     place = task_in(tmp_path, task, [0, 1, 0, 1])
     model, tokenizer = tiny_classifier(num_labels=3), tiny_tokenizer(tmp_path)
     with pytest.raises(InputError, match=r"must have 2 outputs.*task\.json says, got 3; run"):
-        evaluate_task(model, tokenizer, "small", place, task, 16, tmp_path)
+        evaluate_task(
+            model,
+            tokenizer,
+            "small",
+            place,
+            task,
+            encoding_of(task),
+            tmp_path,
+        )

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from numpy.typing import NDArray
 
 from tests.fixtures.measured import (
     CELL,
@@ -15,15 +16,15 @@ from tests.fixtures.measured import (
     task_info,
     write_run,
 )
+from tests.fixtures.splits import split_with
 from tinybert.core.errors import InputError
-from tinybert.evaluation.scores import _write_predictions
+from tinybert.evaluation.prediction_files import read_table, write_predictions
 from tinybert.reports.page import kept, stage_bars, summaries
-from tinybert.reports.recomputed import read_predictions
 from tinybert.reports.results import as_text, build_table, read_results, without_unknown
 from tinybert.reports.shown_rows import chosen_rows, read_examples
 from tinybert.reports.starts import read_starts, with_starts
 from tinybert.reports.times import read_seconds, write_seconds
-from tinybert.tasks.task import read_named_info
+from tinybert.tasks.task import TaskInfo, read_named_info
 
 
 @pytest.fixture
@@ -73,6 +74,11 @@ def test_one_row_that_differs_is_chosen_first_and_always_the_same_ones():
     assert len(set(chosen_rows(~np.zeros(2, dtype=bool)))) == 2  # no more rows than there are
 
 
+def write_dev(folder: Path, info: TaskInfo, logits: NDArray[np.float32]) -> None:
+    split = split_with(info, [0] * len(logits))
+    write_predictions(folder, "dev", split, logits, split.predictions(logits))
+
+
 def test_examples_show_each_models_answer_and_what_is_wrong(tmp_path):
     data, reports = write_run(tmp_path)
     info = read_named_info(data / "tasks/rte", "rte")
@@ -81,9 +87,9 @@ def test_examples_show_each_models_answer_and_what_is_wrong(tmp_path):
     frame.to_parquet(data / "tasks/rte/dev.parquet")
     logits = {"teacher": [[0, 1], [0, 1], [1, 0], [0, 1]], "tinybert4": [[1, 0]] * 4}
     for system, values in logits.items():
-        file = reports / f"predictions/{system}/rte/dev.tsv"
-        file.parent.mkdir(parents=True)
-        _write_predictions(np.log(np.array(values, np.float32) * 3 + 1), info, file)
+        folder = reports / f"predictions/{system}/rte"
+        folder.mkdir(parents=True)
+        write_dev(folder, info, np.log(np.array(values, np.float32) * 3 + 1))
     systems = ["tinybert4", "none"]
     examples = read_examples(info, data / "tasks/rte", reports / "predictions", systems)
     teacher, student = examples[0].answers
@@ -92,12 +98,12 @@ def test_examples_show_each_models_answer_and_what_is_wrong(tmp_path):
     assert teacher.probability == student.probability == "80%"  # 4 / (4 + 1)
     assert read_examples(info, data / "tasks/rte", reports / "predictions", ["none"]) == []
     with pytest.raises(InputError, match="must have the 5 rows of dev in their order, got 4"):
-        read_predictions(reports / "predictions/teacher/rte/dev.tsv", 5, "dev")
+        read_table(reports / "predictions/teacher/rte/dev.tsv", 5, "dev")
 
 
 def test_predicted_values_have_no_probability(tmp_path):
     info = task_info("sts", [], ["spearman"])
-    _write_predictions(np.array([[0.5]], np.float32), info, tmp_path / "dev.tsv")
+    write_dev(tmp_path, info, np.array([[0.5]], np.float32))
     assert (tmp_path / "dev.tsv").read_text("utf-8").split() == ["index", "prediction", "0", "0.5"]
 
 

@@ -223,8 +223,8 @@ def test_unlabelled_rows_are_scored_and_trained_on_but_not_for_gold_labels(works
     logits = read_logits(workspace / "data/teacher_logits/scores", num_rows, 1)
     about = json.loads((workspace / "data/teacher_logits/scores/teacher_logits.json").read_text())
     dropped = about["copies"]["changed"] + about["copies"]["unsure"]
-    assert len(logits) == num_rows - dropped
-    assert logits.index[-40:].tolist() == list(range(num_rows - 40, num_rows))
+    assert len(logits.values) == num_rows - dropped
+    assert logits.numbers[-40:].tolist() == list(range(num_rows - 40, num_rows))
     # 60 rows, a tenth of which is dev; prediction_data is original, and scratch reads gold labels.
     said = {
         (stage, system): (workspace / f"said_{stage}_distill_{system}_scores").read_text()
@@ -247,10 +247,11 @@ def test_the_teachers_logits_are_those_of_the_augmented_rows(workspace):
     tokenizer = AutoTokenizer.from_pretrained(folder)
     augmented = read_split(workspace / "data/augmented/reviews", "train")
     logits = read_logits(workspace / "data/teacher_logits/reviews", len(augmented), 2)
-    for number in logits.index[[0, 1, -1]]:
+    for number in logits.numbers[[0, 1, -1]]:
         text = augmented["sentence1"].iloc[number]
         expected = model(**tokenizer(text, return_tensors="pt")).logits[0].tolist()
-        assert logits.loc[number].tolist() == pytest.approx(expected, rel=1e-3, abs=1e-4)
+        found = logits.of(np.array([number]))[0].tolist()
+        assert found == pytest.approx(expected, rel=1e-3, abs=1e-4)
 
 
 def test_phases_train_on_the_copies_that_the_teacher_labels_as_their_originals(workspace):
@@ -265,7 +266,8 @@ def test_phases_train_on_the_copies_that_the_teacher_labels_as_their_originals(w
         assert len(augmented) == augmented["row"].nunique() + sum(copies.values())
         assert len(kept) == len(augmented) - copies["changed"] - copies["unsure"]
         if task == "reviews":
-            labels = read_logits(folder, len(augmented), num_outputs).idxmax(axis=1)
+            scored = read_logits(folder, len(augmented), num_outputs)
+            labels = pd.Series(scored.values.argmax(axis=1), index=scored.numbers)
             assert (labels.groupby(kept["row"]).nunique() == 1).all()
 
 

@@ -73,6 +73,7 @@ def test_augmented_rows_that_are_cut_off_are_refused(tmp_path):
 def write_logits(folder: Path, num_rows: int, num_outputs: int, of: int) -> None:
     folder.mkdir(exist_ok=True)
     np.save(folder / "rows.npy", np.arange(num_rows))
+    np.save(folder / "ends.npy", np.arange(1, num_rows + 1))
     np.save(folder / "logits.npy", np.zeros((num_rows, num_outputs), np.float32))
     about = {"labels": ["bad", "good"], "num_rows": num_rows, "of": of}
     (folder / "teacher_logits.json").write_text(json.dumps(about))
@@ -81,7 +82,7 @@ def write_logits(folder: Path, num_rows: int, num_outputs: int, of: int) -> None
 def test_logits_of_other_rows_or_another_task_are_refused(tmp_path):
     folder = tmp_path / "mine"
     write_logits(folder, 4, 2, of=6)
-    assert read_logits(folder, 6, 2).shape == (4, 2)
+    assert read_logits(folder, 6, 2).values.shape == (4, 2)
     assert "must be of 7 rows, got logits for 6" in line_of(read_logits, folder, 7, 2)
     assert "4 rows of 1 outputs" in line_of(read_logits, folder, 6, 1)
     np.save(folder / "rows.npy", np.array([0, 1, 2, 6]))
@@ -90,7 +91,7 @@ def test_logits_of_other_rows_or_another_task_are_refused(tmp_path):
     assert "for 3 rows" in line_of(read_logits, folder, 6, 2)
 
 
-@pytest.mark.parametrize("name", ["rows.npy", "logits.npy", "teacher_logits.json"])
+@pytest.mark.parametrize("name", ["rows.npy", "logits.npy", "ends.npy", "teacher_logits.json"])
 def test_logits_that_are_cut_off_or_missing_are_refused(tmp_path, name):
     folder = tmp_path / "mine"
     write_logits(folder, 4, 2, of=6)

@@ -18,10 +18,11 @@ from tinybert.deployment import hub
 from tinybert.deployment.sections import FLOAT, INT8
 from tinybert.deployment.service import Classifier, make_app
 from tinybert.evaluation.prediction import predict_logits
-from tinybert.evaluation.scores import encode_split
-from tinybert.tasks.task import read_info, read_split, write_task
+from tinybert.tasks.encoding import encode_split
+from tinybert.tasks.task import Encoding, read_info, read_split, write_task
 
 SYSTEM, TASK = "tinybert_mini", "reviews"
+ENCODING = Encoding("classification", 2, 64)
 STUDENT, EXPORTED = (Path("models") / kind / SYSTEM / TASK for kind in ("prediction", "onnx"))
 REPORT = Path(f"reports/export/{SYSTEM}-{TASK}.json")
 PROFILE = Path("params/profiles/tiny.yaml")
@@ -93,7 +94,7 @@ def test_a_student_that_int8_ruins_is_refused_and_nothing_is_left(tmp_path, monk
         model.bert.embeddings.word_embeddings.weight[5] = 1e5
     folder = Path("data/tasks") / TASK
     splits = {name: read_split(folder, name) for name in ("train", "dev")}
-    rows = encode_split(splits["dev"], tiny_tokenizer(tmp_path), 64)
+    rows = encode_split(splits["dev"], tiny_tokenizer(tmp_path), ENCODING)
     logits = predict_logits(model, rows, None)
     with torch.no_grad():  # half of the rows get each label, and it errs nowhere
         model.classifier.bias[0] += float(np.median(logits[:, 1] - logits[:, 0]))
@@ -121,7 +122,7 @@ def test_a_bundle_answers_as_the_student_does(tmp_path):
     names = {file.name for file in folder.iterdir()}
     assert {"service.py", "Dockerfile", "requirements.txt", "README.md", "bundle.json"} <= names
     frame = read_split(Path("data/tasks") / TASK, "dev")
-    rows = encode_split(frame, tiny_tokenizer(tmp_path), 64)
+    rows = encode_split(frame, tiny_tokenizer(tmp_path), ENCODING)
     logits = predict_logits(decided(tiny_classifier()), rows, None)
     labels = read_info(Path("data/tasks") / TASK).labels
     with TestClient(make_app(Classifier(folder, "float32"))) as client:

@@ -90,16 +90,16 @@ def test_unlabelled_rows_of_another_run_are_refused(folders):
 @pytest.mark.parametrize("data", TEXTS)
 def test_the_teachers_logits_are_found_by_number(folders, data):
     everything = read_rows(None, *folders, info(3))
-    logits = pd.DataFrame({0: np.arange(8.0)})  # of row number n, n
+    logits = np.arange(8)  # of row number n, n
     rows = rows_with_logits(data, everything, logits)
     assert rows["sentence1"].tolist() == TEXTS[data]
     numbers = [TEXTS["all"].index(text) for text in TEXTS[data]]
-    assert logits.loc[rows.index, 0].tolist() == numbers
+    assert logits[rows.index].tolist() == numbers
 
 
 def test_rows_that_the_teacher_has_not_scored_are_left_out_but_for_original_ones(folders):
     everything = read_rows(None, *folders, info(3))
-    scored = pd.DataFrame(np.zeros((4, 1)), index=[0, 2, 3, 6])
+    scored = np.array([0, 2, 3, 6])
     texts = {
         data: rows_with_logits(data, everything, scored)["sentence1"].tolist() for data in TEXTS
     }
@@ -111,7 +111,7 @@ def test_rows_that_the_teacher_has_not_scored_are_left_out_but_for_original_ones
     }
     for data in ("original", "unlabelled"):
         with pytest.raises(InputError, match=r"got all but 1 of 2; set teacher_logits\.also_orig"):
-            rows_with_logits(data, everything, scored.drop(2))
+            rows_with_logits(data, everything, scored[[0, 2, 3]])
 
 
 def test_original_rows_are_the_first_of_their_copies():

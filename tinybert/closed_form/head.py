@@ -1,4 +1,4 @@
-"""Pooler and classifier of a fitted student, by ridge from its [CLS] states."""
+"""The head of a fitted student, by ridge: from its [CLS] states, or from those of its words."""
 
 from typing import Any, NamedTuple
 
@@ -11,8 +11,10 @@ from tinybert.closed_form.fit import Unexplained
 from tinybert.closed_form.moments import Moments
 from tinybert.closed_form.parts import head_layer, recorded
 from tinybert.closed_form.signals import batches_for
+from tinybert.encoders.checkpoints import HEADS_OF
 from tinybert.encoders.signals import read_signals
-from tinybert.text.encoded import Rows
+from tinybert.text.batching import Batch
+from tinybert.text.encoded import SCORED, Rows
 
 RIDGE = 1e-2  # of the mean diagonal: there are only as many rows as texts
 POOLED_DEVIATION = 0.5  # of the pooled state before tanh, which it leaves nearly linear
@@ -23,18 +25,45 @@ class HeadTargets(NamedTuple):
 
     Attributes:
         rows: The texts.
-        pooled: Pooled states before their activation, shape (rows, D).
-        logits: Shape (rows, outputs).
+        pooled: Pooled states before their activation, shape (rows, D); None where tokens have
+            logits.
+        logits: Shape (rows, outputs), or those of the tokens that count, shape (words, outputs).
     """
 
     rows: Rows
-    pooled: Tensor
+    pooled: Tensor | None
     logits: Tensor
 
 
+HEADS = ("classifier", "qa_outputs")
+
+
+def head_of(model: PreTrainedModel) -> Any:
+    """Return a task's head, the last layer; None of a bare encoder."""
+    return next((getattr(model, name) for name in HEADS if hasattr(model, name)), None)
+
+
+def labels_tokens(model: PreTrainedModel) -> bool:
+    """Return whether each token has logits."""
+    name = type(model).__name__
+    return any(name.endswith(f"For{head}") for head in HEADS_OF.values())
+
+
+def counting(batch: Batch) -> Tensor:
+    """Return which tokens' logits count, shape (batch, tokens): those of `SCORED`, or all."""
+    return batch[SCORED] if SCORED in batch else batch["attention_mask"].bool()
+
+
 def head_targets(teacher: PreTrainedModel, rows: Rows) -> HeadTargets:
-    """Run a fine-tuned classifier, in eval mode, over some texts."""
+    """Run a fine-tuned model, in eval mode, over some texts."""
     pooled, logits = [], []
+    if labels_tokens(teacher):
+        with torch.no_grad():
+            for batch in batches_for(teacher, rows):
+                scored = read_signals(teacher, batch).logits
+                assert scored is not None
+                logits.append(scored[counting(batch)])
+        return HeadTargets(rows, None, torch.cat(logits))
     with torch.no_grad(), recorded({"pooled": head_layer(teacher)}) as found:
         for batch in batches_for(teacher, rows):
             scored = read_signals(teacher, batch).logits
@@ -46,19 +75,27 @@ def head_targets(teacher: PreTrainedModel, rows: Rows) -> HeadTargets:
 
 
 def fit_head(student: PreTrainedModel, targets: HeadTargets, seed: int) -> list[Unexplained]:
-    """Fit pooler and classifier, in place, to the teacher's pooled state and logits.
+    """Fit a head, in place, to the teacher's logits, and a pooler before it to its pooled state.
 
     The pooler's target is the teacher's pooled state before its activation, centred, in its
     leading directions under a random rotation; then the classifier from the student's own pooled
-    state to the teacher's logits.
+    state to the teacher's logits. Where tokens have logits there is no pooler: the head is fitted
+    from the states of the tokens that count.
 
     Args:
-        student: A BERT classifier with a fitted encoder, on the device of the targets.
+        student: A BERT model with a head, and with a fitted encoder, on the device of the targets.
         targets: The teacher's.
         seed: Of the rotation.
     """
     ours: Any = student
     last, states = student.config.num_hidden_layers, []
+    if targets.pooled is None:
+        with torch.no_grad():
+            for batch in batches_for(student, targets.rows):
+                state = read_signals(student.base_model, batch, hidden=True).hidden[last]
+                states.append(state[counting(batch)])
+        head = _fitted(head_of(student), torch.cat(states), targets.logits)
+        return [Unexplained(last + 1, "logits", head)]
     with torch.no_grad():
         for batch in batches_for(student, targets.rows):
             states.append(read_signals(student.base_model, batch, hidden=True).hidden[last][:, 0])
@@ -75,11 +112,16 @@ def fit_head(student: PreTrainedModel, targets: HeadTargets, seed: int) -> list[
     pooler.put_into(ours.base_model.pooler.dense)
     with torch.no_grad():
         activated = torch.tanh(ours.base_model.pooler.dense(state))
-    to_logits = Moments(width, targets.logits.shape[1], state.device)
-    to_logits.add(activated, targets.logits)
-    classifier = to_logits.ridge(RIDGE)
-    classifier.put_into(ours.classifier)
     return [
         Unexplained(last + 1, "pooled", pooler.unexplained),
-        Unexplained(last + 1, "logits", classifier.unexplained),
+        Unexplained(last + 1, "logits", _fitted(ours.classifier, activated, targets.logits)),
     ]
+
+
+def _fitted(head: Any, states: Tensor, logits: Tensor) -> float:
+    """Fit a linear head, in place; return the unexplained share."""
+    to_logits = Moments(states.shape[1], logits.shape[1], states.device)
+    to_logits.add(states, logits)
+    found = to_logits.ridge(RIDGE)
+    found.put_into(head)
+    return found.unexplained

@@ -16,21 +16,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from transformers import (
-    AutoModel,
-    AutoModelForSequenceClassification,
-    BertConfig,
-    PreTrainedConfig,
-    PreTrainedModel,
-)
+from transformers import AutoModel, BertConfig, PreTrainedConfig, PreTrainedModel
 
 from tinybert.closed_form.fit import EncoderFit, Unexplained
-from tinybert.closed_form.head import HeadTargets, fit_head, head_targets
+from tinybert.closed_form.head import HeadTargets, fit_head, head_of, head_targets
 from tinybert.closed_form.parts import layers_of
 from tinybert.core.errors import InputError
 from tinybert.core.settings.choices import CLOSED_FORM_TOKENS
 from tinybert.core.settings.layer_map import LayerMap, teacher_layers
 from tinybert.distillation.projections import Projections
+from tinybert.encoders.checkpoints import head_class, kind_of_head
 from tinybert.encoders.positions import positions
 from tinybert.text.encoded import EncodedRows, Rows, encode, rows_numbered
 
@@ -93,7 +88,7 @@ def fitted_student(
     """Make a student of a shape, fitted to its teacher; vocabulary and labels are the teacher's.
 
     Args:
-        teacher: BERT-like; of a sequence classifier the student is one too.
+        teacher: BERT-like; where it has a task's head, the student has one too.
         tokenizer: The teacher's.
         config: The student's sizes; what else a student shares with its teacher is replaced.
         texts: Texts, or pairs of texts, of the kind that it will read.
@@ -109,8 +104,8 @@ def fitted_student(
     first = [t if isinstance(t, str) else t[0] for t in texts]
     second = None if all(isinstance(t, str) for t in texts) else [t[1] for t in texts]
     auto: Any = AutoModel
-    if hasattr(teacher, "classifier"):
-        auto = AutoModelForSequenceClassification
+    if head_of(teacher) is not None:
+        auto = head_class(kind_of_head([type(teacher).__name__]))
         changes |= {"id2label": theirs.id2label, "label2id": theirs.label2id}
         changes |= {"problem_type": theirs.problem_type}
     longest = min(filter(None, (positions(config), positions(theirs))))
@@ -131,17 +126,17 @@ def fit_student(
     max_tokens: int = CLOSED_FORM_TOKENS,
     head: HeadTargets | None = None,
 ) -> Fitted:
-    """Fit a student, in place, to its teacher; with a classifier's head if it has one.
+    """Fit a student, in place, to its teacher; with a task's head if it has one.
 
     Args:
-        student: A BERT encoder, or a sequence classifier with the teacher's outputs.
-        teacher: BERT-like, on the device to compute on; a classifier if the student is one.
+        student: A BERT encoder, with the teacher's head or without.
+        teacher: BERT-like, on the device to compute on; with a task's head if the student has one.
         rows: Texts; a seeded choice of them is used.
         layers: [g(1), ..., g(M)].
         seed: Of the choice and of the random rotations.
         projections: W_e and W_h, fitted too where they are given.
         max_tokens: How many tokens the layers are fitted on at most, but for the last row.
-        head: What a classifier's head is fitted to, where it is known already.
+        head: What a head is fitted to, where it is known already.
 
     Raises:
         InputError: One of the two cannot be fitted, or there are too few tokens.
@@ -164,7 +159,7 @@ def fit_student(
     try:
         fit = EncoderFit(student, teacher, chosen, layers, seed, projections)
         maps = fit.run()
-        if hasattr(student, "classifier"):
+        if head_of(student) is not None:
             head = head or choose_head_targets(teacher, rows, seed, max_tokens)
             maps = [*maps, *fit_head(student, head, seed)]
     finally:

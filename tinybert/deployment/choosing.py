@@ -13,8 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.nn.functional import kl_div, log_softmax
-from transformers import AutoModelForSequenceClassification, PreTrainedModel
+from transformers import PreTrainedModel
 
 from tinybert.closed_form.start import choose_head_targets, fit_student
 from tinybert.core.errors import InputError
@@ -25,9 +24,11 @@ from tinybert.deployment.int8 import processor_flags, quantize, sums_overflow
 from tinybert.deployment.latency import Draw, measure_engines
 from tinybert.deployment.onnx_file import export_onnx
 from tinybert.deployment.sections import EngineName
+from tinybert.distillation.losses import binary_kl_loss, kl_loss
+from tinybert.encoders.checkpoints import head_class, kind_of_head
 from tinybert.encoders.cost import num_parameters
 from tinybert.encoders.student import student_config
-from tinybert.evaluation.prediction import predict_logits
+from tinybert.evaluation.prediction import TaskSplit, predict_logits
 from tinybert.text.encoded import EncodedRows
 
 LAYERS = (1, 2, 3, 4, 6)  # of a student
@@ -93,7 +94,8 @@ def new_student(shape: Shape, teacher: PreTrainedModel, seed: int) -> PreTrained
     config = student_config(shape, theirs)
     config.num_labels, config.problem_type = theirs.num_labels, theirs.problem_type
     torch.manual_seed(seed)
-    model: PreTrainedModel = AutoModelForSequenceClassification.from_config(config)
+    head = head_class(kind_of_head([type(teacher).__name__]))
+    model: PreTrainedModel = head.from_config(config)
     return model.eval()
 
 
@@ -155,8 +157,6 @@ class Judge:
         teacher: The fine-tuned classifier, on the device to compute on.
         rows: Texts of the task to fit on.
         dev: Its dev rows.
-        score: Turns logits of dev into the main metric.
-        is_regression: Whether the teacher gives a value.
         layer_map: g.
         seed: Of the fits.
     """
@@ -165,15 +165,13 @@ class Judge:
         self,
         teacher: PreTrainedModel,
         rows: EncodedRows,
-        dev: EncodedRows,
-        score: Callable[[NDArray[np.float32]], float],
-        is_regression: bool,
+        dev: TaskSplit,
         layer_map: LayerMap,
         seed: int,
     ) -> None:
-        self.teacher, self.rows, self.dev, self.score = teacher, rows, dev, score
-        self.is_regression, self.layer_map, self.seed = is_regression, layer_map, seed
-        self.answers = predict_logits(teacher, dev, None)
+        self.teacher, self.rows, self.dev = teacher, rows, dev
+        self.layer_map, self.seed = layer_map, seed
+        self.answers = predict_logits(teacher, dev.rows, None)
         self.head = choose_head_targets(teacher, rows, seed, FIT_TOKENS)
 
     def __call__(self, shape: Shape, ms: float) -> Candidate:
@@ -187,29 +185,32 @@ class Judge:
         layers = teacher_layers(self.layer_map, shape.num_hidden_layers, num_teacher)
         of = (student, self.teacher, self.rows, layers, self.seed)
         fit_student(*of, max_tokens=FIT_TOKENS, head=self.head)
-        logits = predict_logits(student, self.dev, None)
-        lost = lost_answers(logits, self.answers, self.is_regression)
-        return Candidate(shape, num_parameters(student), ms, lost, self.score(logits))
+        logits = predict_logits(student, self.dev.rows, None)
+        lost, score = lost_answers(logits, self.answers, self.dev), self.dev.scores(logits)
+        return Candidate(shape, num_parameters(student), ms, lost, next(iter(score.values())))
 
 
-def lost_answers(
-    ours: NDArray[np.float32], theirs: NDArray[np.float32], is_regression: bool
-) -> float:
+def lost_answers(ours: NDArray[np.float32], theirs: NDArray[np.float32], dev: TaskSplit) -> float:
     """Return how far a student's answers are from its teacher's.
 
     Args:
-        ours: Its logits, shape (rows, outputs).
+        ours: Its logits, of `predict_logits`.
         theirs: The teacher's.
-        is_regression: Whether they are values.
+        dev: The rows.
 
     Returns:
-        The mean divergence of its distribution from the teacher's, in nats; of values the mean
-        squared difference as a share of the teacher's variance.
+        The mean divergence of its distribution from the teacher's, in nats, by row, word or label;
+        of values the mean squared difference as a share of the teacher's variance; of span that of
+        the scores of all tokens.
     """
-    if is_regression:
+    if dev.info.kind in ("regression", "span"):
         return float(np.square(ours - theirs).mean() / theirs.var())
-    student, teacher = (log_softmax(torch.from_numpy(of).double(), -1) for of in (ours, theirs))
-    return float(kl_div(student, teacher, reduction="batchmean", log_target=True))
+    if dev.info.kind == "tokens":
+        ours, theirs = dev.word_logits(ours), dev.word_logits(theirs)
+    student, teacher = (torch.from_numpy(of).double() for of in (ours, theirs))
+    if dev.info.kind == "multilabel":
+        return float(binary_kl_loss(student, teacher, 1.0))
+    return float(kl_loss(student, teacher, 1.0))
 
 
 def require_reachable(shapes: Sequence[Shape], times: Sequence[float], limit: float) -> None:

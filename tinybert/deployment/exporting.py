@@ -19,16 +19,17 @@ from tinybert.deployment.onnx_file import (
 )
 from tinybert.deployment.sections import FLOAT, INT8, ExportSettings
 from tinybert.encoders.checkpoints import load_classifier, load_tokenizer
-from tinybert.evaluation.prediction import predict_logits
-from tinybert.evaluation.scores import encode_split
-from tinybert.tasks.task import DEV, TRAIN, read_named_info, read_split
+from tinybert.evaluation.decision import saved_decision
+from tinybert.evaluation.prediction import predict_logits, task_split
+from tinybert.tasks.encoding import encode_split
+from tinybert.tasks.task import DEV, TRAIN, Encoding, read_named_info, read_split
 
 
 def export_student(
     student: Path,
     task_folder: Path,
     output: Path,
-    max_length: int,
+    encoding: Encoding,
     settings: ExportSettings,
     seed: int,
 ) -> dict[str, Any]:
@@ -38,7 +39,7 @@ def export_student(
         student: Folder of a classifier.
         task_folder: The prepared task.
         output: The folder to write.
-        max_length: Tokens per row.
+        encoding: How rows become tokens.
         settings: What is tried, and what may be lost.
         seed: Of the rows drawn.
 
@@ -50,7 +51,9 @@ def export_student(
     flags = processor_flags()
     pad, reduced = model.config.pad_token_id or 0, sums_overflow(flags)
     dev, train = (read_split(task_folder, split) for split in (DEV, TRAIN))
-    gold, rows = dev["label"].to_numpy(), encode_split(dev, tokenizer, max_length)
+    decision = saved_decision(model.config, info, str(student))
+    split = task_split(dev, tokenizer, encoding, info)
+    rows = split.rows
     drawn = np.random.default_rng(seed).permutation(len(train))[: settings.calibration_rows]
     with replace_folder(output) as folder:
         shutil.copytree(
@@ -61,14 +64,14 @@ def export_student(
         session = open_session(folder / FLOAT)
         logits = session_logits(session, rows, pad)
         difference = require_same(place, predict_logits(model, rows, None), logits)
-        calibrating = encode_split(train.iloc[np.sort(drawn)], tokenizer, max_length)
+        calibrating = encode_split(train.iloc[np.sort(drawn)], tokenizer, encoding)
         batches = padded_inputs(session, calibrating, pad)
         tried = []
         for name in track(settings.calibrations, place, transient=True):
             file = folder / f"{name}.onnx"
             quantize(folder / FLOAT, file, name, batches, reduced)
             answers = session_logits(open_session(file), rows, pad)
-            tried.append(compare(name, logits, answers, gold, info, megabytes(file), seed))
+            tried.append(compare(name, logits, answers, split, decision, megabytes(file), seed))
         best = choose(place, tried, settings.max_score_drop)
         for one in tried:
             file = folder / f"{one.name}.onnx"

@@ -3,15 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tinybert.core.errors import InputError
-from tinybert.evaluation.prediction import from_logits
-from tinybert.tasks.metrics import score
-from tinybert.tasks.task import TaskInfo
+from tinybert.evaluation.decision import Decision
+from tinybert.evaluation.prediction import TaskSplit
+from tinybert.tasks.metrics import main_metric
 
 MOST_DIFFERENT = 1e-3  # of a logit, between PyTorch and ONNX in float32
 RESAMPLES = 400
@@ -30,7 +29,7 @@ class Answers:
         drop: What of the other's score is lost; negative where it is better.
         drop_low: Lower end of the drop's 95% interval, over rows drawn again for both at once.
         drop_high: Its upper end.
-        agreement: Share of rows with the same label; None for values.
+        agreement: Share of rows with the same answer; None for values.
         largest_difference: Of a logit.
         size_mb: Of its file.
     """
@@ -49,8 +48,8 @@ def compare(
     name: str,
     before: Logits,
     after: Logits,
-    gold: NDArray[Any],
-    info: TaskInfo,
+    dev: TaskSplit,
+    decision: Decision,
     size_mb: float,
     seed: int,
 ) -> Answers:
@@ -58,29 +57,28 @@ def compare(
 
     Args:
         name: How the second was made.
-        before: The first one's logits, shape (rows, outputs).
+        before: The first one's logits, of `predict_logits`.
         after: The second one's.
-        gold: Gold labels or values, shape (rows,).
-        info: The task.
+        dev: The rows.
+        decision: Their thresholds.
         size_mb: Of the second one's file.
         seed: Of the rows drawn again.
     """
-    metric = info.metrics[0]
-    theirs, ours = from_logits(before, info), from_logits(after, info)
-
-    def score_of(predictions: NDArray[Any], rows: Any = ...) -> float:
-        return score([metric], predictions[rows], gold[rows])[metric]
-
+    info, gold = dev.info, dev.gold
+    theirs, ours = dev.predictions(before, decision), dev.predictions(after, decision)
+    score_of = [main_metric(info, predictions, gold) for predictions in (theirs, ours)]
+    everything = np.arange(len(gold))
     generator = np.random.default_rng(seed)
     draws = generator.integers(len(gold), size=(RESAMPLES, len(gold)))
-    low, high = np.quantile([score_of(theirs, d) - score_of(ours, d) for d in draws], INTERVAL)
+    low, high = np.quantile([score_of[0](d) - score_of[1](d) for d in draws], INTERVAL)
+    same = [bool(np.array_equal(*pair)) for pair in zip(theirs, ours, strict=True)]
     return Answers(
         name,
-        score_of(ours),
-        score_of(theirs) - score_of(ours),
+        score_of[1](everything),
+        score_of[0](everything) - score_of[1](everything),
         float(low),
         float(high),
-        None if info.kind == "regression" else float((theirs == ours).mean()),
+        None if info.kind == "regression" else float(np.mean(same)),
         float(np.abs(before - after).max()),
         size_mb,
     )

@@ -23,7 +23,11 @@ from tinybert.deployment.onnx_file import quiet
 from tinybert.deployment.sections import Calibration
 
 QUANTIZED = ["MatMul", "Gemm", "Gather"]
-CLASSIFIER = ("classifier", "pre_classifier")  # the first parts of the last layers' names
+CLASSIFIER = (
+    "classifier",
+    "pre_classifier",
+    "qa_outputs",
+)  # the first parts of the last layers' names
 VNNI = ("avx512_vnni", "avx_vnni")  # instructions whose sums of int8 products do not overflow
 METHODS = {
     "static_minmax": CalibrationMethod.MinMax,

@@ -19,20 +19,23 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
 from tinybert.encoders.signals import takes_token_types
-from tinybert.text.batching import Batch, collate, sorted_batches
+from tinybert.evaluation.prediction import gather_logits
+from tinybert.text.batching import Batch, collate
 from tinybert.text.encoded import Rows
 
 OPSET = 18  # of ONNX; onnxruntime 1.14 and transformers.js 3 read it
 LOGITS = "logits"
+ANSWER_LOGITS = ["start_logits", "end_logits"]  # of a model that answers questions
 
 
 def export_onnx(model: PreTrainedModel, file: Path) -> None:
-    """Write a classifier as one ONNX file, for any number of rows and of tokens.
+    """Write a model with a task's head as one ONNX file, for any number of rows and of tokens.
 
     Args:
         model: In float32, on the CPU; put into eval mode.
         file: To write. Its inputs are input_ids, attention_mask and, where the model tells
-            segments apart, token_type_ids, int64 of shape (batch, length); its output `logits`.
+            segments apart, token_type_ids, int64 of shape (batch, length); its output `logits`, of
+            a model for questions `start_logits` and `end_logits`.
     """
     # torch's fused attention becomes products with checks for rows without any token, which no row
     # is: in int8, 32 rows of 64 tokens took half as long again (measured).
@@ -47,7 +50,7 @@ def export_onnx(model: PreTrainedModel, file: Path) -> None:
             model.eval(),
             kwargs=inputs,
             dynamo=True,
-            output_names=[LOGITS],
+            output_names=[LOGITS] if hasattr(model, "classifier") else ANSWER_LOGITS,
             dynamic_shapes={name: {0: "batch", 1: "length"} for name in inputs},
             opset_version=OPSET,
             external_data=False,
@@ -82,7 +85,7 @@ def session_logits(
     pad_token_id: int,
     batch_tokens: int = 8192,
 ) -> NDArray[np.float32]:
-    """Return the logits of every row, shape (rows, outputs), in the rows' order.
+    """Return the logits of every row, as `predict_logits` does.
 
     Args:
         session: Of `open_session`.
@@ -90,12 +93,13 @@ def session_logits(
         pad_token_id: For padding batches.
         batch_tokens: Padded tokens per batch.
     """
-    found: dict[int, NDArray[np.float32]] = {}
-    for numbers in sorted_batches(rows, batch_tokens):
-        batch = collate([rows[int(number)] for number in numbers], pad_token_id)
-        (logits,) = session.run([LOGITS], session_inputs(session, batch))
-        found |= zip(map(int, numbers), logits, strict=True)
-    return np.stack([found[number] for number in range(len(rows))])
+    names = [each.name for each in session.get_outputs()]
+
+    def run(batch: Batch) -> NDArray[np.float32]:
+        found = session.run(names, session_inputs(session, batch))
+        return np.stack(found, axis=-1) if len(found) > 1 else np.asarray(found[0])
+
+    return gather_logits(run, rows, pad_token_id, batch_tokens)
 
 
 def padded_inputs(

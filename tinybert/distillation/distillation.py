@@ -20,18 +20,19 @@ from tinybert.distillation.projections import Projections
 from tinybert.distillation.teacher import TeacherSignals
 from tinybert.distillation.terms import (
     ATTENTION_TERMS,
-    COUNTED,
     EQUAL_WIDTH_TERMS,
     LAYER_TERMS,
     PROJECTED_TERMS,
     LayerPair,
     Term,
+    counted,
     layer_terms,
     output_terms,
     row_counts,
     term_counts,
 )
 from tinybert.encoders.signals import Signals, compile_layers, read_signals, record_attention
+from tinybert.tasks.task import Kind
 from tinybert.text.batching import Batch
 
 Weights = Mapping[Term, float]
@@ -41,13 +42,13 @@ class Distillation(nn.Module):
     """The student with everything that is trained beside it; its forward pass gives the loss.
 
     Args:
-        student: An encoder, or a sequence classifier where logits are matched.
+        student: An encoder, or one with a task's head where logits are matched.
         weights: The phase's terms and their weights; a term with weight 0 is not computed.
         teacher: None where only gold labels, or stored teacher logits, are matched.
         layers: [g(1), ..., g(M)], from `layer_map.teacher_layers`.
         projection: How hidden states are brought to the teacher's width.
         temperature: For the prediction and kl terms.
-        regression: Whether logits are one score, matched by squared error.
+        kind: Of the task, which says how logits are compared.
         average_heads: Whether attention_probs matches the means over heads.
         pretraining: Heads and hiding of the mlm, mlm_kl and next_sentence terms.
 
@@ -63,7 +64,7 @@ class Distillation(nn.Module):
         layers: list[int] | None = None,
         projection: Projection = "per_layer",
         temperature: float = 1.0,
-        regression: bool = False,
+        kind: Kind = "classification",
         average_heads: bool = False,
         pretraining: Pretraining | None = None,
     ) -> None:
@@ -71,7 +72,7 @@ class Distillation(nn.Module):
         self.student, self.pretraining = student, pretraining
         self.weights = {term: weight for term, weight in weights.items() if weight}
         self.layers = layers or []
-        self.temperature, self.regression = temperature, regression
+        self.temperature, self.kind = temperature, kind
         self.average_heads = average_heads
         self.projections: Projections | None = None
         self._teacher = (teacher,)  # in a tuple, so that it is no part of this module's state
@@ -144,7 +145,7 @@ class Distillation(nn.Module):
             if self.pretraining is not None:
                 terms |= cast(dict[Term, Tensor], self.pretraining.losses(found, teacher, batch))
             terms |= output_terms(
-                self.weights, student, teacher, batch, self.temperature, self.regression
+                self.weights, student, teacher, batch, self.temperature, self.kind
             )
             terms = self._share(terms, batch)
             total = torch.stack([self.weights[term] * terms[term] for term in terms]).sum()
@@ -176,7 +177,7 @@ class Distillation(nn.Module):
             return terms
         counts = self._counts(batch, list(terms))
         if "per_batch" in batch:
-            whole = torch.stack([batch["per_batch"][COUNTED[term]] for term in terms])
+            whole = torch.stack([batch["per_batch"][counted(term, self.kind)] for term in terms])
         else:
             whole = sum_over_all(counts)
         factors = shares(counts, whole, num_processes())
@@ -184,7 +185,7 @@ class Distillation(nn.Module):
 
     def _counts(self, batch: Batch, terms: Sequence[Term]) -> Tensor:
         if self.pretraining is None:
-            return term_counts(batch, terms)
+            return term_counts(batch, terms, self.kind)
         drawn = self.pretraining.counts(batch, row_counts(batch))
         return torch.stack(
             [drawn[term] if term in drawn else term_counts(batch, [term])[0] for term in terms]

@@ -158,6 +158,54 @@ def patient_loss(cls_S_BD: Tensor, cls_T_BD: Tensor) -> Tensor:
     return F.mse_loss(F.normalize(cls_S_BD.float(), dim=-1), F.normalize(cls_T_BD.float(), dim=-1))
 
 
+def several_labels_loss(logits_BC: Tensor, labels_BC: Tensor) -> Tensor:
+    """Match gold labels of which a row may have any number.
+
+    Args:
+        logits_BC: A logit for each label.
+        labels_BC: 1 where the row has the label, 0 where it has not.
+
+    Returns:
+        Binary cross-entropy, averaged over labels and the batch; a scalar.
+    """
+    return F.binary_cross_entropy_with_logits(logits_BC.float(), labels_BC.float())
+
+
+def binary_prediction_loss(
+    logits_S_BC: Tensor, logits_T_BC: Tensor, temperature: float = 1.0
+) -> Tensor:
+    """Match the teacher's probability of each label by itself (Eq. 10, one label against none).
+
+    Source: Yang et al. 2023, 2308.06453, section 3.1: several labels are as many binary tasks.
+
+    Args:
+        logits_S_BC: Student's logits.
+        logits_T_BC: Teacher's logits, labels in the same order.
+        temperature: Divides both logits.
+
+    Returns:
+        Binary cross-entropy, averaged over labels and the batch; a scalar.
+
+    Raises:
+        ValueError: The shapes differ, for instance in the number of labels.
+    """
+    _require_same_shape("logits", logits_S_BC, logits_T_BC)
+    probs_T_BC = torch.sigmoid(logits_T_BC.float() / temperature)
+    return F.binary_cross_entropy_with_logits(logits_S_BC.float() / temperature, probs_T_BC)
+
+
+def binary_kl_loss(logits_S_BC: Tensor, logits_T_BC: Tensor, temperature: float) -> Tensor:
+    """Match softened probabilities of each label by itself, as `kl_loss` does those of classes.
+
+    Returns:
+        t^2 KL(teacher || student), averaged over labels and the batch; a scalar.
+    """
+    scaled_T_BC = logits_T_BC.float() / temperature
+    entropy = F.binary_cross_entropy_with_logits(scaled_T_BC, torch.sigmoid(scaled_T_BC))
+    cross = binary_prediction_loss(logits_S_BC, logits_T_BC, temperature)
+    return temperature**2 * (cross - entropy)
+
+
 def masked_word_loss(logits_BC: Tensor, ids_B: Tensor) -> Tensor:
     """Find hidden words (Devlin et al. 2019, 1810.04805, section 3.1).
 

@@ -2,11 +2,13 @@
 
 Files of a folder: `rows.npy`, numbers of the scored rows, ascending (int64), as
 `phase_rows` numbers a task's augmented and unlabelled rows;
-`logits.npy`, shape (rows, outputs), float32; `teacher_logits.json`, label names and counts.
+`logits.npy`, float32, the logits of these rows one after the other: one for each row, or window of
+a long text, or token, shape (scored, outputs); `ends.npy`, where each row's logits end in it,
+int64; `teacher_logits.json`, label names and counts.
 """
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -25,8 +27,61 @@ from tinybert.tasks.phase_rows import NO_ROW, WITH_COPIES, default_data, origina
 from tinybert.tasks.task import TaskInfo
 from tinybert.text.encoded import EncodedRows, read_array
 
-ROWS, LOGITS, INFO = "rows.npy", "logits.npy", "teacher_logits.json"
+ROWS, LOGITS, ENDS, INFO = "rows.npy", "logits.npy", "ends.npy", "teacher_logits.json"
 ROWS_AT_ONCE = 20_000  # scored and kept, so that a kill costs no more
+
+
+class RowLogits(NamedTuple):
+    """Logits by row.
+
+    Attributes:
+        numbers: The rows' numbers, ascending; shape (rows,).
+        values: Logits of all rows, one row's after another's; shape (scored, outputs).
+        ends: Where each row's logits end; shape (rows,).
+    """
+
+    numbers: NDArray[np.int64]
+    values: NDArray[np.float32]
+    ends: NDArray[np.int64]
+
+    def of(self, numbers: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the logits of some rows, in the order given."""
+        places = np.searchsorted(self.numbers, numbers)
+        stops, starts = self.ends[places], np.concatenate([[0], self.ends])[places]
+        sizes = stops - starts
+        steps = np.arange(int(sizes.sum())) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        return np.asarray(self.values[np.repeat(starts, sizes) + steps])
+
+
+def row_sizes(rows: EncodedRows, num_rows: int, per_token: bool) -> NDArray[np.int64]:
+    """Return how many logits each text has, shape (texts,).
+
+    Args:
+        rows: The encoded texts, or their windows.
+        num_rows: Texts.
+        per_token: Whether each token has logits.
+    """
+    sizes = rows.lengths if per_token else np.ones(len(rows), dtype=np.int64)
+    if rows.origins is None:
+        return sizes
+    return np.bincount(rows.origins, weights=sizes, minlength=num_rows).astype(np.int64)
+
+
+def with_logits(rows: EncodedRows, logits: NDArray[np.float32], place: Path) -> EncodedRows:
+    """Put stored logits beside the rows that they are of, as the target `teacher_logits`.
+
+    Raises:
+        InputError: They are as many as neither the rows nor their tokens.
+    """
+    if rows.places is None and len(logits) == len(rows):
+        return rows.with_targets(teacher_logits=logits)
+    if rows.places is not None and len(logits) == len(rows.ids):
+        return rows.with_token_targets(teacher_logits=torch.from_numpy(logits))
+    raise InputError(
+        f"{place}: logits must be of {len(rows):,} windows with {len(rows.ids):,} tokens, got "
+        f"{len(logits):,}; they are another run's: run `dvc repro --force "
+        f"teacher_logits@{place.name}`"
+    )
 
 
 class About(Settings):
@@ -70,7 +125,7 @@ def choose_rows(
 def score_rows(
     teacher: Teacher, rows: EncodedRows, dtype: torch.dtype | None, kept: Path
 ) -> NDArray[np.float32]:
-    """Return the teacher's logits of every row, shape (rows, outputs).
+    """Return the teacher's logits as `predict_logits` does.
 
     Args:
         teacher: The fine-tuned teacher, on the device to compute on.
@@ -112,13 +167,13 @@ def rows_to_train_on(
         return rows
     unlabelled = rows["row"] == NO_ROW
     num_rows = int((~unlabelled).sum()) + info.num_unlabelled
-    kept = read_logits(scored, num_rows, info.num_outputs).index
+    kept = read_logits(scored, num_rows, info.num_outputs).numbers
     # Copies come first, so that their places are their numbers.
     return rows[unlabelled | np.isin(np.arange(len(rows)), kept)]
 
 
-def read_logits(folder: Path, num_rows: int, num_outputs: int) -> pd.DataFrame:
-    """Read the logits as columns 0, 1, ...; the index is the rows' numbers.
+def read_logits(folder: Path, num_rows: int, num_outputs: int) -> RowLogits:
+    """Read the stored logits.
 
     Args:
         folder: What `teacher_logits` wrote.
@@ -130,15 +185,19 @@ def read_logits(folder: Path, num_rows: int, num_outputs: int) -> pd.DataFrame:
     """
     command = f"dvc repro --force teacher_logits@{folder.name}"
     about = read_json(folder / INFO, About, command)
-    logits, rows = (read_array(folder / name, command) for name in (LOGITS, ROWS))
+    logits, rows, ends = (read_array(folder / name, command) for name in (LOGITS, ROWS, ENDS))
     problem = ""
     if about.of != num_rows or (len(rows) and not 0 <= rows.min() <= rows.max() < num_rows):
         problem = f"must be of {num_rows:,} rows, got logits for {about.of:,}"
-    elif rows.shape != (about.num_rows,) or logits.shape != (about.num_rows, num_outputs):
+    elif (
+        rows.shape != (about.num_rows,)
+        or ends.shape != rows.shape
+        or logits.shape != (int(ends[-1]) if len(ends) else 0, num_outputs)
+    ):
         problem = (
             f"must be {about.num_rows:,} rows of {num_outputs} outputs, got logits of shape "
             f"{logits.shape} for {len(rows):,} rows"
         )
     if problem:
         raise InputError(f"{folder}: {problem}; they are another run's: run `{command}`")
-    return pd.DataFrame(logits, index=rows)
+    return RowLogits(rows, logits, ends)

@@ -1,7 +1,7 @@
 """The terms of a phase by name, computed from one pass of student and teacher."""
 
 from collections.abc import Callable, Collection, Sequence
-from typing import Literal, cast
+from typing import Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -9,6 +9,8 @@ from torch import Tensor
 from tinybert.distillation.losses import (
     attention_loss,
     attention_probs_loss,
+    binary_kl_loss,
+    binary_prediction_loss,
     cosine_loss,
     embedding_loss,
     hidden_loss,
@@ -17,10 +19,13 @@ from tinybert.distillation.losses import (
     patient_loss,
     prediction_loss,
     regression_loss,
+    several_labels_loss,
 )
 from tinybert.distillation.projections import Projections
 from tinybert.encoders.signals import Signals
+from tinybert.tasks.task import Kind
 from tinybert.text.batching import Batch
+from tinybert.text.encoded import SCORED
 
 Term = Literal[
     "attention",
@@ -36,8 +41,9 @@ Term = Literal[
     "kl",
     "label",
 ]
-# What a term's mean is taken over: rows (0), real tokens (1), pairs of them (2). What the terms of
-# `Pretraining` are averaged over is drawn with each batch, and counted there.
+# What a term's mean is taken over: rows (0), real tokens (1), pairs of them (2); scored tokens (3)
+# for the terms of logits where each word has some. What the terms of `Pretraining` are averaged
+# over is drawn with each batch, and counted there.
 COUNTED: dict[Term, int] = {
     "attention": 2,
     "hidden": 1,
@@ -52,14 +58,37 @@ COUNTED: dict[Term, int] = {
 ATTENTION_TERMS: frozenset[Term] = frozenset({"attention", "attention_probs"})
 PROJECTED_TERMS: frozenset[Term] = frozenset({"hidden", "embedding"})
 EQUAL_WIDTH_TERMS: frozenset[Term] = frozenset({"cosine", "patient"})
-# Terms that compare a classifier's logits with the teacher's.
-TEACHERS_LOGITS: dict[Term, Callable[[Tensor, Tensor, float], Tensor]] = {
-    "prediction": prediction_loss,
-    "kl": kl_loss,
-}
+# Terms that compare a head's logits with the teacher's.
+TEACHERS_LOGITS: tuple[Term, ...] = ("prediction", "kl")
 TEACHER_OUTPUT_TERMS: frozenset[Term] = frozenset({"mlm_kl", *TEACHERS_LOGITS})
+HEAD_TERMS: frozenset[Term] = frozenset({"label", *TEACHERS_LOGITS})
+LOWEST = -1e4  # a logit without probability; finite, so that it may meet a probability of 0
 LAYER_TERMS = ATTENTION_TERMS | PROJECTED_TERMS | EQUAL_WIDTH_TERMS
 LayerPair = tuple[int, int]  # (m, g(m)), counted from 1
+
+
+class HeadLosses(NamedTuple):
+    """How a kind of task compares logits: with the teacher's, by two terms, and with labels."""
+
+    prediction: Callable[[Tensor, Tensor, float], Tensor]
+    kl: Callable[[Tensor, Tensor, float], Tensor]
+    label: Callable[[Tensor, Tensor], Tensor]
+
+
+def _scores(logits_S: Tensor, logits_T: Tensor, temperature: float) -> Tensor:
+    return regression_loss(logits_S[:, 0], logits_T[:, 0])
+
+
+OF_CLASSES = HeadLosses(prediction_loss, kl_loss, label_loss)
+HEAD_LOSSES: dict[Kind, HeadLosses] = {
+    "classification": OF_CLASSES,
+    "regression": HeadLosses(
+        _scores, _scores, lambda logits, values: regression_loss(logits[:, 0], values)
+    ),
+    "multilabel": HeadLosses(binary_prediction_loss, binary_kl_loss, several_labels_loss),
+    "tokens": OF_CLASSES,
+    "span": OF_CLASSES,
+}
 
 
 def reads_teacher(names: Collection[Term]) -> bool:
@@ -120,34 +149,62 @@ def output_terms(
     teacher: Signals,
     batch: Batch,
     temperature: float,
-    regression: bool,
+    kind: Kind,
 ) -> dict[Term, Tensor]:
-    """Return the terms of logits; of a regression's scores, squared errors."""
+    """Return the terms of logits: of a kind of task, by its losses."""
+    asked = [name for name in (*TEACHERS_LOGITS, "label") if name in names]
+    if not asked:
+        return {}
+    logits_S, losses = compared(cast(Tensor, student.logits), batch, kind), HEAD_LOSSES[kind]
+    if not len(logits_S):  # no word of the batch is scored
+        return {name: cast(Tensor, student.logits).sum() * 0 for name in asked}
     terms: dict[Term, Tensor] = {}
-    logits_S, logits_T = cast(Tensor, student.logits), cast(Tensor, teacher.logits)
-    for name, loss in TEACHERS_LOGITS.items():
-        if name in names:
-            terms[name] = (
-                regression_loss(logits_S[:, 0], logits_T[:, 0])
-                if regression
-                else loss(logits_S, logits_T, temperature)
-            )
-    if "label" in names:
+    if set(TEACHERS_LOGITS) & set(asked):
+        logits_T = compared(cast(Tensor, teacher.logits), batch, kind)
+        for name in TEACHERS_LOGITS:
+            if name in asked:
+                terms[name] = getattr(losses, name)(logits_S, logits_T, temperature)
+    if "label" in asked:
         labels = batch["labels"]
-        terms["label"] = (
-            regression_loss(logits_S[:, 0], labels) if regression else label_loss(logits_S, labels)
-        )
+        labels = labels[batch[SCORED]] if kind == "tokens" else labels
+        terms["label"] = losses.label(logits_S, labels.flatten() if kind == "span" else labels)
     return terms
 
 
-def term_counts(batch: Batch, terms: Sequence[Term]) -> Tensor:
-    """Return what each term's mean is taken over: pairs of real tokens, real tokens, or rows.
+def compared(logits: Tensor, batch: Batch, kind: Kind) -> Tensor:
+    """Lay out logits so that each row is one choice.
+
+    Args:
+        logits: Shape (batch, outputs), or (batch, tokens, outputs) where tokens have some.
+        batch: With `SCORED`, the tokens that count, where tokens have logits.
+        kind: Of the task.
+
+    Returns:
+        Of tokens the scored ones' logits, shape (words, outputs); of span, for each row the choice
+        of its answer's first and of its last token, shape (2 batch, tokens); others as they are.
+    """
+    if kind == "tokens":
+        return logits[batch[SCORED]]
+    if kind == "span":
+        return logits.masked_fill(~batch[SCORED][..., None], LOWEST).mT.flatten(0, 1)
+    return logits
+
+
+def counted(term: Term, kind: Kind) -> int:
+    """Return what a term's mean is taken over, by its place in `term_counts`."""
+    return 3 if kind == "tokens" and term in HEAD_TERMS else COUNTED[term]
+
+
+def term_counts(batch: Batch, terms: Sequence[Term], kind: Kind = "classification") -> Tensor:
+    """Return what each term's mean is taken over, as `COUNTED` says.
 
     Rows that the batch's `counts` denies count nothing.
     """
     lengths, counts = batch["attention_mask"].sum(dim=1), row_counts(batch)
-    found = (counts.sum(), (lengths * counts).sum(), (lengths.square() * counts).sum())
-    return torch.stack([found[COUNTED[term]] for term in terms])
+    found = [counts.sum(), (lengths * counts).sum(), (lengths.square() * counts).sum()]
+    if SCORED in batch:
+        found.append((batch[SCORED].sum(dim=1) * counts).sum())
+    return torch.stack([found[counted(term, kind)] for term in terms])
 
 
 def row_counts(batch: Batch) -> Tensor:

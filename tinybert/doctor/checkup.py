@@ -97,13 +97,14 @@ def look_at_teacher(
     place = f"params/tasks/{info.name}.yaml: max_length"
     found += lengths.judge_positions(task.max_length, config, place)
     if not found:  # else the pass itself would fail
-        seen = teachers.look_at(folder, task_folder, task.max_length, dtype, load)
+        seen = teachers.look_at(folder, task_folder, task.encoding(info), dtype, load)
         found += teachers.judge(seen, info, folder)
     if all(each.level != "wrong" for each in found):
         found.append(right("labels in order"))
         frame = read_split(task_folder, TRAIN)
-        counted = lengths.lengths_of(frame, tokenizer, task.max_length)
-        found.append(lengths.judge(counted, task.max_length, info.name))
+        encoding = task.encoding(info)
+        counted = lengths.lengths_of(frame, tokenizer, encoding)
+        found.append(lengths.judge(counted, encoding, info.name))
     return found
 
 

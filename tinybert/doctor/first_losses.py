@@ -6,10 +6,11 @@ import torch
 
 from tinybert.core.settings.reader import read_yaml
 from tinybert.distillation.distillation import Distillation
-from tinybert.distillation.terms import Term, output_terms
+from tinybert.distillation.terms import HEAD_TERMS, Term, output_terms
 from tinybert.doctor.findings import Finding, doubt, right
 from tinybert.encoders.signals import Signals
-from tinybert.text.encoded import EncodedRows, Rows
+from tinybert.text.batching import collate
+from tinybert.text.encoded import SCORED, EncodedRows, Rows
 
 RANGES = Path(__file__).with_suffix(".yaml")
 SUMMED_OVER_LAYERS = frozenset({"attention", "attention_probs", "hidden"})
@@ -21,7 +22,7 @@ HINTS = {
     "prediction": "is the teacher fine-tuned for this task?",
     "label": "are the labels the task's?",
 }
-SAMPLE_ROWS = 4096
+SAMPLE_ROWS = 1024
 # A new head's logits are near 0. Three times the loss of zeros is left for those that are not; a
 # score's squared error has no unit to measure by, so 1 is added for a head's own first scatter.
 TIMES, SCATTER = 3.0, 1.0
@@ -50,30 +51,24 @@ def ranges_for(phase: str, model: object, rows: Rows) -> dict[str, dict[str, Ran
     for term, loss in losses_of_zeros(model, rows).items():
         if term in known:
             high = TIMES * loss + SCATTER
-            known[term] = (0.0, high if model.regression else max(known[term][1], high))
+            squared = model.kind == "regression"
+            known[term] = (0.0, high if squared else max(known[term][1], high))
     return {**ranges, phase: known}
 
 
 def losses_of_zeros(model: Distillation, rows: EncodedRows) -> dict[str, float]:
     """Return what the terms of logits are for a student that answers some rows with zeros."""
-    batch = {
-        name: torch.tensor(values[:: max(1, len(values) // SAMPLE_ROWS)])
-        for name, values in rows.targets.items()
-        if name in ("labels", "teacher_logits")
-    }
-    read: dict[Term, str] = {
-        "prediction": "teacher_logits",
-        "kl": "teacher_logits",
-        "label": "labels",
-    }
-    names = [term for term, target in read.items() if term in model.weights and target in batch]
+    sample = range(0, len(rows), max(1, len(rows) // SAMPLE_ROWS))
+    batch = collate([rows[number] for number in sample], 0)
+    target: dict[Term, str] = dict.fromkeys(HEAD_TERMS, "teacher_logits") | {"label": "labels"}
+    names = [term for term, of in target.items() if term in model.weights and of in batch]
     if not names:
         return {}
-    count = len(next(iter(batch.values())))
-    zeros = torch.zeros(count, int(model.student.config.num_labels))
+    shape = batch["input_ids"].shape if SCORED in batch else batch["input_ids"].shape[:1]
+    zeros = torch.zeros(*shape, int(model.student.config.num_labels))
     teacher = Signals({}, {}, batch.get("teacher_logits", zeros))
     found = output_terms(
-        names, Signals({}, {}, zeros), teacher, batch, model.temperature, model.regression
+        names, Signals({}, {}, zeros), teacher, batch, model.temperature, model.kind
     )
     return {name: float(value) for name, value in found.items()}
 

@@ -28,7 +28,7 @@ from tinybert.distillation.terms import reads_teacher
 from tinybert.doctor import pace, room
 from tinybert.encoders.checkpoints import load_tokenizer
 from tinybert.encoders.student import make_student, student_config
-from tinybert.evaluation.scores import encode_split
+from tinybert.tasks.encoding import encode_split
 from tinybert.tasks.phase_rows import WITH_COPIES, WITH_UNLABELLED
 from tinybert.tasks.task import TRAIN, TaskFile, read_info, read_split
 from tinybert.text.batching import epoch_batches
@@ -103,7 +103,8 @@ def task_sample(
         if folder.is_dir():
             frame = read_split(folder, TRAIN)
             few = frame.sample(min(SAMPLE_ROWS, len(frame)), random_state=0)
-            rows = encode_split(few, load_tokenizer(tokenizer_folder), task.max_length)
+            encoding = task.encoding(read_info(prepared))
+            rows = encode_split(few, load_tokenizer(tokenizer_folder), encoding)
             made = folder != prepared
             return Sample(rows, len(frame) if made else augmented(len(frame), *copies), *counts)
     count = None if task.rows is None else augmented(task.rows.train, *copies)
@@ -241,7 +242,7 @@ def forecast(
     """
     rows: Any = sample.rows
     if selects and isinstance(rows, EncodedRows):
-        rows = rows.with_targets(labels=np.zeros(len(rows), np.int64))
+        rows = rows.part(0, len(rows)).with_targets(labels=np.zeros(len(rows), np.int64))
     pad, device = model.student.config.pad_token_id or 0, computing_device()
     small = min(LARGEST_BATCH, schedules[0].batch_size, len(rows))
     before = room.resident() if device.type == "cpu" else 0

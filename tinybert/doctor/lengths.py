@@ -1,4 +1,4 @@
-"""How many rows a task's `max_length` cuts off."""
+"""How much of a task's rows its `max_length` cuts off."""
 
 import math
 from typing import Any, NamedTuple
@@ -8,6 +8,7 @@ import pandas as pd
 
 from tinybert.doctor.findings import Finding, as_findings, doubt, right
 from tinybert.encoders.positions import require_positions
+from tinybert.tasks.task import Encoding
 
 MAX_ROWS, SEED = 5_000, 0
 OFTEN = 0.01
@@ -19,24 +20,26 @@ class Lengths(NamedTuple):
 
     Attributes:
         num_rows: That were looked at.
-        cut_off: Share that is longer than `max_length`.
+        longer: Share that is longer than `max_length`.
+        beyond: Share of all tokens that stand beyond it.
         percentile_99: Tokens that 99 in 100 rows do not exceed.
         enough: The smallest `max_length` that cuts off fewer than 1 in 100.
     """
 
     num_rows: int
-    cut_off: float
+    longer: float
+    beyond: float
     percentile_99: int
     enough: int
 
 
-def lengths_of(frame: pd.DataFrame, tokenizer: Any, max_length: int) -> Lengths:
+def lengths_of(frame: pd.DataFrame, tokenizer: Any, encoding: Encoding) -> Lengths:
     """Count the tokens of up to 5,000 rows, drawn at random."""
     drawn = np.random.default_rng(SEED).permutation(len(frame))[:MAX_ROWS]
     frame = frame.iloc[drawn]
     second = frame["sentence2"].tolist() if "sentence2" in frame else None
     encoded = tokenizer(frame["sentence1"].tolist(), second, truncation=False, verbose=False)
-    return summary(np.array([len(ids) for ids in encoded["input_ids"]]), max_length)
+    return summary(np.array([len(ids) for ids in encoded["input_ids"]]), encoding.max_length)
 
 
 def summary(tokens: "np.ndarray[Any, Any]", max_length: int) -> Lengths:
@@ -47,17 +50,24 @@ def summary(tokens: "np.ndarray[Any, Any]", max_length: int) -> Lengths:
     return Lengths(
         num_rows,
         float((ascending > max_length).mean()),
+        float(np.maximum(ascending - max_length, 0).sum() / ascending.sum()),
         int(ascending[math.ceil(0.99 * num_rows) - 1]),
         int(ascending[num_rows - 1 - allowed]),
     )
 
 
-def judge(lengths: Lengths, max_length: int, task: str) -> Finding:
+def judge(lengths: Lengths, encoding: Encoding, task: str) -> Finding:
     """Say whether too much is cut off."""
-    shown = f"{lengths.cut_off:.1%} of rows cut off at {max_length} tokens"
-    if lengths.cut_off <= OFTEN:
+    most, share = encoding.max_length, f"{lengths.longer:.1%} of rows"
+    if encoding.long == "windows":
+        stride = f"windows of {most} tokens that share {encoding.stride}"
+        return right(f"nothing cut off: {share} are read in {stride}")
+    if encoding.long == "head_tail":
+        return right(f"{share} lose their middle, {lengths.beyond:.1%} of all tokens, at {most}")
+    shown = f"{share} cut off at {most} tokens, {lengths.beyond:.1%} of all tokens"
+    if lengths.longer <= OFTEN:
         return right(shown)
     return doubt(
         f"{shown}; 99 in 100 have at most {lengths.percentile_99}: max_length: {lengths.enough} in "
-        f"params/tasks/{task}.yaml would cut off fewer than 1%"
+        f"params/tasks/{task}.yaml would cut off fewer than 1%, and `long: windows` nothing"
     )

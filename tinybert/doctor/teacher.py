@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import AutoModelForSequenceClassification, PreTrainedModel
+from numpy.typing import NDArray
+from transformers import PreTrainedModel
 
 from tinybert.core.fingerprint import checkpoints_folder
 from tinybert.core.outputs import replace_file
@@ -19,11 +20,13 @@ from tinybert.core.precision import computing_device
 from tinybert.core.settings.reader import Settings
 from tinybert.doctor.agreement import BETTER_THAN_CHANCE, agreement_z, better_order, kappa
 from tinybert.doctor.findings import Finding, doubt, right, wrong
-from tinybert.encoders.checkpoints import load_tokenizer, missing_weights
-from tinybert.evaluation.prediction import from_logits, predict_logits, scores
-from tinybert.evaluation.scores import encode_split
+from tinybert.encoders.checkpoints import head_class, load_tokenizer, missing_weights
+from tinybert.evaluation.decision import Decision
+from tinybert.evaluation.prediction import TaskSplit, predict_logits, task_split
 from tinybert.tasks.metrics import score
-from tinybert.tasks.task import DEV, TaskInfo, read_info, read_split
+from tinybert.tasks.squad_metrics import best_f1
+from tinybert.tasks.task import DEV, Encoding, TaskInfo, read_info, read_split
+from tinybert.text.encoded import SCORED
 
 MAX_ROWS, SEED = 1_000, 0  # of the dev split, and of their drawing
 FEWEST_ROWS = 50  # of which anything is said
@@ -43,8 +46,9 @@ class Seen(Settings):
         untrained_head: Whether the head's bias is still 0 in every output, as it is made.
         num_rows: That it was asked about.
         scores: The task's metrics.
-        table: Confusion matrix, gold by predicted; empty for regression.
-        correlation: Spearman's, for regression.
+        table: Confusion matrix, gold by predicted, of rows; of tokens of words, of several labels
+            of rows with one; empty for regression and span.
+        correlation: Spearman's, for regression; of span the mean F1 of answers where there is one.
     """
 
     has_head: bool
@@ -56,58 +60,82 @@ class Seen(Settings):
 
 
 def look_at(
-    teacher: Path, task_folder: Path, max_length: int, dtype: torch.dtype | None, load: Load
+    teacher: Path, task_folder: Path, encoding: Encoding, dtype: torch.dtype | None, load: Load
 ) -> Seen:
     """Run a teacher over dev rows, or read what was seen of it before.
 
     Args:
         teacher: Its folder.
         task_folder: The prepared task.
-        max_length: Tokens per row.
+        encoding: How rows become tokens.
         dtype: What the pass is autocast to.
         load: Gives the classifier with its outputs in the task's order.
 
     Raises:
         InputError: The outputs' names are not the task's labels.
     """
-    asked = {"max_length": max_length, "dtype": dtype, "load": load.__name__, "rows": MAX_ROWS}
+    asked = {"encoding": encoding, "dtype": dtype, "load": load.__name__, "rows": MAX_ROWS}
     file = checkpoints_folder("doctor", asked, [teacher, task_folder]) / "teacher.json"
     if file.is_file():
         return Seen.model_validate_json(file.read_text(encoding="utf-8"))
-    seen = _look(teacher, task_folder, max_length, dtype, load)
+    seen = _look(teacher, task_folder, encoding, dtype, load)
     with replace_file(file) as partial:
         partial.write_text(json.dumps(seen.model_dump()), encoding="utf-8")
     return seen
 
 
 def _look(
-    teacher: Path, task_folder: Path, max_length: int, dtype: torch.dtype | None, load: Load
+    teacher: Path, task_folder: Path, encoding: Encoding, dtype: torch.dtype | None, load: Load
 ) -> Seen:
-    missing = missing_weights(AutoModelForSequenceClassification, teacher)
-    if any(name.startswith(("classifier", "score", "head")) for name in missing):
+    missing = missing_weights(head_class(encoding.kind), teacher)
+    if any(name.startswith(("classifier", "score", "head", "qa_outputs")) for name in missing):
         return Seen(has_head=False)
     info, frame = read_info(task_folder), read_split(task_folder, DEV)
     model = load(teacher, info).to(computing_device())
     drawn = np.random.default_rng(SEED).permutation(len(frame))[:MAX_ROWS]
-    frame = frame.iloc[np.sort(drawn)]
-    gold = frame["label"].to_numpy()
-    logits = predict_logits(model, encode_split(frame, load_tokenizer(teacher), max_length), dtype)
-    named = from_logits(logits, info)
+    frame = frame.iloc[np.sort(drawn)].reset_index(drop=True)
+    dev = task_split(frame, load_tokenizer(teacher), encoding, info)
+    logits = predict_logits(model, dev.rows, dtype)
     seen: dict[str, Any] = {"has_head": True, "untrained_head": _untrained(model)}
-    seen |= {"num_rows": len(frame), "scores": scores(logits, gold, info)}
-    if info.kind == "classification":
+    seen |= {"num_rows": len(frame), "scores": dev.scores(logits)}
+    if info.labels:
         from sklearn.metrics import confusion_matrix
 
+        gold, named = _choices(dev, logits)
         labels = list(range(len(info.labels)))
-        seen["table"] = confusion_matrix(gold, named, labels=labels).tolist()
+        table = confusion_matrix(gold, named, labels=labels) if len(gold) else np.zeros((2, 2), int)
+        seen |= {"table": table.tolist(), "num_rows": len(gold)}
+    elif info.kind == "regression":
+        named = dev.predictions(logits)
+        seen["correlation"] = score(["spearman"], named, dev.gold)["spearman"]
     else:
-        seen["correlation"] = score(["spearman"], named, gold)["spearman"]
+        seen["correlation"] = _found_answers(dev, logits)
     return Seen(**seen)
+
+
+def _choices(dev: TaskSplit, logits: NDArray[np.float32]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return single choices, gold and the teacher's: of rows, of words, of rows with one label."""
+    if dev.info.kind == "tokens":
+        scored = dev.rows.token_targets["labels"].numpy()[dev.rows.token_targets[SCORED].numpy()]
+        return scored, dev.word_logits(logits).argmax(axis=1)
+    named = dev.row_logits(logits).argmax(axis=1)
+    if dev.info.kind == "classification":
+        return dev.gold, named
+    single = np.array([len(of) == 1 for of in dev.gold], dtype=bool)
+    return np.array([of[0] for of in dev.gold[single]], dtype=np.int64), named[single]
+
+
+def _found_answers(dev: TaskSplit, logits: NDArray[np.float32]) -> float:
+    """Return the mean F1 of the answers to answerable questions, where one must be given."""
+    texts = dev.predictions(logits, Decision())
+    golds = [[answer["text"] for answer in of] for of in dev.gold]
+    found = [best_f1(text, of) for text, of in zip(texts, golds, strict=True) if of]
+    return float(np.mean(found)) if found else 0.0
 
 
 def _untrained(model: PreTrainedModel) -> bool:
     """Say whether the last layer's bias is 0 everywhere, which no optimizer leaves it."""
-    head: Any = model.classifier
+    head: Any = getattr(model, "classifier", None) or model.qa_outputs
     bias = getattr(getattr(head, "out_proj", head), "bias", None)
     return bias is not None and not bool(bias.any())
 
@@ -124,13 +152,16 @@ def judge(seen: Seen, info: TaskInfo, teacher: Path) -> list[Finding]:
     shown = f"{info.metrics[0]} {seen.scores[info.metrics[0]]:.3f}"
     found = [right(f"teacher's dev {shown} ({seen.num_rows:,} rows)")]
     agreement = kappa(np.array(seen.table)) if seen.table else seen.correlation
+    if info.kind == "span" and agreement < HARDLY:
+        return [wrong(f"{refused} answers with F1 {agreement:.2f} where there is one; {cure}")]
     if seen.untrained_head and agreement < AGREES_ANYWAY:
         return [wrong(f"{refused} dev {shown} and a head whose bias is 0 as it was made; {cure}")]
     if seen.num_rows < FEWEST_ROWS:
         few = f"only {seen.num_rows} dev rows: too few to see whether the teacher is fine-tuned"
         return [*found, doubt(few)]
     judged = _judge_classes if seen.table else _judge_scores
-    problem = judged(seen, info, teacher, f"{refused} dev {shown}", cure)
+    refused = f"{refused} dev {shown}"
+    problem = None if info.kind == "span" else judged(seen, info, teacher, refused, cure)
     if problem:
         return [problem]
     if agreement < HARDLY:

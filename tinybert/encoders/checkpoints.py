@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -24,6 +25,7 @@ from tinybert.encoders.weights import (
     unwrapped_state,
     weight_files,
 )
+from tinybert.tasks.task import Kind
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
@@ -36,6 +38,9 @@ ENCODERS = frozenset(
 # Embeddings without a piece. Published encoders have up to 99 (DeBERTa-v3), or are padded to a
 # multiple of 64 to 1,024; BERT's cased tokenizer leaves 1,526 of the uncased weights without one.
 MOST_UNUSED, MOST_PADDING, PADDED_TO = 128, 1023, 64
+# The head of a kind, as transformers' classes are named; other kinds label whole rows.
+HEADS_OF: dict[Kind, str] = {"tokens": "TokenClassification", "span": "QuestionAnswering"}
+SEQUENCE = "SequenceClassification"
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt", "*.h5", "*.msgpack")
 HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model"]
 
@@ -286,21 +291,38 @@ def load_masked_lm(folder: Path, new_head: bool = False) -> PreTrainedModel:
     return model
 
 
-def load_classifier(folder: Path, new_head: bool = False, **config: Any) -> PreTrainedModel:
-    """Load a sequence classifier, in float32.
+def head_class(kind: Kind) -> Any:
+    """Return transformers' class of encoders with the head of a kind of task."""
+    import transformers
+
+    return getattr(transformers, f"AutoModelFor{HEADS_OF.get(kind, SEQUENCE)}")
+
+
+def kind_of_head(architectures: Sequence[str] | None) -> Kind:
+    """Return a kind of task whose head a checkpoint has, by the class it was saved as."""
+    for kind, head in HEADS_OF.items():
+        if any(name.endswith(f"For{head}") for name in architectures or ()):
+            return kind
+    return "classification"
+
+
+def load_classifier(
+    folder: Path, new_head: bool = False, kind: Kind | None = None, **config: Any
+) -> PreTrainedModel:
+    """Load an encoder with a task's head, in float32.
 
     Args:
         folder: The checkpoint's.
         new_head: Whether a head that the checkpoint lacks, or has for other labels, is made up.
+        kind: Of the task; None: as the checkpoint was saved.
         config: Overrides its configuration.
 
     Raises:
         InputError: The encoder's weights are not those that its configuration describes, or the
             head's are missing.
     """
-    from transformers import AutoModelForSequenceClassification
-
-    model, loaded = _load(AutoModelForSequenceClassification, folder, **config)
+    kind = kind or kind_of_head(load_config(folder).architectures)
+    model, loaded = _load(head_class(kind), folder, **config)
     lacks = lacks_head(loaded, model)
     if lacks and not new_head:
         shown = ", ".join(loaded.other_shape.get(name, name) for name in lacks)

@@ -1,4 +1,4 @@
-"""Make a classifier for a task, or load one whose outputs are the task's labels."""
+"""Put a task's head on an encoder, or load one whose outputs are the task's labels."""
 
 from pathlib import Path
 from typing import Any
@@ -7,8 +7,37 @@ import torch
 from transformers import PreTrainedModel
 
 from tinybert.core.errors import InputError
-from tinybert.encoders.checkpoints import load_classifier
-from tinybert.tasks.task import TaskInfo
+from tinybert.encoders.checkpoints import (
+    HEADS_OF,
+    SEQUENCE,
+    kind_of_head,
+    load_classifier,
+    load_config,
+)
+from tinybert.tasks.task import Kind, TaskInfo
+
+# What transformers calls the kinds that label whole rows.
+PROBLEM_TYPES: dict[Kind, str] = {
+    "classification": "single_label_classification",
+    "regression": "regression",
+    "multilabel": "multi_label_classification",
+}
+
+
+def require_head(folder: Path, info: TaskInfo) -> None:
+    """Check that a checkpoint was saved with the head of a task's kind.
+
+    Raises:
+        InputError: It has another kind of head.
+    """
+    architectures = load_config(folder).architectures
+    wanted, found = (HEADS_OF.get(k, SEQUENCE) for k in (info.kind, kind_of_head(architectures)))
+    if wanted != found and any("For" in name for name in architectures or ()):
+        raise InputError(
+            f"{folder}: the head must be one for {wanted}, since {info.name} is of kind "
+            f"{info.kind}, got {', '.join(architectures or ())}; take a checkpoint fine-tuned for "
+            "such a task"
+        )
 
 
 def new_classifier(encoder: Path, info: TaskInfo, seed: int) -> PreTrainedModel:
@@ -24,8 +53,9 @@ def new_classifier(encoder: Path, info: TaskInfo, seed: int) -> PreTrainedModel:
     if info.labels:
         names["id2label"] = dict(enumerate(info.labels))
         names["label2id"] = {label: number for number, label in enumerate(info.labels)}
-    kind = "regression" if info.kind == "regression" else "single_label_classification"
-    return load_classifier(encoder, new_head=True, problem_type=kind, **names)
+    if info.kind in PROBLEM_TYPES:
+        names["problem_type"] = PROBLEM_TYPES[info.kind]
+    return load_classifier(encoder, new_head=True, kind=info.kind, **names)
 
 
 def finetuned_classifier(folder: Path, info: TaskInfo) -> PreTrainedModel:
@@ -36,13 +66,14 @@ def finetuned_classifier(folder: Path, info: TaskInfo) -> PreTrainedModel:
     Raises:
         InputError: Its label names are not the task's.
     """
-    model = load_classifier(folder)
+    require_head(folder, info)
+    model = load_classifier(folder, kind=info.kind)
     names = label_names(model)
-    if info.kind == "regression":
-        if len(names) != 1:
+    if not info.labels:
+        if len(names) != info.num_outputs:
             raise InputError(
-                f"{folder}: a regression teacher has one output, got {len(names)}; choose one "
-                f"fine-tuned on {info.name}"
+                f"{folder}: a teacher of kind {info.kind} has outputs: {info.num_outputs}, got "
+                f"{len(names)}; choose one fine-tuned on {info.name}"
             )
         return model
     plain = [name.casefold() for name in names]
@@ -65,7 +96,8 @@ def task_classifier(folder: Path, info: TaskInfo) -> PreTrainedModel:
     Raises:
         InputError: Its label names are not the task's, in the task's order.
     """
-    model = load_classifier(folder)
+    require_head(folder, info)
+    model = load_classifier(folder, kind=info.kind)
     names = label_names(model)
     if info.labels and names != info.labels:
         raise InputError(

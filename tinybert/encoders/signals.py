@@ -59,7 +59,8 @@ class Signals:
         attention: Queries and keys by layer, counted from 1; of the layers that were asked for.
         hidden: Hidden states of shape (batch, tokens, width): the embedding output (layer 0),
             then each layer's output, so that `hidden[m]` is layer m. Empty unless asked for.
-        logits: Shape (batch, outputs), or None for a bare encoder.
+        logits: Shape (batch, outputs); (batch, tokens, outputs) where each token has some, of
+            questions those of an answer's first and last token; None for a bare encoder.
         pooled: A bare encoder's pooled output, shape (batch, width), or None without a pooler.
     """
 
@@ -79,7 +80,7 @@ def read_signals(
     """Run a model and return what distillation reads of it.
 
     Args:
-        model: An encoder, or a sequence classifier; prepared by `record_attention` if its
+        model: An encoder, with a task's head or without; prepared by `record_attention` if its
             attention is asked for.
         batch: input_ids, attention_mask (boolean), token_type_ids; each (batch, tokens).
         attention: The layers, from 1, whose queries and keys to keep.
@@ -92,6 +93,8 @@ def read_signals(
         outputs = model(**inputs, output_hidden_states=hidden)
     states = dict(enumerate(outputs.hidden_states)) if hidden else {}
     logits, pooled = (getattr(outputs, name, None) for name in ("logits", "pooler_output"))
+    if logits is None and "start_logits" in outputs:
+        logits = torch.stack([outputs.start_logits, outputs.end_logits], dim=-1)
     return Signals(recorded.found, states, logits, pooled)
 
 

@@ -1,29 +1,21 @@
-"""Score a classifier on every split of a prepared task, and write its predictions."""
+"""Score a model on every split of a prepared task, and write its predictions."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
 from tinybert.core.errors import InputError
-from tinybert.evaluation.prediction import certainty, from_logits, predict_logits, scores
-from tinybert.tasks.task import TaskInfo, read_split
-from tinybert.text.encoded import EncodedRows, encode
-
-
-def encode_split(frame: pd.DataFrame, tokenizer: Any, max_length: int) -> EncodedRows:
-    """Encode a split's sentences; its labels, if any, become the target `labels`."""
-    second = frame["sentence2"].tolist() if "sentence2" in frame else None
-    rows = encode(tokenizer, frame["sentence1"].tolist(), second, max_length)
-    if "label" not in frame:
-        return rows
-    labels = frame["label"].to_numpy()
-    kind = np.float32 if np.issubdtype(labels.dtype, np.floating) else np.int64
-    return rows.with_targets(labels=labels.astype(kind))
+from tinybert.evaluation.decision import Decision, saved_decision
+from tinybert.evaluation.prediction import TaskSplit, predict_logits, read_task_split
+from tinybert.evaluation.prediction_files import write_predictions
+from tinybert.tasks.entities import scores_by_type
+from tinybert.tasks.metrics import multi_hot, score_task
+from tinybert.tasks.squad_metrics import squad_parts
+from tinybert.tasks.task import Encoding, TaskInfo
 
 
 def evaluate_task(
@@ -32,26 +24,25 @@ def evaluate_task(
     system: str,
     task_folder: Path,
     info: TaskInfo,
-    max_length: int,
+    encoding: Encoding,
     predictions_folder: Path,
 ) -> dict[str, Any]:
     """Predict every split but the training one, in float32, and score the labelled ones.
 
     Args:
-        model: The classifier.
+        model: With the task's head, and its thresholds in its configuration.
         tokenizer: Its tokenizer.
         system: Name of the row in the table.
         task_folder: The prepared task.
         info: Its description.
-        max_length: Tokens per row.
-        predictions_folder: Where `<split>.tsv` is written, with index and prediction (a label's
-            name, or a number); must exist.
+        encoding: How rows become tokens.
+        predictions_folder: Where a split's predictions are written; must exist.
 
     Returns:
         The content of reports/metrics/<system>/<task>.json; fractions.
 
     Raises:
-        InputError: The classifier has another number of outputs than the task.
+        InputError: The model has another number of outputs than the task.
     """
     result: dict[str, Any] = {
         "system": system,
@@ -61,6 +52,7 @@ def evaluate_task(
         "undefined": {},
         "num_rows": {},
         "confusion": {},
+        "parts": {},
         "labels": info.labels,
     }
     if model.config.num_labels != info.num_outputs:
@@ -68,33 +60,80 @@ def evaluate_task(
             f"{model.config.name_or_path or system}: must have {info.num_outputs} outputs, as many "
             f"as {task_folder / 'task.json'} says, got {model.config.num_labels}; run `dvc repro`"
         )
-    for split in info.eval_splits:
-        frame = read_split(task_folder, split)
-        rows = encode_split(frame, tokenizer, max_length)
-        logits = predict_logits(model, rows, None, title=f"{system} {info.name} {split}")
-        _write_predictions(logits, info, predictions_folder / f"{split}.tsv")
-        result["num_rows"][split] = len(frame)
-        if "label" in frame:
-            gold = frame["label"].to_numpy()
-            lacking = undefined_metrics(gold, info)
-            found = scores(logits, gold, info)
-            result["metrics"][split] = {k: v for k, v in found.items() if k not in lacking}
-            if lacking:
-                result["undefined"][split] = lacking
-            if info.kind == "classification":
-                from sklearn.metrics import confusion_matrix
-
-                numbers = range(len(info.labels))
-                table = confusion_matrix(gold, from_logits(logits, info), labels=list(numbers))
-                result["confusion"][split] = table.tolist()
+    decision = saved_decision(model.config, info, model.config.name_or_path or system)
+    for name in info.eval_splits:
+        split = read_task_split(task_folder, name, tokenizer, encoding, info)
+        logits = predict_logits(model, split.rows, None, title=f"{system} {info.name} {name}")
+        predictions = split.predictions(logits, decision)
+        write_predictions(predictions_folder, name, split, logits, predictions)
+        result["num_rows"][name] = len(split.frame)
+        if "label" in split.frame:
+            _score(result, name, split, predictions)
+    if decision != Decision():
+        result["decision"] = {
+            "thresholds": dict(zip(info.labels, decision.thresholds or (), strict=False)),
+            "null_threshold": decision.null_threshold,
+        }
     return result
 
 
-def undefined_metrics(gold: NDArray[np.generic], info: TaskInfo) -> list[str]:
+def _score(result: dict[str, Any], name: str, split: TaskSplit, predictions: NDArray[Any]) -> None:
+    info, gold = split.info, split.gold
+    lacking = undefined_metrics(gold, info)
+    found = score_task(info, predictions, gold)
+    result["metrics"][name] = {k: v for k, v in found.items() if k not in lacking}
+    if lacking:
+        result["undefined"][name] = lacking
+    if info.kind == "classification":
+        from sklearn.metrics import confusion_matrix
+
+        numbers = range(len(info.labels))
+        table = confusion_matrix(gold, predictions, labels=list(numbers))
+        result["confusion"][name] = table.tolist()
+    if info.kind in PARTS:
+        result["parts"][name] = PARTS[info.kind](predictions, gold, info)
+
+
+def _by_label(
+    predictions: NDArray[Any], gold: NDArray[Any], info: TaskInfo
+) -> dict[str, dict[str, float]]:
+    """Return precision, recall, F1 and rows of each label of a multilabel task."""
+    from sklearn.metrics import precision_recall_fscore_support
+
+    found = precision_recall_fscore_support(
+        multi_hot(gold, info.num_outputs), multi_hot(predictions, info.num_outputs), zero_division=0
+    )
+    names = ("precision", "recall", "f1", "support")
+    return {
+        label: {name: float(values[number]) for name, values in zip(names, found, strict=True)}
+        for number, label in enumerate(info.labels)
+    }
+
+
+def _by_type(
+    predictions: NDArray[Any], gold: NDArray[Any], info: TaskInfo
+) -> dict[str, dict[str, float]]:
+    return scores_by_type(list(gold), list(predictions), info.labels)
+
+
+def _by_answerable(
+    predictions: NDArray[Any], gold: NDArray[Any], info: TaskInfo
+) -> dict[str, dict[str, float]]:
+    golds = [[answer["text"] for answer in of] for of in gold]
+    return squad_parts(list(predictions), golds)
+
+
+# Of what a score is made, by kind: by label, by entity type, by whether there is an answer.
+PARTS = {"multilabel": _by_label, "tokens": _by_type, "span": _by_answerable}
+
+
+def undefined_metrics(gold: NDArray[Any], info: TaskInfo) -> list[str]:
     """Return the metrics for which these gold values give no score, whatever is predicted.
 
     Gold values that are all alike correlate with nothing, and F1 needs rows of its class.
     """
+    if info.kind not in ("classification", "regression"):
+        return []
     lacking = {"pearson", "spearman", "matthews"} if np.ptp(gold) == 0 else set()
     if not (gold == 1).any():
         lacking.add("f1")
@@ -109,14 +148,3 @@ def shown_scores(result: Mapping[str, Any], split: str) -> str:
         for name in result["undefined"].get(split, [])
     ]
     return ", ".join(words) or "no labels"
-
-
-def _write_predictions(logits: NDArray[np.float32], info: TaskInfo, file: Path) -> None:
-    frame = pd.DataFrame({"index": np.arange(len(logits))})
-    predictions = from_logits(logits, info)
-    if info.kind == "regression":
-        frame["prediction"] = predictions
-    else:
-        frame["prediction"] = [info.labels[int(number)] for number in predictions]
-        frame["probability"] = certainty(logits).round(4)
-    frame.to_csv(file, sep="\t", index=False)

@@ -9,13 +9,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tinybert.reports.recomputed import read_predictions
+from tinybert.evaluation.prediction_files import predictions_file, read_predictions, read_table
 from tinybert.reports.results import TEACHER
+from tinybert.tasks.entities import to_spans
+from tinybert.tasks.squad_metrics import exact_match
 from tinybert.tasks.task import DEV, TaskInfo, read_split
 
 NUM_ROWS = 3
 MOST_CHARACTERS = 400  # of a text; the start of a longer one is shown
 SEED = 0
+OR, NO_ANSWER = " | ", "no answer"
 FAR_APART = 0.5  # standard deviations of the teacher's values: two values that differ
 
 
@@ -25,8 +28,8 @@ class Answer:
 
     Args:
         system: The model.
-        text: The label's name, or the value.
-        right: Whether the label is the gold one; None for values.
+        text: The label's name, or the value; several labels, entities, or the answer's text.
+        right: Whether it is the gold one; None for values.
         probability: Of the label, in percent; empty if it was not written down.
     """
 
@@ -53,7 +56,7 @@ def read_examples(
     Args:
         info: The task.
         folder: The prepared task.
-        predictions: The folder with `<system>/<task>/dev.tsv`.
+        predictions: The folder with `<system>/<task>`.
         systems: The students; one without predictions is left out.
 
     Returns:
@@ -62,17 +65,29 @@ def read_examples(
     Raises:
         InputError: Predictions are not those of the split's rows.
     """
-    files = {row: predictions / row / info.name / f"{DEV}.tsv" for row in (TEACHER, *systems)}
+    files = {
+        row: predictions_file(predictions / row / info.name, DEV, info)
+        for row in (TEACHER, *systems)
+    }
     files = {row: file for row, file in files.items() if file.is_file()}
     if len(files) < 2 or DEV not in info.num_rows:
         return []
     frame = read_split(folder, DEV)
     if "label" not in frame:
         return []
-    read = {row: read_predictions(file, len(frame), DEV) for row, file in files.items()}
+    read = {row: read_predictions(file, frame, info, DEV) for row, file in files.items()}
+    sure = {row: _percents(file, frame, info) for row, file in files.items()}
     first, second, *_ = read.values()
-    chosen = chosen_rows(_differ(first["prediction"], second["prediction"], info))
-    return [_example(frame.iloc[row], row, read, info) for row in chosen]
+    chosen = chosen_rows(_differ(first, second, info))
+    return [_example(frame.iloc[row], row, read, sure, info) for row in chosen]
+
+
+def _percents(file: Path, frame: pd.DataFrame, info: TaskInfo) -> Sequence[str]:
+    """Return the probability of each row's label, of one label a row; empty where not known."""
+    table = read_table(file, len(frame), DEV) if info.kind == "classification" else pd.DataFrame()
+    if "probability" not in table:
+        return [""] * len(frame)
+    return [f"{100 * float(each):.0f}%" if each else "" for each in table["probability"]]
 
 
 def chosen_rows(differ: NDArray[np.bool_]) -> list[int]:
@@ -86,34 +101,69 @@ def chosen_rows(differ: NDArray[np.bool_]) -> list[int]:
     return [int(row) for row in (*differing[:1], *alike, *differing[1:])][:NUM_ROWS]
 
 
-def _differ(
-    teacher: "pd.Series[str]", student: "pd.Series[str]", info: TaskInfo
-) -> NDArray[np.bool_]:
-    if info.kind == "classification":
-        return np.asarray(teacher.to_numpy() != student.to_numpy())
-    values = pd.to_numeric(teacher, "coerce"), pd.to_numeric(student, "coerce")
-    apart = (values[0] - values[1]).abs() > FAR_APART * values[0].std()
-    return apart.to_numpy(dtype=bool)
+def _differ(teacher: NDArray[Any], student: NDArray[Any], info: TaskInfo) -> NDArray[np.bool_]:
+    if info.kind == "regression":
+        return np.asarray(np.abs(teacher - student) > FAR_APART * teacher.std(ddof=1))
+    pairs = zip(teacher, student, strict=True)
+    return np.array([not np.array_equal(*pair) for pair in pairs], dtype=bool)
 
 
 def _example(
-    row: "pd.Series[Any]", number: int, read: dict[str, pd.DataFrame], info: TaskInfo
+    row: "pd.Series[Any]",
+    number: int,
+    read: dict[str, NDArray[Any]],
+    sure: dict[str, Sequence[str]],
+    info: TaskInfo,
 ) -> Example:
-    is_regression = info.kind == "regression"
-    gold = f"{row['label']:.2f}" if is_regression else info.labels[int(row["label"])]
+    gold = row["label"]
     return Example(
         [_cut(row[name]) for name in ("sentence1", "sentence2") if row.get(name) is not None],
-        gold,
-        [_answer(system, frame.iloc[number], gold, info) for system, frame in read.items()],
+        _gold_text(row, info),
+        [
+            Answer(
+                system,
+                answer_text(found[number], row, info),
+                _is_right(found[number], gold, info),
+                sure[system][number],
+            )
+            for system, found in read.items()
+        ],
     )
 
 
-def _answer(system: str, row: "pd.Series[Any]", gold: str, info: TaskInfo) -> Answer:
+def _gold_text(row: "pd.Series[Any]", info: TaskInfo) -> str:
+    if info.kind != "span":
+        return answer_text(row["label"], row, info)
+    return OR.join(dict.fromkeys(answer["text"] for answer in row["label"])) or NO_ANSWER
+
+
+def answer_text(answer: Any, row: "pd.Series[Any]", info: TaskInfo) -> str:
+    """Return what a model answers, in words.
+
+    Args:
+        answer: As `TaskSplit.predictions` gives it; not of a passage's gold answers.
+        row: The row that is answered.
+        info: The task.
+    """
     if info.kind == "regression":
-        return Answer(system, f"{float(row['prediction']):.2f}", None, "")
-    probability = row.get("probability", "")
-    words = f"{100 * float(probability):.0f}%" if probability else ""
-    return Answer(system, row["prediction"], row["prediction"] == gold, words)
+        return f"{float(answer):.2f}"
+    if info.kind == "multilabel":
+        return ", ".join(info.labels[int(number)] for number in answer) or "none"
+    if info.kind == "tokens":
+        tags = [info.labels[int(number)] for number in answer]
+        spans = to_spans(row["sentence1"], row["word_starts"], row["word_ends"], tags)
+        return ", ".join(f"{span['text']} ({span['label']})" for span in spans) or "none"
+    if info.kind == "span":
+        return str(answer) or NO_ANSWER
+    return info.labels[int(answer)]
+
+
+def _is_right(answer: Any, gold: Any, info: TaskInfo) -> bool | None:
+    if info.kind == "regression":
+        return None
+    if info.kind == "span":
+        return bool(exact_match(str(answer), [each["text"] for each in gold]))
+    return bool(np.array_equal(answer, gold))
 
 
 def _cut(text: str) -> str:

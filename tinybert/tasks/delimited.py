@@ -41,8 +41,21 @@ class Record:
     fields: list[str]
 
 
-def read_csv(file: Path, columns: Columns, labelled: bool, separator: str) -> Table:
+def read_csv(
+    file: Path,
+    columns: Columns,
+    labelled: bool,
+    separator: str,
+    header: Sequence[str] | None = None,
+) -> Table:
     """Read a CSV file; its first line may be Excel's `sep=;`.
+
+    Args:
+        file: The file.
+        columns: Where the sentences and the label stand.
+        labelled: The label's column must be there; otherwise it may.
+        separator: Between fields.
+        header: Names of the columns of a file whose first line is a row already.
 
     Raises:
         InputError: Wrong quoting, quotes that make one row of several, or a missing column.
@@ -52,13 +65,15 @@ def read_csv(file: Path, columns: Columns, labelled: bool, separator: str) -> Ta
     if found := re.match(r"sep=(.)\n", text):
         separator, skipped, text = found[1], 1, text[found.end() :]
     lines = text.split("\n")
-    _refuse_other_separator(file, next(filter(None, lines)), columns, labelled, separator)
-    records = [r for r in _records(file, text, separator, skipped) if r.fields or r.begins > 1]
-    header = next((record for record in records if record.fields), None)
     if header is None:
+        _refuse_other_separator(file, next(filter(None, lines)), columns, labelled, separator)
+    records = [r for r in _records(file, text, separator, skipped) if r.fields or r.begins > 1]
+    top = next((record for record in records if record.fields), None)
+    if top is None:
         raise InputError(f"{file}: has no header, got a first line alone; write a header and rows")
-    names = _names(header.fields, columns)
-    below = records[records.index(header) + 1 :]
+    names = _names(top.fields if header is None else list(header), columns)
+    _refuse_both(file, top.begins, top.fields, header)
+    below = records[records.index(top) + (header is None) :]
     rows = [r for r in below if r.fields] if len(names) > 1 else below
     _refuse_merged(file, rows, lines, names, columns, separator, skipped)
     numbered = ((r.begins, r.fields or [""]) for r in rows)
@@ -114,11 +129,8 @@ def _refuse_merged(
     label that other rows have; without labels, each with a number where all other rows have one.
     """
     single = [r.fields for r in rows if r.begins == r.ends and len(r.fields) == len(names)]
-    labels = (
-        {fields[names.index(columns.label)] for fields in single}
-        if columns.label in names
-        else set()
-    )
+    at = [names.index(name) for name in columns.labels if name in names]
+    labels = {tuple(fields[i] for i in at) for fields in single} if at else set()
     numbered = [
         i for i in range(len(names)) if single and all(f[i].strip().isdigit() for f in single)
     ]
@@ -130,7 +142,7 @@ def _refuse_merged(
         if len(fields) != len(names):
             return False
         if labels:
-            return fields[names.index(columns.label)] in labels
+            return tuple(fields[i] for i in at) in labels
         return all(fields[i].isdigit() for i in numbered)
 
     for row in rows:
@@ -144,8 +156,25 @@ def _refuse_merged(
             )
 
 
-def read_tsv(file: Path, columns: Columns, labelled: bool, separator: str) -> Table:
-    """Read a user's TSV file.
+def _refuse_both(
+    file: Path, number: int, fields: Sequence[str], header: Sequence[str] | None
+) -> None:
+    """Refuse a first line of names where the task's file gives them too: it would be a row."""
+    if header is not None and [name.strip() for name in fields] == list(header):
+        raise InputError(
+            f"{file}:{number}: the first line must be a row, since `files: header` gives the "
+            f"names, got {', '.join(header)}; remove `header`"
+        )
+
+
+def read_tsv(
+    file: Path,
+    columns: Columns,
+    labelled: bool,
+    separator: str,
+    header: Sequence[str] | None = None,
+) -> Table:
+    """Read a user's TSV file; arguments as for `read_csv`.
 
     Raises:
         InputError: A missing column. A cell that holds a tab or a line end is a bad row.
@@ -154,10 +183,13 @@ def read_tsv(file: Path, columns: Columns, labelled: bool, separator: str) -> Ta
     blank = 0
     while not numbered[0][1]:
         del numbered[0]
-    first = numbered.pop(0)[1]
-    header = first.split(separator)
-    _refuse_other_separator(file, first, columns, labelled, separator)
-    names = _names(_unquoted([header])[0], columns)
+    number, first = numbered[0]
+    fields_of_first = _unquoted([first.split(separator)])[0]
+    if header is None:
+        _refuse_other_separator(file, first, columns, labelled, separator)
+        del numbered[0]
+    _refuse_both(file, number, fields_of_first, header)
+    names = _names(fields_of_first if header is None else list(header), columns)
     if len(names) > 1:
         blank = sum(not line for _, line in numbered)
         numbered = [(number, line) for number, line in numbered if line]

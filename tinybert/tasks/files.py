@@ -1,5 +1,6 @@
 """Read a user's table by the extension of its file."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from tinybert.core.errors import InputError
@@ -21,7 +22,13 @@ CURES = {
 }
 
 
-def read_table(file: Path, columns: Columns, labelled: bool, separator: str | None = None) -> Table:
+def read_table(
+    file: Path,
+    columns: Columns,
+    labelled: bool,
+    separator: str | None = None,
+    header: Sequence[str] | None = None,
+) -> Table:
     """Read a user's file by its extension.
 
     Args:
@@ -29,15 +36,16 @@ def read_table(file: Path, columns: Columns, labelled: bool, separator: str | No
         columns: Where the sentences and the label stand.
         labelled: The label's column must be there; otherwise it may.
         separator: Of CSV and TSV; None: a comma, a tab.
+        header: Names of the columns of a CSV or TSV file without a first line of them.
 
     Raises:
         InputError: Another extension, or anything in the file that keeps it from being read.
     """
     kind = file.suffix.lower()
     if kind == ".csv":
-        return read_csv(file, columns, labelled, separator or ",")
+        return read_csv(file, columns, labelled, separator or ",", header)
     if kind == ".tsv":
-        return read_tsv(file, columns, labelled, separator or "\t")
+        return read_tsv(file, columns, labelled, separator or "\t", header)
     if kind == ".jsonl":
         return read_jsonl(file, columns, labelled)
     if kind == ".parquet":

@@ -9,11 +9,12 @@ import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from tinybert.core.errors import InputError
 from tinybert.tasks.glue import is_labelled
 from tinybert.tasks.tables import Table
-from tinybert.tasks.task import TRAIN, TaskFile, label_text
+from tinybert.tasks.task import BETWEEN, TRAIN, TaskFile, label_text
 
 # Half of a pair that JSON escapes may leave alone; it cannot be written as UTF-8.
 SURROGATE = re.compile("[\ud800-\udfff]")
@@ -22,7 +23,28 @@ WITHHELD = {"-1", "?"}  # what is written for a label that is not told
 OUTER = " .,;:!'\"`"
 TRUTH = {"true": "1.0", "yes": "1.0", "false": "0.0", "no": "0.0"}  # as numbers
 MAX_VALUES = 20  # different labels that need no look
-Encoder = Callable[[object], tuple[float | int, str | None]]
+Encoder = Callable[[object], tuple[Any, str | None]]
+HAS, HAS_NOT = {"1", "true"}, {"0", "false"}  # a column of one label, in lower case
+
+
+def named_labels(task: TaskFile, value: object) -> list[object]:
+    """Return the labels that a row names: of several, each of a list, a text or columns of 0 and 1.
+
+    A value of a column of one label that is neither 0 nor 1 is returned with its column, as a dict.
+    """
+    if task.kind != "multilabel":
+        return [value]
+    if isinstance(value, dict):
+        texts = {name: (label_text(of) or "").lower() for name, of in value.items()}
+        wrong: list[object] = [
+            {name: value[name]} for name, of in texts.items() if of not in HAS | HAS_NOT
+        ]
+        return wrong or [name for name, of in texts.items() if of in HAS]
+    if isinstance(value, list):
+        return list(value)
+    if isinstance(value, str):
+        return [part for part in map(str.strip, value.split(task.label_separator)) if part]
+    return [value]
 
 
 def spelling_key(text: str) -> str:
@@ -55,7 +77,8 @@ def refuse_alike(task: TaskFile, tables: Iterable[Table]) -> None:
     counts = Counter[str]()
     places: dict[str, str] = {}
     for table in tables:
-        for number, value in zip(table.numbers, table.label or [], strict=False):
+        pairs = zip(table.numbers, table.label or [], strict=False)
+        for number, value in ((n, one) for n, of in pairs for one in named_labels(task, of)):
             if isinstance(value, str | bool | int) and label_text(value) is not None:
                 name = _as_read(str(value), bool(task.labels))
                 counts[name] += 1
@@ -101,7 +124,7 @@ def refuse_values(task: TaskFile, train: Table) -> None:
     Raises:
         InputError: Many different fractions, or many labels of which most have a row of their own.
     """
-    if task.labels or task.kind == "regression":
+    if task.labels or task.kind != "classification":
         return
     counts = Counter(text for value in train.label or [] if (text := label_text(value)))
     if len(counts) <= MAX_VALUES:
@@ -131,19 +154,30 @@ def label_names(task: TaskFile, train: Table) -> list[str]:
     if task.kind == "regression":
         return []
     words = _words(task.label_words)
-    texts = {text for text in _texts(train) if text is not None and not SURROGATE.search(text)}
+    texts = {t for t in _texts(task, train) if t is not None and not SURROGATE.search(t)}
+    if isinstance(task.columns.label, list):
+        texts = {label_text(name) or "" for name in task.columns.label}
     found = {words.get(text, text) for text in texts}
     if len(found) < 2:
         raise InputError(
             f"{train.place}: {task.columns.label!r} must hold at least two labels, got "
             f"{', '.join(found) or 'none'} in every row; give rows of each label"
         )
-    return task.labels or sorted(found, key=_label_order)
+    names = task.labels or sorted(found, key=_label_order)
+    between = [name for name in names if BETWEEN in name]
+    if task.kind == "multilabel" and between:
+        raise InputError(
+            f"{train.place}: labels of which a row has several must hold no comma, got "
+            f"{between[0]!r}: predictions are parted by it; lead it to another name by "
+            "`label_words` in the task's file"
+        )
+    return names
 
 
-def _texts(table: Table) -> set[str | None]:
+def _texts(task: TaskFile, table: Table) -> set[str | None]:
     """Return the labels of a table; the rows of what is no text or number are bad rows."""
-    return {label_text(v) for v in table.label or [] if not isinstance(v, list | dict | bytes)}
+    values = [one for value in table.label or [] for one in named_labels(task, value)]
+    return {label_text(v) for v in values if not isinstance(v, list | dict | bytes)}
 
 
 def _label_order(name: str) -> tuple[float, str]:
@@ -167,12 +201,38 @@ def encoder(task: TaskFile, labels: list[str]) -> Encoder:
     """Return the function from a label as read to its number and what is wrong with it."""
     if task.kind == "regression":
         return _encode_number
+    if task.kind == "multilabel":
+        return _encoder_of_several(task, labels)
+    return _encoder_of_one(task, labels)
+
+
+def _encoder_of_several(task: TaskFile, labels: list[str]) -> Encoder:
+    one = _encoder_of_one(task, labels)
+
+    def encode(value: object) -> tuple[list[int], str | None]:
+        if value is None:
+            return [], "labels are missing, got null; write [] for a row without any"
+        found, problems = [], []
+        for named in named_labels(task, value):
+            if isinstance(named, dict):
+                (column, of), *_ = named.items()
+                problems.append(f"column {column!r} must be 0 or 1, got {of!r}; correct it")
+                continue
+            number, problem = one(named)
+            found.append(number)
+            problems += [problem] if problem else []
+        return sorted(set(found)), "; ".join(problems) or None
+
+    return encode
+
+
+def _encoder_of_one(task: TaskFile, labels: list[str]) -> Encoder:
     numbers = {label_text(name) or "": number for number, name in enumerate(labels)}
     for word, name in _words(task.label_words).items():
         numbers[word] = labels.index(name)
     known = ", ".join(dict.fromkeys([*labels, *task.label_words]))
 
-    def encode(value: object) -> tuple[float | int, str | None]:
+    def encode(value: object) -> tuple[int, str | None]:
         text = label_text(value)
         if text in numbers:
             return numbers[text], None
@@ -193,7 +253,7 @@ def refuse_other_labels(split: str, task: TaskFile, labels: list[str], table: Ta
         InputError: Both sets of labels are named, with the setting that leads one to the other.
     """
     known = {label_text(name) for name in labels} | set(_words(task.label_words))
-    texts = _texts(table)
+    texts = _texts(task, table)
     if task.kind == "regression" or not texts or texts & known:
         return
     found = sorted(text for text in texts if text is not None)

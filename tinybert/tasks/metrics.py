@@ -1,20 +1,91 @@
-"""GLUE's metrics, by name. Source: Wang et al. 2019, arXiv 1804.07461, table 1.
+"""Metrics by name: GLUE's (Wang et al. 2019, arXiv 1804.07461, table 1), and those of other kinds.
 
 scikit-learn and SciPy are imported late, for the stages that only name metrics.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tinybert.tasks.task import METRICS, Kind, MetricName
+from tinybert.tasks.entities import entity_counts, entity_metrics, entity_rates
+from tinybert.tasks.squad_metrics import squad_scores
+from tinybert.tasks.task import METRICS, Kind, MetricName, TaskInfo
 
 
 def default_metrics(kind: Kind) -> list[MetricName]:
     """Return the metrics of a task that names none."""
     return list(METRICS[kind][:2])
+
+
+def score_task(info: TaskInfo, predictions: NDArray[Any], labels: NDArray[Any]) -> dict[str, float]:
+    """Return a task's metrics as fractions, the selecting one first.
+
+    Args:
+        info: The task.
+        predictions: One a row: a label's number, a value, label numbers, each word's tag, a text.
+        labels: Gold ones, as `task`'s docstring has them.
+    """
+    if info.kind == "tokens":
+        found = entity_metrics(list(labels), list(predictions), info.labels)
+    elif info.kind == "span":
+        golds = [[answer["text"] for answer in of] for of in labels]
+        found = squad_scores(list(predictions), golds)
+    elif info.kind == "multilabel":
+        found = _score_several(info, predictions, labels)
+    else:
+        return score(info.metrics, predictions, labels)
+    return {name: found[name] for name in info.metrics}
+
+
+def main_metric(
+    info: TaskInfo, predictions: NDArray[Any], labels: NDArray[Any]
+) -> Callable[[NDArray[np.int64]], float]:
+    """Return a function of row numbers that gives the main metric of these rows, quickly.
+
+    What a row adds to it is computed once, where it is a sum over rows.
+    """
+    name = info.metrics[0]
+    if info.kind == "span":
+        golds = [[answer["text"] for answer in of] for of in labels]
+        values = [
+            squad_scores([text], [of])[name] for text, of in zip(predictions, golds, strict=True)
+        ]
+        each = np.array(values)
+        return lambda rows: float(each[rows].mean())
+    if info.kind == "tokens":
+        counts = entity_counts(list(labels), list(predictions), info.labels)
+        return lambda rows: entity_rates(counts[rows].sum(axis=0))[name]
+    return lambda rows: score_task(info, predictions[rows], labels[rows])[name]
+
+
+def _score_several(
+    info: TaskInfo, predictions: NDArray[Any], labels: NDArray[Any]
+) -> dict[str, float]:
+    """Return F1 over all choices, its mean over labels, and the share of rows all right."""
+    from sklearn import metrics as sk
+
+    ours, gold = (multi_hot(of, info.num_outputs) for of in (predictions, labels))
+    return {
+        "f1_micro": float(sk.f1_score(gold, ours, average="micro", zero_division=0)),
+        "f1_macro": float(sk.f1_score(gold, ours, average="macro", zero_division=0)),
+        "accuracy": float(sk.accuracy_score(gold, ours)),
+    }
+
+
+def multi_hot(labels: Iterable[Any], num_labels: int) -> NDArray[np.bool_]:
+    """Return which labels each row has, shape (rows, labels).
+
+    Args:
+        labels: For each row the numbers of its labels.
+        num_labels: Of the task.
+    """
+    rows = list(labels)
+    found = np.zeros((len(rows), num_labels), dtype=bool)
+    for row, numbers in zip(found, rows, strict=True):
+        row[np.asarray(numbers, dtype=np.int64)] = True
+    return found
 
 
 def score(
@@ -43,6 +114,8 @@ def _score(
         return float(sk.f1_score(labels, predictions, pos_label=1, zero_division=0))
     if name == "f1_macro":
         return float(sk.f1_score(labels, predictions, average="macro", zero_division=0))
+    if name == "f1_micro":
+        return float(sk.f1_score(labels, predictions, average="micro", zero_division=0))
     if name == "matthews":
         return float(sk.matthews_corrcoef(labels, predictions))
     if np.ptp(predictions) == 0 or np.ptp(labels) == 0:

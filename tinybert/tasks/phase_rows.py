@@ -82,20 +82,19 @@ def read_rows(
 
 
 def rows_with_logits(
-    data: PhaseData, everything: pd.DataFrame, logits: pd.DataFrame
+    data: PhaseData, everything: pd.DataFrame, numbers: NDArray[np.int64]
 ) -> pd.DataFrame:
     """Return the rows of a phase that the teacher has scored; their index is their number.
 
     Args:
         data: What the phase trains on.
         everything: Of `read_rows` without a choice.
-        logits: Of `read_logits`, by the numbers of these rows.
+        numbers: The rows that the teacher has scored, ascending.
 
     Raises:
         InputError: Original rows are asked for by themselves that the teacher has not scored.
     """
     row = everything["row"].to_numpy()
-    numbers = logits.index.to_numpy()
     if data not in WITH_COPIES:
         original = original_rows(row)
         if missing := len(np.setdiff1d(original, numbers)):

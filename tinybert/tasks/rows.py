@@ -2,6 +2,7 @@
 
 import unicodedata
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -210,19 +211,19 @@ def _check_sentences(
 
 def _check_labels(
     table: Table, encode: Encoder, problems: dict[int, str]
-) -> NDArray[np.int64 | np.float64]:
+) -> NDArray[Any] | list[list[int]]:
     found = []
     for number, value in zip(table.numbers, table.label or [], strict=True):
         label, problem = encode(value)
         found.append(label)
         if problem:
             problems.setdefault(number, problem)
-    return np.asarray(found)
+    return found if found and isinstance(found[0], list) else np.asarray(found)
 
 
 def _few_rows(labels: list[str], train: pd.DataFrame) -> list[str]:
     """Name the labels that train cannot teach."""
-    counts = train["label"].value_counts()
+    counts = train["label"].explode().value_counts()
     few = {0: "no row", 1: "a single row"}
     return [
         f"{TRAIN}: label {name!r} has {few[found]}"
@@ -281,7 +282,7 @@ def _rows(frame: pd.DataFrame, chosen: NDArray[np.int64]) -> pd.DataFrame:
 
 
 def _stratified(frame: pd.DataFrame, size: int, seed: int) -> NDArray[np.int64]:
-    """Draw rows by their labels, or from one stratum of all where labels are values."""
+    """Draw rows by their label, or from one stratum of all where they have another kind of it."""
     labels = frame["label"].to_numpy()
     numbers = labels if labels.dtype.kind == "i" else np.zeros(len(labels))
     return stratified_sample(np.asarray(numbers, dtype=np.int64), size, seed)

@@ -55,7 +55,7 @@ def _read_files(files: Files, columns: Columns, folder: Path) -> dict[str, Table
     paths = dict(zip(named, watched_files(folder, named.values()), strict=True))
     _refuse_same_file(paths)
     return {
-        split: read_table(path, columns, is_labelled(split), files.separator)
+        split: read_table(path, columns, is_labelled(split), files.separator, files.header)
         for split, path in paths.items()
     }
 

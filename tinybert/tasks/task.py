@@ -60,6 +60,7 @@ METRICS: dict[Kind, tuple[MetricName, ...]] = {
     "tokens": ("entity_f1", "entity_precision", "entity_recall"),
     "span": ("squad_f1", "exact_match"),
 }
+BETWEEN = ","  # labels of a row, in files of predictions
 LISTED: tuple[Kind, ...] = ("multilabel", "tokens", "span")  # kinds of which a label is a list
 
 # Where a task's file names no columns: what the field's files call them. Of a file of CoNLL's kind
@@ -276,6 +277,7 @@ class Encoding(NamedTuple):
 
     Attributes:
         kind: Of the task.
+        num_outputs: Width of the head.
         max_length: Pieces of a row or window, special ones included.
         long: What is read of longer rows.
         stride: Pieces that a window shares with the next one.
@@ -284,6 +286,7 @@ class Encoding(NamedTuple):
     """
 
     kind: Kind
+    num_outputs: int
     max_length: int
     long: Long = "cut"
     stride: int = 0
@@ -312,19 +315,24 @@ class TaskFile(Settings):
     # What is read of longer rows: the first pieces; the first quarter and the last three; or all,
     # in windows that overlap by `stride` pieces. None: windows of tokens and span, else cut.
     long: Long | None = None
-    stride: int = Field(default=32, ge=0)  # pieces that a window shares with the next one
+    # Pieces that a window shares with the next one; None: a quarter of max_length.
+    stride: int | None = Field(default=None, ge=0)
     pool: Pool = "mean"  # a row's logits from those of its windows
     max_answer_length: int = Field(default=30, ge=1)  # pieces, of span
     epochs_scale: float = Field(default=1.0, gt=0)  # times intermediate_distill's num_epochs
     prediction_data: Literal["augmented", "original"] = "augmented"
     teacher: str | None = None  # hub id or folder of one already fine-tuned on this task
 
-    @property
-    def encoding(self) -> "Encoding":
-        """How the task's rows become pieces."""
-        long = self.long or ("windows" if self.kind in ("tokens", "span") else "cut")
+    def encoding(self, info: "TaskInfo") -> "Encoding":
+        """Return how the prepared task's rows become pieces."""
         return Encoding(
-            self.kind, self.max_length, long, self.stride, self.pool, self.max_answer_length
+            kind=info.kind,
+            num_outputs=info.num_outputs,
+            max_length=self.max_length,
+            long=self.long or ("windows" if info.kind in ("tokens", "span") else "cut"),
+            stride=self.max_length // 4 if self.stride is None else self.stride,
+            pool=self.pool,
+            max_answer_length=self.max_answer_length,
         )
 
     @property
@@ -393,9 +401,9 @@ class TaskFile(Settings):
                 f"several columns of labels are of a multilabel task, got kind {self.kind}; write "
                 "kind: multilabel, or name one column"
             )
-        if self.stride >= self.max_length - 4:
+        if self.stride is not None and self.stride > self.max_length // 2:
             raise ValueError(
-                f"stride must be well below max_length {self.max_length}, got {self.stride}; "
+                f"stride must be at most half of max_length {self.max_length}, got {self.stride}; "
                 f"write {self.max_length // 4}"
             )
         if self.kind == "span" and self.long not in (None, "windows"):

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from tinybert.core.settings.choices import BatchKind
-from tinybert.text.encoded import Blocks, Row, Rows
+from tinybert.text.encoded import SCORED, Blocks, Row, Rows
 
 Batch = dict[str, Tensor]
 
@@ -69,7 +69,8 @@ class EpochBatches(Sampler[list[int]]):
     So resuming knows the batches. Their number is the same in every epoch.
 
     Attributes:
-        per_batch: Mean rows, tokens and pairs of tokens of a batch, where batches differ in them.
+        per_batch: Mean rows, tokens, pairs of tokens and, if some are, scored tokens of a batch,
+            where batches differ in them.
     """
 
     per_batch: Tensor | None = None
@@ -112,12 +113,15 @@ class TokenBatches(EpochBatches):
 
     BUCKET = 4  # tokens
 
-    def __init__(self, lengths: NDArray[np.int64], batch_size: int, seed: int) -> None:
+    def __init__(
+        self, lengths: NDArray[np.int64], batch_size: int, seed: int, num_scored: int = 0
+    ) -> None:
         super().__init__(seed)
         self.rounded = -(-lengths // self.BUCKET) * self.BUCKET
         budget = batch_size * self.rounded.mean()
         self.borders = _borders(np.sort(self.rounded)[::-1], budget)
         sums = [len(lengths), int(lengths.sum()), int(np.square(lengths).sum())]
+        sums += [num_scored] if num_scored else []
         self.per_batch = torch.tensor(sums, dtype=torch.float64) / len(self)
 
     def __len__(self) -> int:
@@ -135,7 +139,9 @@ def epoch_batches(rows: Rows, batch_size: int, kind: BatchKind, seed: int) -> Ep
     """Choose how training rows become batches; blocks are all of one length."""
     if kind == "rows" or isinstance(rows, Blocks):
         return RowBatches(len(rows), batch_size, seed)
-    return TokenBatches(rows.lengths, batch_size, seed)
+    scored = rows.token_targets.get(SCORED)
+    num_scored = 0 if scored is None else int(scored.sum())
+    return TokenBatches(rows.lengths, batch_size, seed, num_scored)
 
 
 class PartBatches(Sampler[list[int]]):

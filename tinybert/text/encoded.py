@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -45,6 +46,11 @@ class EncodedRows(Dataset[Row]):
         first_lengths: How many tokens belong to the first segment; int32, shape (rows,).
         targets: Further values per row by name, for instance `labels`, `teacher_logits`.
         token_targets: Further values per token, shape (tokens, ...), for instance `teacher_states`.
+        origins: The text that each row is, or is a window of, ascending; int64, shape (rows,).
+            None: row by row.
+        places: Where each token's answer belongs, int32: of tagged words, shape (tokens,), the
+            word's number in its text, -1 of a token that is not scored; of questions, shape
+            (tokens, 2), character places in the passage, -1 of other tokens. None without.
     """
 
     ids: NDArray[np.int32]
@@ -52,6 +58,8 @@ class EncodedRows(Dataset[Row]):
     first_lengths: NDArray[np.int32]
     targets: dict[str, NDArray[Any]]
     token_targets: dict[str, Tensor] = field(default_factory=dict)
+    origins: NDArray[np.int64] | None = None
+    places: NDArray[np.int32] | None = None
 
     @property
     def lengths(self) -> NDArray[np.int64]:
@@ -85,21 +93,36 @@ class EncodedRows(Dataset[Row]):
             {name: values[start:stop] for name, values in self.targets.items()},
         )
 
+    def with_origins(self, origins: NDArray[np.int64]) -> "EncodedRows":
+        """Return the same rows as windows of these texts."""
+        return replace(self, origins=origins)
+
+    def with_places(self, places: NDArray[np.int32]) -> "EncodedRows":
+        """Return the same rows with their tokens' places."""
+        return replace(self, places=places)
+
     def with_token_targets(self, **targets: Tensor) -> "EncodedRows":
         """Return the same rows with further values per token."""
         return replace(self, token_targets={**self.token_targets, **targets})
 
 
+SCORED = "scored"  # of a token: whether its logits count
+
+
 def rows_numbered(rows: "Rows", numbers: NDArray[np.int64]) -> EncodedRows:
-    """Return some rows, in the order of their numbers given, without targets."""
+    """Return some rows, in the order of their numbers given, with no target but `SCORED`."""
     found = [rows[int(number)] for number in numbers]
     ids = [row["ids"].astype(np.int32) for row in found]
-    return _joined(ids, [row["first_length"] for row in found], {})
+    chosen = joined(ids, [row["first_length"] for row in found], {})
+    if not (found and SCORED in found[0]):
+        return chosen
+    return chosen.with_token_targets(scored=torch.cat([row[SCORED] for row in found]))
 
 
-def _joined(
-    ids: list[NDArray[np.int32]], first_lengths: list[int], targets: dict[str, NDArray[Any]]
+def joined(
+    ids: Sequence[NDArray[np.int32]], first_lengths: Sequence[int], targets: dict[str, NDArray[Any]]
 ) -> EncodedRows:
+    """Put rows one after the other."""
     return EncodedRows(
         np.concatenate(ids) if ids else np.empty(0, np.int32),
         np.cumsum([len(each) for each in ids], dtype=np.int64),
@@ -130,7 +153,7 @@ def encode(
             others = sum(encoded["token_type_ids"][number]) if "token_type_ids" in encoded else 0
             ids.append(np.asarray(tokens, dtype=np.int32))
             first_lengths.append(len(tokens) - others)
-    return _joined(ids, first_lengths, targets)
+    return joined(ids, first_lengths, targets)
 
 
 CORPUS_COMMAND = "dvc repro --force prepare_corpus"

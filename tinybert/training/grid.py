@@ -8,14 +8,13 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
 from tinybert.core.settings.schedule import Schedule
 from tinybert.distillation.distillation import Distillation
-from tinybert.evaluation.prediction import predict_logits, scores
-from tinybert.evaluation.scores import encode_split
-from tinybert.tasks.task import DEV, TaskInfo, read_split
+from tinybert.evaluation.decision import DECIDED
+from tinybert.evaluation.prediction import TaskSplit, predict_logits, read_task_split
+from tinybert.tasks.task import DEV, Encoding, TaskInfo
 from tinybert.text.encoded import EncodedRows
 from tinybert.training.listeners import Ended, announce
 from tinybert.training.phase_trainer import Evaluate
@@ -23,24 +22,26 @@ from tinybert.training.run import Run, require_shareable
 from tinybert.training.training import train
 
 
-class DevSplit(NamedTuple):
-    """A task's dev split, encoded once for all models that are scored on it."""
-
-    rows: EncodedRows
-    gold: NDArray[Any]
+def dev_split(task_folder: Path, tokenizer: Any, encoding: Encoding, info: TaskInfo) -> TaskSplit:
+    """Read and encode the dev split of a prepared task, once for all models that are scored."""
+    return read_task_split(task_folder, DEV, tokenizer, encoding, info)
 
 
-def dev_split(task_folder: Path, tokenizer: Any, max_length: int) -> DevSplit:
-    """Read and encode the dev split of a prepared task."""
-    frame = read_split(task_folder, DEV)
-    return DevSplit(encode_split(frame, tokenizer, max_length), frame["label"].to_numpy())
-
-
-def dev_scores(
-    model: PreTrainedModel, dev: DevSplit, info: TaskInfo, dtype: torch.dtype | None
-) -> Evaluate:
+def dev_scores(model: PreTrainedModel, dev: TaskSplit, dtype: torch.dtype | None) -> Evaluate:
     """Return a function that scores the model, as it is then, on the dev split."""
-    return lambda: scores(predict_logits(model, dev.rows, dtype), dev.gold, info)
+    return lambda: dev.scores(predict_logits(model, dev.rows, dtype))
+
+
+def choose_decision(
+    model: PreTrainedModel, task_folder: Path, tokenizer: Any, encoding: Encoding, info: TaskInfo
+) -> None:
+    """Choose thresholds by the dev split, and put them into the model's configuration.
+
+    Nothing is done for a kind of task that has none.
+    """
+    if info.kind in DECIDED:
+        dev = dev_split(task_folder, tokenizer, encoding, info)
+        dev.decision(predict_logits(model, dev.rows, None)).put_into(model.config, info)
 
 
 class Point(NamedTuple):

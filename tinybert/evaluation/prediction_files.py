@@ -1,0 +1,139 @@
+"""A split's predictions as files: written for other tools, and read to compute scores again.
+
+Of classes, values and several labels `<split>.tsv`, with `index` and `prediction`; of tokens
+`<split>.conll` and `<split>.jsonl`; of span `<split>.json` in SQuAD's layout, and beside it
+`<split>.null_odds.json`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from tinybert.core.errors import InputError
+from tinybert.evaluation.answers import (
+    read_squad_predictions,
+    write_null_odds,
+    write_squad_predictions,
+)
+from tinybert.evaluation.probabilities import Logits, certainty, objects, probabilities
+from tinybert.evaluation.token_predictions import read_conll_predictions, write_conll, write_jsonl
+from tinybert.tasks.task import BETWEEN, Kind, TaskInfo
+
+if TYPE_CHECKING:
+    from tinybert.evaluation.prediction import TaskSplit
+
+SUFFIX: dict[Kind, str] = {"tokens": ".conll", "span": ".json"}
+
+
+def predictions_file(folder: Path, split: str, info: TaskInfo) -> Path:
+    """Return the file with a split's predictions."""
+    return folder / f"{split}{SUFFIX.get(info.kind, '.tsv')}"
+
+
+def write_predictions(
+    folder: Path, name: str, split: TaskSplit, logits: Logits, predictions: NDArray[Any]
+) -> None:
+    """Write a split's predictions.
+
+    Args:
+        folder: Must exist.
+        name: Of the split.
+        split: Its rows.
+        logits: Of `predict_logits`.
+        predictions: Of `TaskSplit.predictions`.
+    """
+    file, info = predictions_file(folder, name, split.info), split.info
+    if info.kind == "tokens":
+        write_conll(file, split.frame, predictions, info.labels)
+        write_jsonl(file.with_suffix(".jsonl"), split.frame, predictions, info.labels)
+    elif info.kind == "span":
+        found, ids = split.best_answers(logits), split.frame["id"].tolist()
+        write_squad_predictions(file, ids, list(predictions))
+        odds = found.null_score - found.score
+        write_null_odds(file.with_suffix(".null_odds.json"), ids, odds.tolist())
+    else:
+        frame = _table(split, split.row_logits(logits), predictions)
+        frame.to_csv(file, sep="\t", index=False)
+
+
+def _table(split: TaskSplit, logits: Logits, predictions: NDArray[Any]) -> pd.DataFrame:
+    info = split.info
+    frame = pd.DataFrame({"index": np.arange(len(predictions))})
+    if info.kind == "regression":
+        return frame.assign(prediction=predictions)
+    if info.kind == "classification":
+        names = [info.labels[int(number)] for number in predictions]
+        return frame.assign(prediction=names, probability=certainty(logits).round(4))
+    frame["prediction"] = [BETWEEN.join(info.labels[n] for n in of) for of in predictions]
+    given = pd.DataFrame(probabilities(logits).round(4), columns=pd.Index(info.labels))
+    return pd.concat([frame, given.add_prefix("probability of ")], axis=1)
+
+
+def read_predictions(file: Path, frame: pd.DataFrame, info: TaskInfo, split: str) -> NDArray[Any]:
+    """Read a split's predictions as `TaskSplit.predictions` gives them.
+
+    Args:
+        file: Of `predictions_file`.
+        frame: The split's rows.
+        info: The task.
+        split: Its name.
+
+    Raises:
+        InputError: They are damaged, or are not of these rows.
+    """
+    if info.kind == "tokens":
+        return objects(read_conll_predictions(file, frame, info.labels))
+    if info.kind == "span":
+        texts = read_squad_predictions(file)
+        lacking = [name for name in frame["id"] if name not in texts]
+        if lacking or len(texts) != len(frame):
+            raise InputError(
+                f"{file}: must answer the {len(frame)} questions of {split}, got {len(texts)}"
+                f"{f', none of {lacking[0]}' if lacking else ''}; run `dvc repro evaluate`"
+            )
+        return objects([texts[name] for name in frame["id"]])
+    return _values(read_table(file, len(frame), split)["prediction"], info, file)
+
+
+def read_table(file: Path, num_rows: int, split: str) -> pd.DataFrame:
+    """Read a split's predictions as texts, in the rows' order.
+
+    Raises:
+        InputError: They are damaged, or are not of so many rows.
+    """
+    try:
+        text = pd.read_csv(file, sep="\t", dtype=str, keep_default_na=False)
+        if missing := {"index", "prediction"} - set(text.columns):
+            raise ValueError(f"no column {', '.join(sorted(missing))}")
+    except ValueError as error:
+        reason = " ".join(str(error).split())
+        raise InputError(
+            f"{file}: no predictions, got {reason}; delete it and run `dvc repro evaluate`"
+        ) from error
+    if text["index"].tolist() != [str(number) for number in range(num_rows)]:
+        raise InputError(
+            f"{file}: must have the {num_rows} rows of {split} in their order, got {len(text)}; "
+            "run `dvc repro evaluate`"
+        )
+    return text
+
+
+def _values(text: pd.Series[str], info: TaskInfo, file: Path) -> NDArray[Any]:
+    try:
+        if info.kind == "regression":
+            return text.to_numpy().astype(np.float32)  # as they were before they were written
+        numbers = {label: number for number, label in enumerate(info.labels)}
+        if info.kind == "multilabel":
+            split = [value.split(BETWEEN) if value else [] for value in text]
+            return objects([np.array([numbers[name] for name in of], int) for of in split])
+        return np.array([numbers[value] for value in text])
+    except (KeyError, ValueError) as error:
+        raise InputError(
+            f"{file}: unknown prediction, got {error}; expected "
+            f"{', '.join(info.labels) or 'numbers'}: run `dvc repro evaluate`"
+        ) from error
