@@ -21,7 +21,13 @@ CURES = {
 }
 
 
-def read_table(file: Path, columns: Columns, labelled: bool, separator: str | None = None) -> Table:
+def read_table(
+    file: Path,
+    columns: Columns,
+    labelled: bool,
+    separator: str | None = None,
+    lists: bool = False,
+) -> Table:
     """Read a user's file by its extension.
 
     Args:
@@ -29,6 +35,7 @@ def read_table(file: Path, columns: Columns, labelled: bool, separator: str | No
         columns: Where the sentences and the label stand.
         labelled: The label's column must be there; otherwise it may.
         separator: Of CSV and TSV; None: a comma, a tab.
+        lists: Columns of Parquet may hold lists.
 
     Raises:
         InputError: Another extension, or anything in the file that keeps it from being read.
@@ -41,7 +48,7 @@ def read_table(file: Path, columns: Columns, labelled: bool, separator: str | No
     if kind == ".jsonl":
         return read_jsonl(file, columns, labelled)
     if kind == ".parquet":
-        return read_parquet(file, columns, labelled)
+        return read_parquet(file, columns, labelled, lists)
     cure = CURES.get(kind, "write it as .csv, .tsv, .jsonl or .parquet")
     if kind == ".json":
         cure = f"write its objects one a line: `{ONE_A_LINE.format(name=file.name)}`"
