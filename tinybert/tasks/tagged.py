@@ -73,6 +73,8 @@ class TaggedSplit:
     def _read_tags(self, row: Row, value: object) -> None:
         given = row.given
         row.tags = []
+        if not isinstance(given, list | str):
+            return  # refused already
         if not isinstance(value, list) or not isinstance(given, list):
             got = "a text and " if isinstance(given, str) else ""
             row.refuse(
