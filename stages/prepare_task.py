@@ -10,10 +10,12 @@ import pandas as pd
 from stages import run
 from tinybert.core.outputs import replace_folder
 from tinybert.core.settings.reader import read_param, read_section, read_task
+from tinybert.tasks.entities import count_entities
 from tinybert.tasks.rows import prepare
 from tinybert.tasks.sections import PrepareTaskSettings
 from tinybert.tasks.sources import Sources, read_splits
 from tinybert.tasks.task import UNLABELLED, TaskFile, TaskInfo, write_task
+from tinybert.tasks.token_rows import prepare_tokens
 from tinybert.tasks.unlabelled import prepare_unlabelled, read_unlabelled_tables
 
 
@@ -41,7 +43,8 @@ def prepare_task(
     tables = read_splits(task, places, seed)
     further = [tables.pop(UNLABELLED)] if UNLABELLED in tables else []
     further += read_unlabelled_tables(task, places, tables)
-    prepared = prepare(name, task, tables, seed, settings.max_train_rows)
+    make = prepare_tokens if task.kind == "tokens" else prepare
+    prepared = make(name, task, tables, seed, settings.max_train_rows)
     info, frames, notes = prepared.info, dict(prepared.splits), list(prepared.notes)
     if further:
         frames[UNLABELLED], more = prepare_unlabelled(task, further, prepared.splits, seed)
@@ -57,11 +60,19 @@ def prepare_task(
 
 
 def describe(frame: pd.DataFrame, labels: list[str]) -> str:
-    """Return the number of rows, and the count of each label or the range of the values."""
+    """Return the number of rows, and the count of each label or the range of the values.
+
+    Of words with tags, the number of words and the count of each type's entities.
+    """
     rows = f"{len(frame)} rows"
+    if "word_starts" in frame:
+        rows = f"{len(frame)} sentences, {sum(map(len, frame['word_starts']))} words"
     if "label" not in frame:
         return f"{rows}, without labels"
     values = frame["label"]
+    if "word_starts" in frame:
+        entities = count_entities(values, labels)
+        return f"{rows}, " + ", ".join(f"{count} {name}" for name, count in entities.items())
     if not labels:
         return f"{rows}, {values.min():g} to {values.max():g}, mean {values.mean():.2f}"
     counts = values.explode().value_counts()

@@ -49,8 +49,9 @@ def write_predictions(
     """
     file, info = predictions_file(folder, name, split.info), split.info
     if info.kind == "tokens":
-        write_conll(file, split.frame, predictions, info.labels)
-        write_jsonl(file.with_suffix(".jsonl"), split.frame, predictions, info.labels)
+        tags = list(predictions)
+        write_conll(file, split.frame, tags, info.labels)
+        write_jsonl(file.with_suffix(".jsonl"), split.frame, tags, info.labels)
     elif info.kind == "span":
         found, ids = split.best_answers(logits), split.frame["id"].tolist()
         write_squad_predictions(file, ids, list(predictions))

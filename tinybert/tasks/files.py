@@ -28,6 +28,7 @@ def read_table(
     labelled: bool,
     separator: str | None = None,
     header: Sequence[str] | None = None,
+    lists: bool = False,
 ) -> Table:
     """Read a user's file by its extension.
 
@@ -37,6 +38,7 @@ def read_table(
         labelled: The label's column must be there; otherwise it may.
         separator: Of CSV and TSV; None: a comma, a tab.
         header: Names of the columns of a CSV or TSV file without a first line of them.
+        lists: Columns of Parquet may hold lists.
 
     Raises:
         InputError: Another extension, or anything in the file that keeps it from being read.
@@ -49,7 +51,7 @@ def read_table(
     if kind == ".jsonl":
         return read_jsonl(file, columns, labelled)
     if kind == ".parquet":
-        return read_parquet(file, columns, labelled)
+        return read_parquet(file, columns, labelled, lists)
     cure = CURES.get(kind, "write it as .csv, .tsv, .jsonl or .parquet")
     if kind == ".json":
         cure = f"write its objects one a line: `{ONE_A_LINE.format(name=file.name)}`"

@@ -76,8 +76,14 @@ def _parsed(line: str) -> dict[str, object] | str:
     return found
 
 
-def read_parquet(file: Path, columns: Columns, labelled: bool) -> Table:
+def read_parquet(file: Path, columns: Columns, labelled: bool, lists: bool = False) -> Table:
     """Read a Parquet file.
+
+    Args:
+        file: The file.
+        columns: Where the sentences and the label stand.
+        labelled: The label's column must be there.
+        lists: Columns may hold lists.
 
     Raises:
         InputError: It is damaged, or a column is missing or holds no text, number or truth value.
@@ -90,11 +96,16 @@ def read_parquet(file: Path, columns: Columns, labelled: bool) -> Table:
     except (OSError, pa.ArrowException) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{file}: cannot be read, got {reason}; write it as Parquet") from error
-    return arrow_table(str(file), table, columns, labelled, {})
+    return arrow_table(str(file), table, columns, labelled, {}, lists)
 
 
 def arrow_table(
-    place: str, table: Any, columns: Columns, labelled: bool, names: Mapping[str, Sequence[str]]
+    place: str,
+    table: Any,
+    columns: Columns,
+    labelled: bool,
+    names: Mapping[str, Sequence[str]],
+    lists: bool = False,
 ) -> Table:
     """Take the wanted columns out of an Arrow table.
 
@@ -104,11 +115,12 @@ def arrow_table(
         columns: Where the sentences and the label stand.
         labelled: The label's column must be there.
         names: Columns of numbers that stand for names.
+        lists: Columns may hold lists, also of names' numbers.
     """
     header = list(table.column_names)
     wanted = [name for name in header if name in wanted_columns(columns, labelled=True)]
     values = {
-        name: _values(place, name, table.column(name), names.get(name, ()))
+        name: _values(place, name, table.column(name), names.get(name, ()), lists)
         for name in wanted
         if header.count(name) == 1
     }
@@ -117,12 +129,13 @@ def arrow_table(
     return collect(place, "row", header, rows, columns, labelled)
 
 
-def _values(place: str, name: str, column: Any, names: Sequence[str]) -> list[object]:
+def _values(place: str, name: str, column: Any, names: Sequence[str], lists: bool) -> list[object]:
     import pyarrow as pa
 
     kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
     known = "string large_string string_view bool null double float halffloat".split()
-    if not (str(kind) in known or pa.types.is_integer(kind) or pa.types.is_decimal(kind)):
+    simple = str(kind) in known or pa.types.is_integer(kind) or pa.types.is_decimal(kind)
+    if not simple and not (lists and pa.types.is_nested(kind)):
         raise InputError(
             f"{place}: column {name!r} holds no text, number or truth value, got Arrow's type "
             f"{kind}; write it as a column of strings"
@@ -135,7 +148,11 @@ def _values(place: str, name: str, column: Any, names: Sequence[str]) -> list[ob
             f"{place}: column {name!r} is damaged, got {reason}; write its text in UTF-8"
         ) from error
     found: list[object] = column.to_pylist()
-    return [
-        names[value] if isinstance(value, int) and 0 <= value < len(names) else value
-        for value in found
-    ]
+    return [_named(value, names) for value in found]
+
+
+def _named(value: object, names: Sequence[str]) -> object:
+    """Return the name that a number stands for; of a list, those of its numbers."""
+    if isinstance(value, list):
+        return [_named(each, names) for each in value]
+    return names[value] if isinstance(value, int) and 0 <= value < len(names) else value

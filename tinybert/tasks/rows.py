@@ -27,6 +27,7 @@ from tinybert.tasks.text import spoilt_text
 WITHHELD = "-1"  # what the hub writes where a test label is kept back
 DEV_SHARE = 10  # one row in ten is set aside where there is no dev split
 UNSEEN = ("Cc", "Cf", "Zs", "Zl", "Zp")  # control and formatting characters, spaces
+MEND = "mend them, or write `bad_rows: drop` in the task's file"
 TWO_LABEL_METRIC = "f1"  # of the second label; f1_macro serves any number of them
 
 
@@ -78,9 +79,9 @@ def prepare(
     read = [f"{split}: {note}" for split, table in tables.items() for note in table.notes]
     notes = read + [f"{split}: {found.note}" for split, found in checked.items() if found.note]
     notes += [f"{split}: {note}" for split, table in tables.items() for note in spoilt_text(table)]
-    notes += _few_rows(labels, splits[TRAIN]) + _in_train(tables, splits)
-    splits, aside = _with_dev(splits, tables[TRAIN].place, seed)
-    splits, cut = _with_limit(splits, max_train_rows, seed)
+    notes += _few_rows(labels, splits[TRAIN]) + in_train(tables, splits)
+    splits, aside = with_dev(splits, tables[TRAIN].place, seed)
+    splits, cut = with_limit(splits, max_train_rows, seed)
     info = TaskInfo(
         name=name,
         kind=task.kind,
@@ -122,7 +123,7 @@ def refuse_empty(table: Table) -> None:
 
 def _bad_rows(table: Table, problems: dict[int, str]) -> InputError:
     lines = [f"{table.where(number)}: {problems[number]}" for number in sorted(problems)]
-    return listed(table.place, lines, "mend them, or write `bad_rows: drop` in the task's file")
+    return listed(table.place, lines, MEND)
 
 
 def sentence_text(value: object) -> str:
@@ -160,32 +161,30 @@ def check_split(table: Table, encode: Encoder | None, drop: bool) -> CheckedSpli
     good = [number not in problems for number in table.numbers]
     if (problems and not drop) or not any(good):
         raise _bad_rows(table, problems)
+    first = f"{table.where(min(problems))}: {problems[min(problems)]}" if problems else ""
     return CheckedSplit(
         pd.DataFrame(columns)[good].reset_index(drop=True),
         len(problems),
-        _dropped(table, problems, sum(good)),
+        dropped(table.place, len(problems), sum(good), first),
     )
 
 
-def _dropped(table: Table, problems: dict[int, str], num_good: int) -> str:
-    """Say how many rows are dropped; nothing if none is.
+def dropped(place: str, num_bad: int, num_good: int, first: str) -> str:
+    """Say how many rows are dropped, and where and why the first one; nothing if none is.
 
     Raises:
         InputError: They are more than those that stay: the columns or labels are wrong, not rows.
     """
-    if not problems:
+    if not num_bad:
         return ""
-    total, first = len(problems) + num_good, min(problems)
-    if num_good < len(problems):
+    total = num_bad + num_good
+    if num_good < num_bad:
         raise InputError(
-            f"{table.place}: too many bad rows to drop, got {len(problems)} of {total}, the first "
-            f"at {table.where(first)}: {problems[first]}; name the right `columns` and `labels` in "
-            "the task's file, or take out rows that are not meant"
+            f"{place}: too many bad rows to drop, got {num_bad} of {total}, the first at {first}; "
+            "name the right `columns` and `labels` in the task's file, or take out rows that are "
+            "not meant"
         )
-    return (
-        f"dropped {len(problems)} bad rows of {total} ({len(problems) / total:.0%}), the first at "
-        f"{table.where(first)}: {problems[first]}"
-    )
+    return f"dropped {num_bad} bad rows of {total} ({num_bad / total:.0%}), the first at {first}"
 
 
 def _check_sentences(
@@ -232,9 +231,9 @@ def _few_rows(labels: list[str], train: pd.DataFrame) -> list[str]:
     ]
 
 
-def _in_train(tables: dict[str, Table], splits: dict[str, pd.DataFrame]) -> list[str]:
+def in_train(tables: dict[str, Table], splits: dict[str, pd.DataFrame]) -> list[str]:
     """Count the rows of other splits that stand in train too, which makes scores too high."""
-    sentences = [name for name in splits[TRAIN] if name != "label"]
+    sentences = [name for name in splits[TRAIN] if str(name).startswith("sentence")]
     known = set(splits[TRAIN][sentences].itertuples(index=False, name=None))
     notes = []
     for split, frame in splits.items():
@@ -248,7 +247,7 @@ def _in_train(tables: dict[str, Table], splits: dict[str, pd.DataFrame]) -> list
     return notes
 
 
-def _with_dev(
+def with_dev(
     splits: dict[str, pd.DataFrame], place: str, seed: int
 ) -> tuple[dict[str, pd.DataFrame], list[str]]:
     """Set a tenth of train aside where there is no dev."""
@@ -265,7 +264,7 @@ def _with_dev(
     return {TRAIN: _rows(train, chosen), DEV: dev.reset_index(drop=True), **others}, [note]
 
 
-def _with_limit(
+def with_limit(
     splits: dict[str, pd.DataFrame], size: int | None, seed: int
 ) -> tuple[dict[str, pd.DataFrame], list[str]]:
     """Cut train to its size."""

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tinybert.core.errors import InputError
+from tinybert.tasks.conll import read_conll
 from tinybert.tasks.files import read_table
 from tinybert.tasks.glue import AX, MNLI, hub_glue, is_labelled, listing, read_glue, spelling
 from tinybert.tasks.records import arrow_table
 from tinybert.tasks.tables import Table, collect
-from tinybert.tasks.task import UNLABELLED, Columns, Files, Hub, TaskFile
+from tinybert.tasks.task import LISTED, UNLABELLED, Columns, Files, Hub, TaskFile
 
 
 @dataclass(frozen=True)
@@ -44,18 +45,22 @@ def read_splits(task: TaskFile, sources: Sources, seed: int) -> dict[str, Table]
     if task.glue:
         return _read_hub_glue(task.glue, sources)
     if task.hub:
-        return read_hub(task.hub, task.columns, sources.folder)
+        return read_hub(task.hub, task.columns, sources.folder, task.kind in LISTED)
     if task.files:
-        return _read_files(task.files, task.columns, sources.folder)
+        return _read_files(task.files, task.columns, sources.folder, task.kind in LISTED)
     return _make_embedded(task, seed)
 
 
-def _read_files(files: Files, columns: Columns, folder: Path) -> dict[str, Table]:
+def _read_files(files: Files, columns: Columns, folder: Path, lists: bool) -> dict[str, Table]:
     named = files.named()
     paths = dict(zip(named, watched_files(folder, named.values()), strict=True))
     _refuse_same_file(paths)
+    if files.format == "conll":
+        return {
+            split: read_conll(path, columns, is_labelled(split)) for split, path in paths.items()
+        }
     return {
-        split: read_table(path, columns, is_labelled(split), files.separator, files.header)
+        split: read_table(path, columns, is_labelled(split), files.separator, files.header, lists)
         for split, path in paths.items()
     }
 
@@ -130,11 +135,17 @@ def _read_hub_glue(glue: str, sources: Sources) -> dict[str, Table]:
     return tables
 
 
-def read_hub(hub: Hub, columns: Columns, folder: Path) -> dict[str, Table]:
+def read_hub(hub: Hub, columns: Columns, folder: Path, lists: bool = False) -> dict[str, Table]:
     """Read a data set of the hub, or a folder of Parquet files in its layout.
 
     A folder holds, for each configuration, `<split>-*.parquet`, `<split>.parquet` or
     `<split>/*.parquet`. Numbers of a label column that has names are turned into names.
+
+    Args:
+        hub: The data set and its splits.
+        columns: Where the sentences and the label stand.
+        folder: In which a folder of the data set's name may lie.
+        lists: Columns may hold lists.
 
     Raises:
         InputError: The data set or a split cannot be had.
@@ -148,7 +159,7 @@ def read_hub(hub: Hub, columns: Columns, folder: Path) -> dict[str, Table]:
     place_name = "/".join(filter(None, (hub.path, hub.name)))
     return {
         split: arrow_table(
-            f"{place_name} {hub.splits[split]}", arrow, columns, is_labelled(split), names
+            f"{place_name} {hub.splits[split]}", arrow, columns, is_labelled(split), names, lists
         )
         for split, (arrow, names) in splits.items()
     }
@@ -202,9 +213,10 @@ def _local_split(folder: Path, name: str) -> tuple[Any, dict[str, list[str]]]:
 def _label_names(features: Any) -> dict[str, list[str]]:
     import datasets
 
+    inner = {column: getattr(each, "feature", each) for column, each in features.items()}
     return {
         column: list(feature.names)
-        for column, feature in features.items()
+        for column, feature in inner.items()
         if isinstance(feature, datasets.ClassLabel)
     }
 

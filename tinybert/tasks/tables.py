@@ -29,6 +29,8 @@ class Table:
     # Rows that do not have the header's columns: number -> problem.
     malformed: dict[int, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)  # about its reading, to be printed
+    # Lines of each row's words, where a word has a line of its own.
+    word_lines: list[list[int]] | None = None
 
     def where(self, number: int) -> str:
         """Return `place:number` for lines, which editors can jump to, and say `row` otherwise."""

@@ -61,6 +61,7 @@ METRICS: dict[Kind, tuple[MetricName, ...]] = {
     "span": ("squad_f1", "exact_match"),
 }
 BETWEEN = ","  # labels of a row, in files of predictions
+
 LISTED: tuple[Kind, ...] = ("multilabel", "tokens", "span")  # kinds of which a label is a list
 
 # Where a task's file names no columns: what the field's files call them. Of a file of CoNLL's kind

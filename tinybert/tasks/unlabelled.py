@@ -5,6 +5,7 @@ alone, and a pair also if it is the other way round: students must not be traine
 test will ask.
 """
 
+import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from hashlib import blake2b
@@ -13,22 +14,27 @@ from pathlib import Path
 import pandas as pd
 
 from tinybert.core.errors import InputError
+from tinybert.tasks.conll import read_conll
 from tinybert.tasks.files import read_table
 from tinybert.tasks.rows import check_split, refuse_empty
 from tinybert.tasks.sources import Sources, read_hub, watched_files
 from tinybert.tasks.tables import Table
 from tinybert.tasks.task import (
+    CONLL_COLUMNS,
     TRAIN,
     UNLABELLED,
+    USUAL_COLUMNS,
     Columns,
     Hub,
     TaskFile,
-    Unlabelled,
     UnlabelledColumns,
 )
 from tinybert.tasks.text import read_lines, spoilt_text
+from tinybert.tasks.token_rows import check_texts, text_table
 
 TEXT = ".txt"  # one text a line
+TABLES = (".csv", ".tsv", ".jsonl", ".parquet")
+TAGGED = re.compile("O|[BIESLUM][-_].+")  # the end of a line of CoNLL
 DIGEST = "digest"  # a column while rows are compared
 
 
@@ -52,21 +58,41 @@ def read_unlabelled_tables(
     if named.hub is not None:
         splits = {UNLABELLED: named.hub.split}
         hub = Hub.model_construct(path=named.hub.path, name=named.hub.name, splits=splits)
-        found = [*read_hub(hub, columns, sources.folder).values()]
+        found = [*read_hub(hub, columns, sources.folder, task.kind == "tokens").values()]
     else:
-        found = _read_files(named, columns, sources.folder)
+        found = [
+            _read_file(task, path, columns) for path in watched_files(sources.folder, named.files)
+        ]
     for table in found:
         _refuse_eval_split(table, tables)
     return found
 
 
-def _read_files(named: Unlabelled, columns: Columns, folder: Path) -> list[Table]:
-    return [
-        read_texts(path)
-        if path.suffix.lower() == TEXT
-        else read_table(path, columns, False, named.separator)
-        for path in watched_files(folder, named.files)
-    ]
+def _read_file(task: TaskFile, file: Path, columns: Columns) -> Table:
+    """Read a file by its extension; of a CoNLL task, what has none of a table's is CoNLL too."""
+    kind = file.suffix.lower()
+    conll = task.files is not None and task.files.format == "conll"
+    if conll and kind == TEXT:
+        _refuse_conll(file)
+    if kind == TEXT:
+        return read_texts(file)
+    if conll and kind not in TABLES:
+        return read_conll(file, columns, labelled=False)
+    if conll and columns.sentence1 == CONLL_COLUMNS["sentence1"]:
+        columns = UnlabelledColumns(sentence1=USUAL_COLUMNS["tokens"]["sentence1"])
+    separator = task.unlabelled.separator if task.unlabelled else None
+    return read_table(file, columns, False, separator, lists=task.kind == "tokens")
+
+
+def _refuse_conll(file: Path) -> None:
+    """Refuse a .txt of a word a line, of which each line would be a text."""
+    lines = [str(line).split() for line in read_texts(file).sentence1]
+    count = sum(len(line) == 1 or bool(TAGGED.fullmatch(line[-1])) for line in lines)
+    if 2 * count > len(lines):
+        raise InputError(
+            f"{file}: holds a word a line, got {count} of {len(lines)} lines with a single word or "
+            f"a tag at the end, where a .txt has a text a line; rename it to {file.stem}.conll"
+        )
 
 
 def read_texts(file: Path) -> Table:
@@ -108,7 +134,8 @@ def prepare_unlabelled(
         seed: Of the drawing.
 
     Returns:
-        `sentence1`, and `sentence2` of pairs; and what was decided about rows, to be printed.
+        `sentence1`, and `sentence2` of pairs or the places of words of tokens; and what was
+        decided about rows, to be printed.
 
     Raises:
         InputError: Bad rows, all listed; or no row is left.
@@ -116,12 +143,15 @@ def prepare_unlabelled(
     checked = []
     for table in tables:
         refuse_empty(table)
-        checked.append(check_split(table, None, task.bad_rows == "drop"))
-    notes = [note for table in tables for note in [*table.notes, *spoilt_text(table)]]
+        drop = task.bad_rows == "drop"
+        tokens = task.kind == "tokens"
+        checked.append(check_texts(table, drop) if tokens else check_split(table, None, drop))
+    notes = [note for table in tables for note in [*table.notes, *spoilt_text(text_table(table))]]
     notes += [found.note for found in checked if found.note]
     rows = pd.concat([found.frame for found in checked], ignore_index=True)
-    sentences = [str(name) for name in rows]
-    rows[DIGEST] = list(_digests(rows, seed))
+    columns = [str(name) for name in rows]
+    sentences = [name for name in columns if name.startswith("sentence")]
+    rows[DIGEST] = list(_digests(rows[sentences], seed))
     known = {split: set(_digests(frame[sentences], seed)) for split, frame in splits.items()}
     in_train = rows[DIGEST].isin(known.pop(TRAIN))
     in_eval = rows[DIGEST].isin(set().union(*known.values()))
@@ -144,7 +174,7 @@ def prepare_unlabelled(
             f"{num_read:,}: {left_out}; give texts that the task does not have already"
         )
     notes.append(f"{len(drawn):,} of {num_read:,} rows, seed {seed}; left out: {left_out}")
-    return drawn[sentences].reset_index(drop=True), [f"{UNLABELLED}: {note}" for note in notes]
+    return drawn[columns].reset_index(drop=True), [f"{UNLABELLED}: {note}" for note in notes]
 
 
 def _digests(frame: pd.DataFrame, seed: int) -> Iterator[str]:
