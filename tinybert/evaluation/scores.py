@@ -120,7 +120,8 @@ def _by_answerable(
     predictions: NDArray[Any], gold: NDArray[Any], info: TaskInfo
 ) -> dict[str, dict[str, float]]:
     golds = [[answer["text"] for answer in of] for of in gold]
-    return squad_parts(list(predictions), golds)
+    parts: dict[str, dict[str, float]] = squad_parts(list(predictions), golds)
+    return parts
 
 
 # Of what a score is made, by kind: by label, by entity type, by whether there is an answer.
