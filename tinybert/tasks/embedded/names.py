@@ -5,7 +5,7 @@ are. The marks are taken out, so that a name is told by what stands around it: `
 None" is a parameter, and in "along one axis" a word. The types are
 
 - PARAMETER: a name that the docstring's own list of parameters has;
-- VALUE: None, True, False, a number, or a string's content;
+- VALUE: None, True, False, NaN, inf, or a string's content;
 - FUNCTION: of the roles func and meth, or with brackets after it, which are taken out too;
 - CLASS: of the roles class and exc, or in CamelCase.
 
@@ -20,14 +20,17 @@ from functools import lru_cache
 
 from rich.progress import track
 
-from tinybert.tasks.embedded.passages import IDENTIFIER
+from tinybert.tasks.embedded.passages import IDENTIFIER, Row, Span
 from tinybert.tasks.embedded.splits import all_sentences
 from tinybert.text.embedded.copies import CopyFilter
 from tinybert.text.embedded.docstrings import Document, docstrings, source_files
 from tinybert.text.embedded.prose import DROP, is_prose, paragraphs, plain_text, split_sentences
 
-# Of numpydoc's style, with lists of parameters.
-NAMING = ("numpy", "scipy", "sklearn", "joblib")
+# Packages that mark names and list parameters.
+NAMING = (
+    *("numpy", "scipy", "sklearn", "pandas", "torch", "matplotlib", "networkx", "sqlalchemy"),
+    *("alembic", "werkzeug", "flask", "starlette"),
+)
 MIN_WORDS, MAX_WORDS = 6, 30
 # A character after a name says its type; they are for private use, and in no docstring.
 MARKS = {"PARAMETER": "\ue000", "VALUE": "\ue001", "FUNCTION": "\ue002", "CLASS": "\ue003"}
@@ -38,22 +41,27 @@ TURNS = ("CLASS", "FUNCTION", "VALUE", "PARAMETER", "")  # the rarest first; "" 
 ROLE = re.compile(r":(?:py:)?(\w+):`([^`]*)`")
 QUOTED = re.compile(r"(?<![`\w])(`{1,2})([^`]+)\1(?![`\w])_{0,2}")
 ROLES = {"func": "FUNCTION", "meth": "FUNCTION", "class": "CLASS", "exc": "CLASS"}
-LITERAL = re.compile(r"None|True|False|NaN|nan|inf|[+-]?\d+(?:\.\d+)?")
+ROLES["paramref"] = "PARAMETER"  # SQLAlchemy's
+LITERAL = re.compile(r"None|True|False|NaN|nan|inf")
 STRING = re.compile(r"(['\"])(\w+)\1")
 CAMEL = re.compile(r"(?:[A-Z][a-z0-9]+){2,}")
 NAME = re.compile(r"[A-Za-z_]\w*")
-PARAMETERS = re.compile(r"^(?:Other )?Parameters\n-{3,}\n(.*?)(?=^\w[\w ]*\n-{3,}$|\Z)", re.M | re.S)
+PARAMETERS = re.compile(
+    r"^(?:Other )?Parameters\n-{3,}\n(.*?)(?=^\w[\w ]*\n-{3,}$|\Z)", re.M | re.S
+)
 PARAMETER = re.compile(r"^\*{0,2}([A-Za-z_]\w*(?:, *\*{0,2}[A-Za-z_]\w*)*) *(?::|$)", re.M)
-UNMARKED = re.compile(r"None|True|False|NaN|nan")
-
-NamedRow = dict[str, object]  # sentence1; label: its spans
+SPHINX = re.compile(r"^\s*:param (?:[\w.\[\], ]+ )?\*{0,2}(\w+):", re.M)
+GOOGLE = re.compile(r"^(?:Args|Arguments):\n((?:[ ]+.*\n|\n)+)", re.M)
+ARGUMENT = re.compile(r"^ {1,4}\*{0,2}`?([A-Za-z_]\w*)`?(?: \([^\n]*\))?:", re.M)
+# A value, a string in quotes, or a single letter, which names something but for a, A and I.
+UNMARKED = re.compile(r"\b(?:None|True|False|NaN|nan|[b-zB-HJ-Z])\b|(?<!\w)['\"]|\(\)")
 
 
 @lru_cache(maxsize=1)
 def named_documents() -> tuple[Document, ...]:
     """Return the sentences that can be tagged, by docstring, with a mark after each name.
 
-    Near copies are left out. It takes some seconds.
+    Near copies are left out. It takes half a minute.
     """
     copies = CopyFilter()
     found = []
@@ -80,14 +88,18 @@ def _marked_sentences(docstring: str) -> Iterator[str]:
 def _is_lacking(sentence: str) -> bool:
     """Say whether a name or a value stands there without a mark."""
     left = MARKED.sub("", sentence)
-    return bool(IDENTIFIER.search(left) or UNMARKED.search(left) or "()" in left)
+    return bool(IDENTIFIER.search(left) or UNMARKED.search(left))
 
 
 def parameter_names(docstring: str) -> set[str]:
-    """Return the names in the lists of parameters of a docstring in numpydoc's style."""
+    """Return the names in a docstring's lists of parameters: numpydoc's, Sphinx' or Google's."""
     lists = PARAMETERS.findall(docstring)
     groups = [group for text in lists for group in PARAMETER.findall(text)]
-    return {name.strip(" *") for group in groups for name in group.split(",")}
+    names = {name.strip(" *") for group in groups for name in group.split(",")}
+    arguments = [
+        name for text in GOOGLE.findall(f"{docstring}\n") for name in ARGUMENT.findall(text)
+    ]
+    return {*names, *SPHINX.findall(docstring), *arguments}
 
 
 def mark_names(paragraph: str, names: set[str]) -> str:
@@ -124,9 +136,9 @@ def without_marks(sentence: str) -> str:
     return re.sub(f"[{''.join(TYPES)}]", "", sentence)
 
 
-def spans_of(sentence: str) -> list[dict[str, object]]:
+def spans_of(sentence: str) -> list[Span]:
     """Return the names in a marked sentence by their places in the one without marks."""
-    spans: list[dict[str, object]] = []
+    spans: list[Span] = []
     for taken_out, found in enumerate(MARKED.finditer(sentence)):
         start = found.start() - taken_out
         end = start + len(found[1])
@@ -134,11 +146,12 @@ def spans_of(sentence: str) -> list[dict[str, object]]:
     return spans
 
 
-def name_rows(found: list[Document], rng: random.Random) -> list[NamedRow]:
+def name_rows(found: list[Document], rng: random.Random) -> list[Row]:
     """Return sentences with the names in them.
 
-    Sentences whose rarest type is each of `TURNS` come in turn, as long as all have some, so that
-    types are as balanced as sentences with several names allow; a fifth has no name.
+    Sentences whose rarest type is each of `TURNS` come in turn, those of a type as long as it has
+    some: so the first rows are the most balanced ones, and at least as many have no name as have
+    any one type alone.
     """
     groups: dict[str, list[str]] = {name: [] for name in TURNS}
     for sentence in all_sentences(found):
@@ -146,9 +159,10 @@ def name_rows(found: list[Document], rng: random.Random) -> list[NamedRow]:
         groups[next((name for name in TURNS if name in types), "")].append(sentence)
     for group in groups.values():
         rng.shuffle(group)
-    rows: list[NamedRow] = []
-    while all(groups.values()):
-        for name in rng.sample(TURNS, len(TURNS)):
+    rows: list[Row] = []
+    while any(groups[name] for name in TURNS if name):
+        left = [name for name in TURNS if groups[name]]
+        for name in rng.sample(left, len(left)):
             sentence = groups[name].pop()
             rows.append({"sentence1": without_marks(sentence), "label": spans_of(sentence)})
     return rows
