@@ -125,6 +125,7 @@ def test_bad_rows_are_dropped_and_counted_by_row():
     assert "train: dropped 1 bad rows of 3 (33%), the first at train.csv:4: word 2 ''" in str(
         found.notes
     )
+    assert prepared(with_dev(GOOD, ([], [])), bad_rows="drop").info.num_rows["train"] == 2
     (line,) = problems(with_dev(bad, bad), bad_rows="drop")
     assert "too many bad rows to drop, got 2 of 3" in line
 
