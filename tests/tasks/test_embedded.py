@@ -316,7 +316,7 @@ def test_too_little_text_says_how_much_there_is(small):
 
 
 def test_an_unknown_kind_lists_the_known_ones():
-    with pytest.raises(InputError, match="got 'topics'; known: acceptability, similarity"):
+    with pytest.raises(InputError, match="got 'topics'; known: acceptability, names, similarity"):
         make_task("topics", 1, 1, 1, 0)
 
 

@@ -76,6 +76,7 @@ def test_spans_become_tags_and_part_words():
     assert [found.word(n) for n in range(len(found))] == ["Ann", "saw", "New", "York", "."]
     assert tags == ["B-PER", "O", "B-LOC", "I-LOC", "O"]
     # Two that touch stay two.
+    assert read_spans([[0, 2, "A"], [2, 4, "A"]], "abcd")[1] == []
     _, tags = span_tags("abcd", [Span(0, 2, "A"), Span(2, 4, "A")])
     assert tags == ["B-A", "B-A"]
     assert span_tags("a b", [])[1] == ["O", "O"]

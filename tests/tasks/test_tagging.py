@@ -89,6 +89,8 @@ def test_underscores_and_tags_without_types_are_read():
 def test_of_a_file_with_errors_the_majority_decides():
     assert find_tagging([["B-A"], ["B-A"], ["I-A"]]) == Tagging("IOB2", "-")
     assert find_tagging([["I-A"], ["I-A"], ["B-A"]]) == Tagging("IOB1", "-")
+    assert find_tagging([["B-A"], ["I-A"]]) == Tagging("IOB2", "-")
+    assert find_tagging([["B-A", "E-A"], ["B-A"]]) == Tagging("BIOES", "-")
     # One end among four beginnings is an error, not another scheme.
     assert find_tagging([["B-A", "E-A"], *[["B-A"]] * 3]) == Tagging("IOB2", "-")
 

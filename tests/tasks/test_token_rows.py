@@ -108,7 +108,8 @@ def test_every_fault_is_named_by_its_row_and_word():
         "train.csv:5: word 5 '\\ud800': has half a character, got '\\ud800'; mend it",
         "train.csv:6: sentence 1 has no words, got []; write some",
         "train.csv:7: label is no list of tags of words, got a text and ['O', 'O']; write a list "
-        'of words and one of tags, or a text and spans such as {"start": 0, "end": 5, "label": "PER"}',
+        'of words and one of tags, or a text and spans such as {"start": 0, "end": 5, "label": '
+        '"PER"}',
         "train.csv:8: label is no list of tags of words, got an empty field; write a list of words "
         'and one of tags, or a text and spans such as {"start": 0, "end": 5, "label": "PER"}',
         "train.csv:9: word 1 'a': tag is missing, got an empty field; write one, O for no entity",
@@ -124,6 +125,7 @@ def test_bad_rows_are_dropped_and_counted_by_row():
     assert "train: dropped 1 bad rows of 3 (33%), the first at train.csv:4: word 2 ''" in str(
         found.notes
     )
+    assert prepared(with_dev(GOOD, ([], [])), bad_rows="drop").info.num_rows["train"] == 2
     (line,) = problems(with_dev(bad, bad), bad_rows="drop")
     assert "too many bad rows to drop, got 2 of 3" in line
 

@@ -119,14 +119,14 @@ def _groups(numbered: list[tuple[int, str]], by_tab: bool) -> Iterator[list[Line
     group: list[Line] = []
     for number, text in numbered:
         fields = text.split("\t") if by_tab else BLANKS.split(text.strip(" \t"))
-        if not text.strip() or DOCUMENT in fields:
+        if not text.strip():
             yield group
             group = []
-        if text.strip():
-            group.append(Line(number, fields, text))
-            if DOCUMENT in fields:
-                yield group
-                group = []
+            continue
+        group.append(Line(number, fields, text))
+        if DOCUMENT in fields:
+            yield group
+            group = []
     yield group
 
 

@@ -42,7 +42,8 @@ MIN_WORDS, MAX_WORDS = 16, 40  # of a passage
 MIN_SUMMARY, MAX_SUMMARY = 5, 18  # words
 MIN_DESCRIPTION, MAX_DESCRIPTION = 12, 32
 
-Row = dict[str, str | float]
+Span = dict[str, int | str]  # of a name: start, end, label
+Row = dict[str, str | float | list[Span]]
 
 
 def is_plain(sentence: str) -> bool:

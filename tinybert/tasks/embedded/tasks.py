@@ -15,6 +15,7 @@ import pandas as pd
 from tinybert.core.errors import InputError
 from tinybert.tasks.embedded.corruption import corrupt
 from tinybert.tasks.embedded.grading import derive
+from tinybert.tasks.embedded.names import name_rows, named_documents
 from tinybert.tasks.embedded.passages import Row, by_subject, described, subject_rows, summary_rows
 from tinybert.tasks.embedded.splits import all_sentences, split_documents
 from tinybert.text.embedded.docstrings import Document, documents
@@ -39,9 +40,9 @@ def make_task(
 
     Returns:
         `train`, `dev` and `test` with the columns `sentence1`, `sentence2` (similarity and summary)
-        and `label`: a name, or a float from 0 to 5 for similarity. Classes are balanced; those of
-        subject as long as each has rows. With `num_unlabelled`, `unlabelled` with the sentences
-        alone.
+        and `label`: a name, a float from 0 to 5 for similarity, or a list of spans for names.
+        Classes are balanced; those of subject and the types of names as long as each has rows. With
+        `num_unlabelled`, `unlabelled` with the sentences alone.
 
     Raises:
         InputError: The documentation has too little text for the rows asked for, or there is no
@@ -51,7 +52,8 @@ def make_task(
         known = ", ".join(BUILDERS)
         raise InputError(f"embedded task: unknown kind, got {kind!r}; known: {known}")
     wanted = {"train": num_train + num_unlabelled, "dev": num_dev, "test": num_test}
-    shares = split_documents(SELECTED.get(kind, list)(documents()), seed)
+    found = named_documents() if kind == "names" else SELECTED.get(kind, list)(documents())
+    shares = split_documents(list(found), seed)
     rows = {
         split: BUILDERS[kind](shares[split], random.Random(f"{kind} {split} {seed}"))
         for split in wanted
@@ -123,6 +125,7 @@ def _plain_sentences(found: list[Document], rng: random.Random) -> list[str]:
 
 BUILDERS: dict[str, Callable[[list[Document], random.Random], list[Row]]] = {
     "acceptability": _acceptability,
+    "names": name_rows,
     "similarity": _similarity,
     "subject": subject_rows,
     "summary": summary_rows,
