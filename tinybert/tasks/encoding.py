@@ -67,16 +67,22 @@ def _heads_and_tails(tokenizer: Any, texts: Sequence[str], max_length: int) -> E
 
     Source: Sun et al. 2019, 1905.05583, section 5.3.1 (128 and 382 of 510).
     """
-    room = max_length - tokenizer.num_special_tokens_to_add()
-    head = room // 4
     rows = []
     for start in range(0, len(texts), CHUNK):
         part = list(texts[start : start + CHUNK])
-        for ids in tokenizer(part, add_special_tokens=False, verbose=False)["input_ids"]:
-            kept = ids if len(ids) <= room else ids[:head] + ids[len(ids) - (room - head) :]
-            built = tokenizer.build_inputs_with_special_tokens(kept)
-            rows.append(np.asarray(built, dtype=np.int32))
+        for ids in tokenizer(part, verbose=False)["input_ids"]:
+            rows.append(_head_and_tail(np.asarray(ids, dtype=np.int32), tokenizer, max_length))
     return joined(rows, [len(ids) for ids in rows], {})
+
+
+def _head_and_tail(ids: NDArray[np.int32], tokenizer: Any, max_length: int) -> NDArray[np.int32]:
+    """Take the middle out of a text's tokens; the tokenizer's own stand at its ends."""
+    if len(ids) <= max_length:
+        return ids
+    num_special = tokenizer.num_special_tokens_to_add()
+    begins = 1 if num_special and ids[0] in tokenizer.all_special_ids else 0
+    head = begins + (max_length - num_special) // 4
+    return np.concatenate([ids[:head], ids[len(ids) - (max_length - head) :]])
 
 
 class _Window(NamedTuple):
