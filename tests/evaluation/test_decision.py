@@ -1,4 +1,4 @@
-"""Thresholds: the best ones are chosen, saved with the model, and refused where they are strange."""
+"""Thresholds: the best are chosen, saved with the model, and refused where they are strange."""
 
 from types import SimpleNamespace
 
