@@ -57,7 +57,7 @@ def squad_parts(predictions: Sequence[str], golds: Sequence[Sequence[str]]) -> d
 
     Their names begin with `HasAns_` and `NoAns_`; a part without a question is left out.
     """
-    found = {}
+    found: dict[str, float] = {}
     for part, answerable in PARTS.items():
         chosen = [place for place, answers in enumerate(golds) if bool(len(answers)) == answerable]
         if chosen:
