@@ -10,6 +10,7 @@ import pandas as pd
 from stages import run
 from tinybert.core.outputs import replace_folder
 from tinybert.core.settings.reader import read_param, read_section, read_task
+from tinybert.tasks.question_rows import describe_questions, prepare_questions
 from tinybert.tasks.rows import prepare
 from tinybert.tasks.sections import PrepareTaskSettings
 from tinybert.tasks.sources import Sources, read_splits
@@ -41,7 +42,8 @@ def prepare_task(
     tables = read_splits(task, places, seed)
     further = [tables.pop(UNLABELLED)] if UNLABELLED in tables else []
     further += read_unlabelled_tables(task, places, tables)
-    prepared = prepare(name, task, tables, seed, settings.max_train_rows)
+    of_kind = prepare_questions if task.kind == "span" else prepare
+    prepared = of_kind(name, task, tables, seed, settings.max_train_rows)
     info, frames, notes = prepared.info, dict(prepared.splits), list(prepared.notes)
     if further:
         frames[UNLABELLED], more = prepare_unlabelled(task, further, prepared.splits, seed)
@@ -52,7 +54,9 @@ def prepare_task(
     for note in notes:
         print(f"{name} {note}")
     for split, frame in prepared.splits.items():
-        print(f"{name} {split}: {describe(frame, info.labels)}")
+        span = info.kind == "span"
+        shown = describe_questions(frame) if span else describe(frame, info.labels)
+        print(f"{name} {split}: {shown}")
     return info
 
 

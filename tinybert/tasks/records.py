@@ -6,7 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from tinybert.core.errors import InputError
-from tinybert.tasks.tables import Table, collect, listed, wanted_columns
+from tinybert.tasks.tables import (
+    QuestionColumns,
+    Table,
+    collect,
+    further_columns,
+    listed,
+    wanted_columns,
+)
 from tinybert.tasks.task import Columns
 from tinybert.tasks.text import read_lines
 
@@ -106,23 +113,28 @@ def arrow_table(
         names: Columns of numbers that stand for names.
     """
     header = list(table.column_names)
-    wanted = [name for name in header if name in wanted_columns(columns, labelled=True)]
+    known = {*wanted_columns(columns, labelled=True), *further_columns(columns)}
+    nested = columns.labels if isinstance(columns, QuestionColumns) else []
     values = {
-        name: _values(place, name, table.column(name), names.get(name, ()))
-        for name in wanted
-        if header.count(name) == 1
+        name: _values(place, name, table.column(name), names.get(name, ()), name in nested)
+        for name in header
+        if name in known and header.count(name) == 1
     }
     nothing = [None] * table.num_rows
     rows = enumerate(zip(*(values.get(name, nothing) for name in header), strict=True), start=1)
     return collect(place, "row", header, rows, columns, labelled)
 
 
-def _values(place: str, name: str, column: Any, names: Sequence[str]) -> list[object]:
+def _values(
+    place: str, name: str, column: Any, names: Sequence[str], nested: bool = False
+) -> list[object]:
+    """Return a column's values; of a nested one also lists and structures."""
     import pyarrow as pa
 
     kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
     known = "string large_string string_view bool null double float halffloat".split()
-    if not (str(kind) in known or pa.types.is_integer(kind) or pa.types.is_decimal(kind)):
+    allowed = str(kind) in known or pa.types.is_integer(kind) or pa.types.is_decimal(kind)
+    if not (allowed or (nested and pa.types.is_nested(kind))):
         raise InputError(
             f"{place}: column {name!r} holds no text, number or truth value, got Arrow's type "
             f"{kind}; write it as a column of strings"

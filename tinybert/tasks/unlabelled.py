@@ -14,14 +14,17 @@ import pandas as pd
 
 from tinybert.core.errors import InputError
 from tinybert.tasks.files import read_table
+from tinybert.tasks.question_rows import check_questions
 from tinybert.tasks.rows import check_split, refuse_empty
 from tinybert.tasks.sources import Sources, read_hub, watched_files
+from tinybert.tasks.squad import read_squad
 from tinybert.tasks.tables import Table
 from tinybert.tasks.task import (
     TRAIN,
     UNLABELLED,
     Columns,
     Hub,
+    Kind,
     TaskFile,
     Unlabelled,
     UnlabelledColumns,
@@ -29,6 +32,7 @@ from tinybert.tasks.task import (
 from tinybert.tasks.text import read_lines, spoilt_text
 
 TEXT = ".txt"  # one text a line
+SQUAD = ".json"  # questions in SQuAD's layout
 DIGEST = "digest"  # a column while rows are compared
 
 
@@ -54,19 +58,26 @@ def read_unlabelled_tables(
         hub = Hub.model_construct(path=named.hub.path, name=named.hub.name, splits=splits)
         found = [*read_hub(hub, columns, sources.folder).values()]
     else:
-        found = _read_files(named, columns, sources.folder)
+        found = _read_files(named, columns, sources.folder, task.kind)
     for table in found:
         _refuse_eval_split(table, tables)
     return found
 
 
-def _read_files(named: Unlabelled, columns: Columns, folder: Path) -> list[Table]:
+def _read_files(named: Unlabelled, columns: Columns, folder: Path, kind: Kind) -> list[Table]:
     return [
-        read_texts(path)
-        if path.suffix.lower() == TEXT
-        else read_table(path, columns, False, named.separator)
+        _read_file(path, columns, named.separator, kind)
         for path in watched_files(folder, named.files)
     ]
+
+
+def _read_file(path: Path, columns: Columns, separator: str | None, kind: Kind) -> Table:
+    suffix = path.suffix.lower()
+    if suffix == TEXT:
+        return read_texts(path)
+    if suffix == SQUAD and kind == "span":
+        return read_squad(path, False)
+    return read_table(path, columns, False, separator)
 
 
 def read_texts(file: Path) -> Table:
@@ -116,7 +127,11 @@ def prepare_unlabelled(
     checked = []
     for table in tables:
         refuse_empty(table)
-        checked.append(check_split(table, None, task.bad_rows == "drop"))
+        drop = task.bad_rows == "drop"
+        span = task.kind == "span"
+        checked.append(
+            check_questions(table, drop, scored=False) if span else check_split(table, None, drop)
+        )
     notes = [note for table in tables for note in [*table.notes, *spoilt_text(table)]]
     notes += [found.note for found in checked if found.note]
     rows = pd.concat([found.frame for found in checked], ignore_index=True)
