@@ -11,12 +11,15 @@ from stages import run
 from tinybert.core.outputs import replace_folder
 from tinybert.core.settings.reader import read_param, read_section, read_task
 from tinybert.tasks.entities import count_entities
+from tinybert.tasks.question_rows import describe_questions, prepare_questions
 from tinybert.tasks.rows import prepare
 from tinybert.tasks.sections import PrepareTaskSettings
 from tinybert.tasks.sources import Sources, read_splits
 from tinybert.tasks.task import UNLABELLED, TaskFile, TaskInfo, write_task
 from tinybert.tasks.token_rows import prepare_tokens
 from tinybert.tasks.unlabelled import prepare_unlabelled, read_unlabelled_tables
+
+PREPARE = {"tokens": prepare_tokens, "span": prepare_questions}  # by kind; others: `prepare`
 
 
 def prepare_task(
@@ -43,7 +46,7 @@ def prepare_task(
     tables = read_splits(task, places, seed)
     further = [tables.pop(UNLABELLED)] if UNLABELLED in tables else []
     further += read_unlabelled_tables(task, places, tables)
-    make = prepare_tokens if task.kind == "tokens" else prepare
+    make = PREPARE.get(task.kind, prepare)
     prepared = make(name, task, tables, seed, settings.max_train_rows)
     info, frames, notes = prepared.info, dict(prepared.splits), list(prepared.notes)
     if further:
@@ -55,7 +58,9 @@ def prepare_task(
     for note in notes:
         print(f"{name} {note}")
     for split, frame in prepared.splits.items():
-        print(f"{name} {split}: {describe(frame, info.labels)}")
+        span = info.kind == "span"
+        shown = describe_questions(frame) if span else describe(frame, info.labels)
+        print(f"{name} {split}: {shown}")
     return info
 
 

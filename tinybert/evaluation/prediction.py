@@ -15,7 +15,8 @@ from transformers import PreTrainedModel
 
 from tinybert.encoders.signals import read_signals
 from tinybert.evaluation.answers import (
-    BestAnswers,
+    ALWAYS_ANSWER,
+    Answers,
     answer_texts,
     best_answers,
     choose_null_threshold,
@@ -24,7 +25,7 @@ from tinybert.evaluation.decision import Decision, choose_thresholds
 from tinybert.evaluation.probabilities import Logits, objects, probabilities
 from tinybert.tasks.encoding import encode_split
 from tinybert.tasks.metrics import multi_hot, score_task
-from tinybert.tasks.squad_metrics import best_f1
+from tinybert.tasks.squad_metrics import f1
 from tinybert.tasks.task import Encoding, TaskInfo, read_split
 from tinybert.text.batching import Batch, collate, sorted_batches
 from tinybert.text.encoded import EncodedRows, Rows
@@ -144,7 +145,7 @@ class TaskSplit:
         assert self.rows.places is not None
         return logits[self.rows.places >= 0]
 
-    def best_answers(self, logits: Logits) -> BestAnswers:
+    def best_answers(self, logits: Logits) -> Answers:
         """Return each question's best answer; of span alone."""
         rows, length = self.rows, self.encoding.max_answer_length
         assert rows.origins is not None and rows.places is not None
@@ -163,10 +164,11 @@ class TaskSplit:
             empty = np.array([not of for of in golds])
             if not empty.any():
                 return Decision()
-            texts = answer_texts(self.frame["sentence2"].tolist(), found, None)
-            f1 = np.array([best_f1(text, of) for text, of in zip(texts, golds, strict=True)])
-            margin = found.null_score - found.score
-            return Decision(null_threshold=choose_null_threshold(margin, f1, empty))
+            texts = answer_texts(self.frame["sentence2"].tolist(), found, ALWAYS_ANSWER)
+            scores = np.array(
+                [f1(text, of) if of else 0.0 for text, of in zip(texts, golds, strict=True)]
+            )
+            return Decision(null_threshold=choose_null_threshold(found.null_odds, scores, empty))
         return Decision()
 
     def predictions(self, logits: Logits, decision: Decision | None = None) -> NDArray[Any]:
@@ -192,8 +194,11 @@ class TaskSplit:
             named = given > np.array(decision.thresholds or (0.5,) * given.shape[1])
             return objects([np.flatnonzero(row) for row in named])
         texts = self.frame["sentence2"].tolist()
-        found = answer_texts(texts, self.best_answers(logits), decision.null_threshold)
-        return objects(found)
+        threshold = decision.null_threshold
+        found = self.best_answers(logits)
+        return objects(
+            answer_texts(texts, found, ALWAYS_ANSWER if threshold is None else threshold)
+        )
 
     def _tags(self, logits: Logits) -> NDArray[Any]:
         rows = self.rows

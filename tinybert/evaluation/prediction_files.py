@@ -15,12 +15,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tinybert.core.errors import InputError
-from tinybert.evaluation.answers import (
+from tinybert.evaluation.probabilities import Logits, certainty, objects, probabilities
+from tinybert.evaluation.squad_files import (
     read_squad_predictions,
     write_null_odds,
     write_squad_predictions,
 )
-from tinybert.evaluation.probabilities import Logits, certainty, objects, probabilities
 from tinybert.evaluation.token_predictions import read_conll_predictions, write_conll, write_jsonl
 from tinybert.tasks.task import BETWEEN, Kind, TaskInfo
 
@@ -55,8 +55,7 @@ def write_predictions(
     elif info.kind == "span":
         found, ids = split.best_answers(logits), split.frame["id"].tolist()
         write_squad_predictions(file, ids, list(predictions))
-        odds = found.null_score - found.score
-        write_null_odds(file.with_suffix(".null_odds.json"), ids, odds.tolist())
+        write_null_odds(file.with_suffix(".null_odds.json"), ids, found.null_odds.tolist())
     else:
         frame = _table(split, split.row_logits(logits), predictions)
         frame.to_csv(file, sep="\t", index=False)

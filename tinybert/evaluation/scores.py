@@ -120,8 +120,14 @@ def _by_answerable(
     predictions: NDArray[Any], gold: NDArray[Any], info: TaskInfo
 ) -> dict[str, dict[str, float]]:
     golds = [[answer["text"] for answer in of] for of in gold]
-    parts: dict[str, dict[str, float]] = squad_parts(list(predictions), golds)
-    return parts
+    parts = squad_parts(list(predictions), golds)
+    counts = {"HasAns": sum(map(bool, golds)), "NoAns": sum(not of for of in golds)}
+    return {
+        part: {metric: parts[f"{part}_{metric}"] for metric in ("squad_f1", "exact_match")}
+        | {"support": count}
+        for part, count in counts.items()
+        if count
+    }
 
 
 # Of what a score is made, by kind: by label, by entity type, by whether there is an answer.

@@ -253,18 +253,21 @@ def _scored_once(
 
 def _encode_questions(frame: pd.DataFrame, tokenizer: Any, encoding: Encoding) -> EncodedRows:
     """Encode questions with windows of their passages; [CLS] and the passage are scored."""
-    ids, firsts, origins, places = encode_questions(
+    found = encode_questions(
         tokenizer,
         frame["sentence1"].tolist(),
         frame["sentence2"].tolist(),
         encoding.max_length,
         encoding.stride,
     )
-    rows = joined(ids, firsts, {}).with_origins(origins).with_places(places)
-    scored = places[:, 0] >= 0
+    rows = joined(found.ids, found.first_lengths, {})
+    rows = rows.with_origins(found.origins).with_places(found.places)
+    scored = found.places[:, 0] >= 0
     scored[rows.ends - rows.lengths] = True
     rows = rows.with_token_targets(**{SCORED: torch.from_numpy(scored)})
     if "label" not in frame:
         return rows
     answers = [list(of) for of in frame["label"]]
-    return rows.with_targets(labels=answer_positions(answers, rows.ends, origins, places))
+    return rows.with_targets(
+        labels=answer_positions(answers, rows.ends, found.origins, found.places)
+    )

@@ -6,7 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from tinybert.core.errors import InputError
-from tinybert.tasks.tables import Table, collect, listed, wanted_columns
+from tinybert.tasks.tables import (
+    QuestionColumns,
+    Table,
+    collect,
+    further_columns,
+    listed,
+    wanted_columns,
+)
 from tinybert.tasks.task import Columns
 from tinybert.tasks.text import read_lines
 
@@ -118,11 +125,12 @@ def arrow_table(
         lists: Columns may hold lists, also of names' numbers.
     """
     header = list(table.column_names)
-    wanted = [name for name in header if name in wanted_columns(columns, labelled=True)]
+    known = {*wanted_columns(columns, labelled=True), *further_columns(columns)}
+    nested = columns.labels if isinstance(columns, QuestionColumns) else []
     values = {
-        name: _values(place, name, table.column(name), names.get(name, ()), lists)
-        for name in wanted
-        if header.count(name) == 1
+        name: _values(place, name, table.column(name), names.get(name, ()), lists or name in nested)
+        for name in header
+        if name in known and header.count(name) == 1
     }
     nothing = [None] * table.num_rows
     rows = enumerate(zip(*(values.get(name, nothing) for name in header), strict=True), start=1)
@@ -130,6 +138,7 @@ def arrow_table(
 
 
 def _values(place: str, name: str, column: Any, names: Sequence[str], lists: bool) -> list[object]:
+    """Return a column's values; with `lists` also lists and structures."""
     import pyarrow as pa
 
     kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type

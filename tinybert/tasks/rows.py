@@ -117,11 +117,12 @@ def refuse_empty(table: Table) -> None:
     if table.numbers:
         return
     if table.malformed:
-        raise _bad_rows(table, table.malformed)
+        raise bad_rows(table, table.malformed)
     raise InputError(f"{table.place}: is empty, got no rows; write some")
 
 
-def _bad_rows(table: Table, problems: dict[int, str]) -> InputError:
+def bad_rows(table: Table, problems: dict[int, str]) -> InputError:
+    """Return the error for a table's bad rows, by their numbers."""
     lines = [f"{table.where(number)}: {problems[number]}" for number in sorted(problems)]
     return listed(table.place, lines, MEND)
 
@@ -148,25 +149,29 @@ def check_split(table: Table, encode: Encoder | None, drop: bool) -> CheckedSpli
     problems = dict(table.malformed)
     pairs = [table.sentence1] if table.sentence2 is None else [table.sentence1, table.sentence2]
     columns: dict[str, object] = {
-        f"sentence{position}": _check_sentences(table, values, position, problems)
+        f"sentence{position}": checked_sentences(table, values, position, problems)
         for position, values in enumerate(pairs, start=1)
     }
     if table.label is not None and encode is not None:
         columns["label"] = _check_labels(table, encode, problems)
     if drop and table.label is None and encode is not None:
         if table.malformed:
-            raise _bad_rows(table, table.malformed)
+            raise bad_rows(table, table.malformed)
         note = f"kept {len(problems)} rows with an empty sentence in {table.place}"
         return CheckedSplit(pd.DataFrame(columns), 0, note if problems else "")
     good = [number not in problems for number in table.numbers]
     if (problems and not drop) or not any(good):
-        raise _bad_rows(table, problems)
-    first = f"{table.where(min(problems))}: {problems[min(problems)]}" if problems else ""
+        raise bad_rows(table, problems)
     return CheckedSplit(
         pd.DataFrame(columns)[good].reset_index(drop=True),
         len(problems),
-        dropped(table.place, len(problems), sum(good), first),
+        dropped(table.place, len(problems), sum(good), first_problem(table, problems)),
     )
+
+
+def first_problem(table: Table, problems: dict[int, str]) -> str:
+    """Say where and what the first of a table's problems is; nothing if there is none."""
+    return f"{table.where(min(problems))}: {problems[min(problems)]}" if problems else ""
 
 
 def dropped(place: str, num_bad: int, num_good: int, first: str) -> str:
@@ -187,9 +192,10 @@ def dropped(place: str, num_bad: int, num_good: int, first: str) -> str:
     return f"dropped {num_bad} bad rows of {total} ({num_bad / total:.0%}), the first at {first}"
 
 
-def _check_sentences(
+def checked_sentences(
     table: Table, values: list[object], position: int, problems: dict[int, str]
 ) -> list[str]:
+    """Return a column of sentences in their right form, and note in `problems` what is none."""
     texts = []
     for number, value in zip(table.numbers, values, strict=True):
         text = sentence_text(value) if isinstance(value, str) else ""
@@ -261,22 +267,29 @@ def with_dev(
     dev = train.drop(index=train.index[chosen])
     others = {split: frame for split, frame in splits.items() if split != TRAIN}
     note = f"{DEV}: {size} of train's {len(train)} rows were set aside, with seed {seed}"
-    return {TRAIN: _rows(train, chosen), DEV: dev.reset_index(drop=True), **others}, [note]
+    return {TRAIN: rows_at(train, chosen), DEV: dev.reset_index(drop=True), **others}, [note]
 
 
 def with_limit(
-    splits: dict[str, pd.DataFrame], size: int | None, seed: int
+    splits: dict[str, pd.DataFrame],
+    size: int | None,
+    seed: int,
+    strata: NDArray[np.int64] | None = None,
 ) -> tuple[dict[str, pd.DataFrame], list[str]]:
-    """Cut train to its size."""
+    """Cut train to its size, each stratum of its rows by its share; None: that of its label."""
     train = splits[TRAIN]
     if size is None or size >= len(train):
         return splits, []
-    chosen = _stratified(train, size, seed)
+    if strata is None:
+        chosen = _stratified(train, size, seed)
+    else:
+        chosen = stratified_sample(strata, size, seed)
     note = f"{TRAIN}: {size} of {len(train)} rows were kept, with seed {seed}"
-    return {**splits, TRAIN: _rows(train, chosen)}, [note]
+    return {**splits, TRAIN: rows_at(train, chosen)}, [note]
 
 
-def _rows(frame: pd.DataFrame, chosen: NDArray[np.int64]) -> pd.DataFrame:
+def rows_at(frame: pd.DataFrame, chosen: NDArray[np.int64]) -> pd.DataFrame:
+    """Return the rows at these positions, numbered anew."""
     return frame.iloc[chosen].reset_index(drop=True)
 
 

@@ -13,8 +13,11 @@ from tinybert.tasks.conll import read_conll
 from tinybert.tasks.files import read_table
 from tinybert.tasks.glue import AX, MNLI, hub_glue, is_labelled, listing, read_glue, spelling
 from tinybert.tasks.records import arrow_table
-from tinybert.tasks.tables import Table, collect
-from tinybert.tasks.task import LISTED, UNLABELLED, Columns, Files, Hub, TaskFile
+from tinybert.tasks.squad import read_squad
+from tinybert.tasks.tables import QuestionColumns, Table, collect
+from tinybert.tasks.task import UNLABELLED, USUAL_COLUMNS, Columns, Files, Hub, Kind, TaskFile
+
+LISTS: tuple[Kind, ...] = ("multilabel", "tokens")  # kinds whose columns may hold lists
 
 
 @dataclass(frozen=True)
@@ -44,10 +47,13 @@ def read_splits(task: TaskFile, sources: Sources, seed: int) -> dict[str, Table]
         return read_glue(sources.folder, task)
     if task.glue:
         return _read_hub_glue(task.glue, sources)
+    columns = task.columns
+    if task.kind == "span":
+        columns = QuestionColumns.model_validate(columns.model_dump())
     if task.hub:
-        return read_hub(task.hub, task.columns, sources.folder, task.kind in LISTED)
+        return read_hub(task.hub, columns, sources.folder, task.kind in LISTS)
     if task.files:
-        return _read_files(task.files, task.columns, sources.folder, task.kind in LISTED)
+        return _read_files(task.files, columns, sources.folder, task.kind in LISTS)
     return _make_embedded(task, seed)
 
 
@@ -59,10 +65,23 @@ def _read_files(files: Files, columns: Columns, folder: Path, lists: bool) -> di
         return {
             split: read_conll(path, columns, is_labelled(split)) for split, path in paths.items()
         }
+    if files.format == "squad":
+        _refuse_columns(columns)
+        return {split: read_squad(path, is_labelled(split)) for split, path in paths.items()}
     return {
         split: read_table(path, columns, is_labelled(split), files.separator, files.header, lists)
         for split, path in paths.items()
     }
+
+
+def _refuse_columns(columns: Columns) -> None:
+    """Refuse names of columns for files whose layout gives them."""
+    given, usual = columns.model_dump(), USUAL_COLUMNS["span"]
+    if given != usual:
+        raise InputError(
+            f"columns: files of format squad have {', '.join(usual.values())}, got "
+            f"{', '.join(str(name) for name in given.values())}; leave `columns` out"
+        )
 
 
 def watched_files(folder: Path, names: Iterable[str]) -> list[Path]:

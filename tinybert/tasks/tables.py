@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from typing import ClassVar
 
 from tinybert.core.errors import InputError
 from tinybert.tasks.task import Columns
@@ -31,10 +32,22 @@ class Table:
     notes: list[str] = field(default_factory=list)  # about its reading, to be printed
     # Lines of each row's words, where a word has a line of its own.
     word_lines: list[list[int]] | None = None
+    further: dict[str, list[object]] = field(default_factory=dict)  # other columns by their names
 
     def where(self, number: int) -> str:
         """Return `place:number` for lines, which editors can jump to, and say `row` otherwise."""
         return f"{self.place}:{number}" if self.unit == "line" else f"{self.place}: row {number}"
+
+
+class QuestionColumns(Columns):
+    """The columns of questions, of which a label is a list of answers."""
+
+    FURTHER: ClassVar[tuple[str, ...]] = ("id", "is_impossible")  # read where they are there
+
+
+def further_columns(columns: Columns) -> tuple[str, ...]:
+    """Return the columns that are read beside the wanted ones where a file has them."""
+    return columns.FURTHER if isinstance(columns, QuestionColumns) else ()
 
 
 def listed(place: str, problems: Sequence[str], cure: str) -> InputError:
@@ -61,7 +74,9 @@ def collect(
     first, second, labels = _positions(place, header, columns, labelled)
     sentence2: list[object] | None = None if second is None else []
     label: list[object] | None = [] if labels else None
-    table = Table(place, unit, [], [], sentence2, label)
+    further = {name: header.index(name) for name in further_columns(columns) if name in header}
+    columns_of: dict[str, list[object]] = {name: [] for name in further}
+    table = Table(place, unit, [], [], sentence2, label, further=columns_of)
     for number, fields in rows:
         if len(fields) != len(header):
             table.malformed[number] = _width_problem(fields, len(header), separator)
@@ -74,6 +89,8 @@ def collect(
             several = isinstance(columns.label, list)
             one: dict[str, object] = {name: fields[at] for name, at in labels.items()}
             table.label.append(one if several else next(iter(one.values())))
+        for name, at in further.items():
+            table.further[name].append(fields[at])
     return table
 
 

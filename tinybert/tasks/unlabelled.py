@@ -16,8 +16,10 @@ import pandas as pd
 from tinybert.core.errors import InputError
 from tinybert.tasks.conll import read_conll
 from tinybert.tasks.files import read_table
+from tinybert.tasks.question_rows import check_questions
 from tinybert.tasks.rows import check_split, refuse_empty
 from tinybert.tasks.sources import Sources, read_hub, watched_files
+from tinybert.tasks.squad import read_squad
 from tinybert.tasks.tables import Table
 from tinybert.tasks.task import (
     CONLL_COLUMNS,
@@ -35,6 +37,7 @@ from tinybert.tasks.token_rows import check_texts, text_table
 TEXT = ".txt"  # one text a line
 TABLES = (".csv", ".tsv", ".jsonl", ".parquet")
 TAGGED = re.compile("O|[BIESLUM][-_].+")  # the end of a line of CoNLL
+SQUAD = ".json"  # questions in SQuAD's layout
 DIGEST = "digest"  # a column while rows are compared
 
 
@@ -76,6 +79,8 @@ def _read_file(task: TaskFile, file: Path, columns: Columns) -> Table:
         _refuse_conll(file)
     if kind == TEXT:
         return read_texts(file)
+    if kind == SQUAD and task.kind == "span":
+        return read_squad(file, False)
     if conll and kind not in TABLES:
         return read_conll(file, columns, labelled=False)
     if conll and columns.sentence1 == CONLL_COLUMNS["sentence1"]:
@@ -144,8 +149,12 @@ def prepare_unlabelled(
     for table in tables:
         refuse_empty(table)
         drop = task.bad_rows == "drop"
-        tokens = task.kind == "tokens"
-        checked.append(check_texts(table, drop) if tokens else check_split(table, None, drop))
+        if task.kind == "tokens":
+            checked.append(check_texts(table, drop))
+        elif task.kind == "span":
+            checked.append(check_questions(table, drop, scored=False))
+        else:
+            checked.append(check_split(table, None, drop))
     notes = [note for table in tables for note in [*table.notes, *spoilt_text(text_table(table))]]
     notes += [found.note for found in checked if found.note]
     rows = pd.concat([found.frame for found in checked], ignore_index=True)
