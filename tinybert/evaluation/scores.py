@@ -12,7 +12,7 @@ from tinybert.core.errors import InputError
 from tinybert.evaluation.decision import Decision, saved_decision
 from tinybert.evaluation.prediction import TaskSplit, predict_logits, read_task_split
 from tinybert.evaluation.prediction_files import write_predictions
-from tinybert.tasks.entities import scores_by_type
+from tinybert.tasks.entities import entity_confusion, scores_by_type
 from tinybert.tasks.metrics import multi_hot, score_task
 from tinybert.tasks.squad_metrics import squad_parts
 from tinybert.tasks.task import Encoding, TaskInfo
@@ -89,6 +89,9 @@ def _score(result: dict[str, Any], name: str, split: TaskSplit, predictions: NDA
 
         numbers = range(len(info.labels))
         table = confusion_matrix(gold, predictions, labels=list(numbers))
+        result["confusion"][name] = table.tolist()
+    if info.kind == "tokens":
+        result["labels"], table = entity_confusion(list(gold), list(predictions), info.labels)
         result["confusion"][name] = table.tolist()
     if info.kind in PARTS:
         result["parts"][name] = PARTS[info.kind](predictions, gold, info)

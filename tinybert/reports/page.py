@@ -20,7 +20,10 @@ from tinybert.reports.results import (
     ENGINE_HEADS,
     EXPORT_HEADS,
     LATENCY_HEADS,
+    METRIC_WORDS,
     MISSING,
+    PART_METRICS,
+    PART_WORDS,
     TEACHER,
     Cell,
     Export,
@@ -142,6 +145,7 @@ def write_page(report: Report, plots: Path, file: Path) -> None:
         engine_heads=ENGINE_HEADS,
         export_heads=EXPORT_HEADS,
         confusion_rows=_confusion_rows,
+        parts=parts_tables(report.results),
         sentence=_sentence,
     )
     file.write_text(printable(text), encoding="utf-8")
@@ -261,6 +265,33 @@ def _published_table(table: Mapping[str, Any]) -> tuple[list[str], list[list[obj
         [system, *(MISSING if value is None else value for value in values)]
         for system, values in table["rows"].items()
     ]
+
+
+def parts_tables(results: Results) -> dict[str, tuple[list[str], list[list[str]]]]:
+    """Lay out the scores of each label, type or part of a task, the systems side by side.
+
+    Returns:
+        By task and split the heads and rows of a table: what it is of, how many there are of it,
+        and for each system its scores, times 100.
+    """
+    found: dict[str, tuple[list[str], list[list[str]]]] = {}
+    for (system, task), scores in results.scores.items():
+        for split, parts in scores.parts.items():
+            names = [n for n in PART_METRICS if n in next(iter(parts.values()), {})]
+            title = f"{task}, {split}: {' / '.join(METRIC_WORDS.get(n, n) for n in names)}"
+            heads, rows = found.setdefault(title, ([" ", "number"], []))
+            known = {row[0]: row for row in rows}
+            for name, values in parts.items():
+                shown = PART_WORDS.get(name, name)
+                if shown not in known:
+                    missing = [MISSING] * (len(heads) - 2)
+                    rows.append([shown, f"{values['support']:.0f}", *missing])
+                    known[shown] = rows[-1]
+                known[shown].append(" / ".join(f"{100 * values[n]:.1f}" for n in names))
+            heads.append(system)
+            for row in rows:
+                row += [MISSING] * (len(heads) - len(row))
+    return found
 
 
 def _confusion_rows(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> list[list[object]]:

@@ -33,7 +33,20 @@ AVERAGE = (
     "Share: this average as a part of the teacher's. Scores are times 100."
 )
 PROTOCOL = ("precision", "device", "processor", "torch", "num_repeats")  # what a caption says
-METRIC_WORDS = {"f1": "F1", "f1_macro": "macro F1", "matthews": "Matthews"}
+METRIC_WORDS = {
+    "f1": "F1",
+    "f1_macro": "macro F1",
+    "f1_micro": "micro F1",
+    "matthews": "Matthews",
+    "entity_f1": "entity F1",
+    "entity_precision": "entity precision",
+    "entity_recall": "entity recall",
+    "squad_f1": "answer F1",
+    "exact_match": "exact match",
+}
+# What the parts of a score are, in the order in which a cell has them.
+PART_METRICS = ("precision", "recall", "f1", "squad_f1", "exact_match")
+PART_WORDS = {"HasAns": "with an answer", "NoAns": "without one"}
 SPLIT_WORDS = {"dev_mm": "dev mismatched", "test_mm": "test mismatched"}
 COLUMN_WORDS = {
     "parameters": "parameters",
@@ -67,6 +80,7 @@ class TaskScores(BaseModel):
     undefined: dict[str, list[str]] = {}  # by split: what its gold values give no score for
     num_rows: dict[str, int] = {}
     confusion: dict[str, list[list[int]]] = {}  # by split; rows are gold labels
+    parts: dict[str, dict[str, dict[str, float]]] = {}  # by split and label, type or part
     labels: list[str] = []
 
     @model_validator(mode="after")

@@ -19,6 +19,7 @@ NUM_ROWS = 3
 MOST_CHARACTERS = 400  # of a text; the start of a longer one is shown
 SEED = 0
 OR, NO_ANSWER = " | ", "no answer"
+ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
 FAR_APART = 0.5  # standard deviations of the teacher's values: two values that differ
 
 
@@ -117,7 +118,7 @@ def _example(
 ) -> Example:
     gold = row["label"]
     return Example(
-        [_cut(row[name]) for name in ("sentence1", "sentence2") if row.get(name) is not None],
+        _texts(row, info),
         _gold_text(row, info),
         [
             Answer(
@@ -129,6 +130,16 @@ def _example(
             for system, found in read.items()
         ],
     )
+
+
+def _texts(row: "pd.Series[Any]", info: TaskInfo) -> list[str]:
+    """Return a row's texts, long ones cut; of a passage what stands around its answer."""
+    if info.kind == "span":
+        starts = [answer["start"] for answer in row["label"]]
+        begin = max(0, min(starts, default=0) - MOST_CHARACTERS // 2)
+        before = ELLIPSIS if begin else ""
+        return [_cut(row["sentence1"]), before + _cut(row["sentence2"][begin:])]
+    return [_cut(row[name]) for name in ("sentence1", "sentence2") if row.get(name) is not None]
 
 
 def _gold_text(row: "pd.Series[Any]", info: TaskInfo) -> str:
@@ -167,5 +178,5 @@ def _is_right(answer: Any, gold: Any, info: TaskInfo) -> bool | None:
 
 
 def _cut(text: str) -> str:
-    rest = " \N{HORIZONTAL ELLIPSIS}" if len(text) > MOST_CHARACTERS else ""
+    rest = " " + ELLIPSIS if len(text) > MOST_CHARACTERS else ""
     return text[:MOST_CHARACTERS] + rest

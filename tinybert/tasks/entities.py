@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from tinybert.tasks.tagging import OUTSIDE
 
 Entity = tuple[str, int, int]  # type, first word, last word
+NO_ENTITY = "none"
 
 
 class Scores(NamedTuple):
@@ -148,6 +149,35 @@ def entity_rates(counts: NDArray[np.int64]) -> dict[str, float]:
         "entity_precision": right / max(1, found),
         "entity_recall": right / max(1, there),
     }
+
+
+def entity_confusion(
+    gold: Iterable[Sequence[int]], predicted: Iterable[Sequence[int]], labels: Sequence[str]
+) -> tuple[list[str], NDArray[np.int64]]:
+    """Count which types entities are taken for, where both of their borders are found.
+
+    Args:
+        gold: Tag numbers, one a word, by row.
+        predicted: Of the same words.
+        labels: The tags, in the order of their numbers.
+
+    Returns:
+        The types and `NO_ENTITY`, which stands for words without an entity of the same borders;
+        counts, gold by predicted, of shape (types + 1, types + 1).
+    """
+    tags = entity_tags(labels)
+    names = [*dict.fromkeys(tag[2:] for tag in tags if tag != OUTSIDE), NO_ENTITY]
+    place = {name: number for number, name in enumerate(names)}
+    counts = np.zeros((len(names), len(names)), dtype=np.int64)
+    for of_gold, of_predicted in zip(gold, predicted, strict=True):
+        there, found = (
+            {(first, last): name for name, first, last in entities_of([tags[n] for n in of])}
+            for of in (of_gold, of_predicted)
+        )
+        for borders in there.keys() | found.keys():
+            row, column = (place[each.get(borders, NO_ENTITY)] for each in (there, found))
+            counts[row, column] += 1
+    return names, counts
 
 
 def entity_tags(labels: Sequence[str]) -> list[str]:
