@@ -100,7 +100,9 @@ class _Reader:
 
     def _add(self, spot: str, context: str, each: dict[str, object]) -> None:
         name = each.get("id")
-        spot = spot if name is None else f"{spot}, id {name}"
+        if name is not None:
+            shown = str(name)[:SHOWN]
+            spot += f", id {shown if shown.isprintable() else repr(shown)}"
         if "question" not in each:
             self._refuse(spot, "no `question`", each, "question")
             return
@@ -116,9 +118,9 @@ class _Reader:
         table.label.append(each.get("answers", without))
 
     def _refuse(self, spot: str, what: str, found: object, key: str) -> None:
-        got: object = found
+        got = repr(found)
         if isinstance(found, dict):
-            got = repr(found[key])[:SHOWN] if key in found else ", ".join(map(str, found)) or "{}"
+            got = repr(found[key]) if key in found else ", ".join(map(repr, found)) or "{}"
         place = f"{self.place}: {spot}".removesuffix(": ")
         cure = f"the layout is {LAYOUT}"
-        self.problems.append(f"{place}: {what}, got {str(got)[:SHOWN]}; {cure}")
+        self.problems.append(f"{place}: {what}, got {got[:SHOWN]}; {cure}")
