@@ -1,7 +1,8 @@
 """What a task's labels ask of its rows' copies: words that stay, and places that move.
 
 A label of a whole row stays right, as Algorithm 1 has it, whatever words are replaced. Tags are of
-words, and answers of characters: there a copy has its label's places rewritten.
+words, and answers of characters: there a copy has its label's places rewritten, and a word gets no
+candidate that is empty or holds white space, so that there are as many words as before.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -12,6 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from tinybert.augmentation.masked_words import Span
 from tinybert.augmentation.sections import EntityWords
 from tinybert.augmentation.slots import Change, Slot
 from tinybert.tasks.tagging import OUTSIDE
@@ -23,10 +25,25 @@ class RowLabels:
 
     Args:
         part: Rows of a training set, columns as in `task`'s docstring.
+
+    Attributes:
+        whole: Whether any word may be replaced by any candidate.
     """
+
+    whole = True
 
     def __init__(self, part: pd.DataFrame) -> None:
         self.labels = part["label"].to_numpy()
+
+    def closed(self, place: int, side: str, spans: Sequence[Span]) -> dict[Span, str]:
+        """Return the words of a sentence that must stay for its label, with their slots' kind.
+
+        Args:
+            place: Of the row in the part.
+            side: The sentence's column.
+            spans: Its words.
+        """
+        return {}
 
     def restrict(self, place: int, side: str, slots: Sequence[Slot]) -> Sequence[Slot]:
         """Return the slots of a sentence without the candidates that its label forbids.
@@ -36,7 +53,10 @@ class RowLabels:
             side: The sentence's column.
             slots: Its words.
         """
-        return slots
+        if self.whole:
+            return slots
+        closed = self.closed(place, side, [slot.span for slot in slots])
+        return [_restricted(slot, closed.get(slot.span)) for slot in slots]
 
     def columns(
         self, sources: Sequence[int], changes: Sequence[Change | None]
@@ -51,12 +71,14 @@ class RowLabels:
 
 
 class TagLabels(RowLabels):
-    """Labels of words: a replaced word stays within one word of the row, and that stays one word.
+    """Labels of words: a replaced word stays within one word of the row.
 
     Args:
         part: As of `RowLabels`, of a tokens task.
         replaceable: Whether words of each tag may be replaced, shape (labels,).
     """
+
+    whole = False
 
     def __init__(self, part: pd.DataFrame, replaceable: NDArray[np.bool_]) -> None:
         super().__init__(part)
@@ -64,18 +86,16 @@ class TagLabels(RowLabels):
         self.ends = part["word_ends"].to_numpy()
         self.replaceable = replaceable
 
-    def restrict(self, place: int, side: str, slots: Sequence[Slot]) -> Sequence[Slot]:
-        """Return the slots; those of entities, and over a word's border, without candidates."""
-        spans = np.array([slot.span for slot in slots], dtype=np.int64).reshape(-1, 2)
-        words = np.searchsorted(self.starts[place], spans[:, 0], side="right") - 1
-        found = []
-        for slot, word in zip(slots, words.tolist(), strict=True):
-            if word < 0 or slot.span[1] > self.ends[place][word]:
-                found.append(Slot(slot.span, "kept", ()))
-            elif self.replaceable[self.labels[place][word]]:
-                found.append(_of_one_word(slot))
-            else:
-                found.append(_closed(slot, "entity"))
+    def closed(self, place: int, side: str, spans: Sequence[Span]) -> dict[Span, str]:
+        """Return words of entities, and those over a border; arguments as of `RowLabels`."""
+        starts = [start for start, _ in spans]
+        words = np.searchsorted(self.starts[place], starts, side="right") - 1
+        found = {}
+        for span, word in zip(spans, words.tolist(), strict=True):
+            if word < 0 or span[1] > self.ends[place][word]:
+                found[span] = "kept"
+            elif not self.replaceable[self.labels[place][word]]:
+                found[span] = "entity"
         return found
 
     def columns(
@@ -98,22 +118,23 @@ class AnswerLabels(RowLabels):
         taken: The names of all rows; no copy gets one of them.
     """
 
+    whole = False
+
     def __init__(self, part: pd.DataFrame, taken: Collection[str]) -> None:
         super().__init__(part)
         self.ids = part["id"].to_numpy()
         self.taken = taken
 
-    def restrict(self, place: int, side: str, slots: Sequence[Slot]) -> Sequence[Slot]:
-        """Return the slots; those of the passage that an answer touches without candidates."""
+    def closed(self, place: int, side: str, spans: Sequence[Span]) -> dict[Span, str]:
+        """Return words of the passage that an answer touches; arguments as of `RowLabels`."""
         if side != "sentence2":
-            return slots
+            return {}
         answers = [(of["start"], of["start"] + len(of["text"])) for of in self.labels[place]]
-        return [
-            _closed(slot, "answer")
-            if any(slot.span[0] < end and start < slot.span[1] for start, end in answers)
-            else slot
-            for slot in slots
-        ]
+        return {
+            span: "answer"
+            for span in spans
+            if any(span[0] < end and start < span[1] for start, end in answers)
+        }
 
     def columns(
         self, sources: Sequence[int], changes: Sequence[Change | None]
@@ -167,17 +188,19 @@ def _moved(places: NDArray[np.int64], change: Change | None) -> NDArray[np.int64
     return places if change is None else change.moved(places)
 
 
-def _closed(slot: Slot, kind: str) -> Slot:
-    """Return a slot without candidates; what would stay anyway keeps its kind."""
-    return slot if slot.kind == "kept" else Slot(slot.span, kind, ())
+def _restricted(slot: Slot, closed: str | None) -> Slot:
+    """Return a slot without candidates if it is closed, else with those that are one word.
 
-
-def _of_one_word(slot: Slot) -> Slot:
-    """Return a slot without candidates that are empty or hold white space."""
-    words = tuple([word for word in slot.words if word.split() == [word]])
-    if len(words) == len(slot.words):
+    Args:
+        slot: The slot.
+        closed: The kind that it is of since it must stay; None if it need not.
+    """
+    if slot.kind == "kept":  # it would stay anyway
         return slot
-    return Slot(slot.span, slot.kind if words else "no_vector", words)
+    if closed:
+        return Slot(slot.span, closed, ())
+    words = tuple([word for word in slot.words if word.split() == [word]])
+    return slot._replace(kind=slot.kind if words else "no_vector", words=words)
 
 
 def _objects(values: Sequence[Any]) -> NDArray[Any]:

@@ -12,9 +12,10 @@ whether a run was killed in between. In bfloat16 the size of batches may show (`
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -89,18 +90,38 @@ class Augmenter:
         """
         sides = [name for name in ("sentence1", "sentence2") if name in frame]
         sentences = pd.unique(frame.loc[chosen, sides].to_numpy().ravel()).tolist()
-        self.ask(sentences, folder, progress)
+        self.ask(sentences, folder, progress, self._staying(frame, chosen, sides))
         for start in range(0, len(frame), ROWS_AT_ONCE):
             part = frame.iloc[start : start + ROWS_AT_ONCE]
             marks = chosen[start : start + ROWS_AT_ONCE]
             slots = self.find_slots(dict.fromkeys(part.loc[marks, sides].to_numpy().ravel()))
             yield self._augment_part(part, marks, sides, slots, start)
 
+    def _staying(
+        self, frame: pd.DataFrame, chosen: NDArray[np.bool_], sides: list[str]
+    ) -> dict[str, set[Span]]:
+        """Return of each sentence the words that its labels keep in all chosen rows that have it.
+
+        Sentences of labels that keep none are left out.
+        """
+        labels, staying = self.labels(frame), dict[str, set[Span]]()
+        if labels.whole:
+            return {}
+        for side in sides:
+            texts = frame[side].to_numpy()
+            for place in np.flatnonzero(chosen).tolist():
+                text = texts[place]
+                if staying.get(text) != set():
+                    found = set(labels.closed(place, side, word_spans(text)))
+                    staying[text] = staying.get(text, found) & found
+        return staying
+
     def ask(
         self,
         sentences: Sequence[str],
         folder: Path | None = None,
         progress: Callable[[float], None] = lambda part: None,
+        staying: Mapping[str, Collection[Span]] = MappingProxyType({}),
     ) -> None:
         """Find the candidates of all words of distinct sentences.
 
@@ -108,12 +129,15 @@ class Augmenter:
             sentences: Each is shown to the model alone.
             folder: Where `Answers` keeps what the model has answered; None for nowhere.
             progress: Called with the part of the sentences done since the last call.
+            staying: Words of some sentences that need no candidates.
         """
         self.answers = Answers(self.masked)
         others: dict[str, None] = {}
         for sentence, found in self._requests(sentences):
-            self.answers.add(sentence, found.values())
-            words = (sentence[slice(*span)] for span in word_spans(sentence) if span not in found)
+            stay = staying.get(sentence, ())
+            self.answers.add(sentence, [found[span] for span in found if span not in stay])
+            spans = (span for span in word_spans(sentence) if span not in found)
+            words = (sentence[slice(*span)] for span in spans if span not in stay)
             others.update((vector_key(word), None) for word in words if is_replaceable(word))
         self.neighbours = nearest_words(self.vectors, others, self.masked.num_candidates)
         self.answers.ask(folder, progress)
