@@ -276,3 +276,11 @@ def test_labels_of_whole_rows_leave_algorithm_1_as_it_was(augment, pair):
         distinct = list({tuple(each.values()): each for each in expected}.values())
         assert group[list(sides)].to_dict("records") == distinct
         assert (group.label == frame.label[row]).all()
+
+
+def test_places_of_answers_are_of_the_passage_not_of_the_question(augment):
+    # "sees" is where the passage has its answer "big cat".
+    frame = asked(("who sees", "q", [("big cat", 0)]))
+    out = augment(frame, "span", p=1.0)
+    assert (out[out.sentence1 != "who sees"].sentence2 == PASSAGE).all()
+    assert len(out[out.sentence1 != "who sees"]) > 1
