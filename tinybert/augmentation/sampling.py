@@ -3,8 +3,8 @@
 A word that is a single word piece gets its candidates from a masked language model, any other
 from its nearest word vectors; each copy replaces every word with probability p_t by a random
 candidate. Function words, numbers and punctuation stay, and so does the spacing. In a pair each
-sentence is augmented beside the original other one. What labels of words and of places ask beside
-it says `row_labels`.
+sentence is augmented beside the original other one. `row_labels` says what tags of words and
+answers in passages need beside that.
 
 What is guaranteed: the copies of a row depend on the seed, the row's number, its text, the models
 and the method's settings alone, not on other rows, threads, the size of batches or parts, nor on
