@@ -19,6 +19,7 @@ from rich.progress import Progress
 
 from stages import run
 from tinybert.augmentation.masked_words import load_masked_words
+from tinybert.augmentation.row_labels import labels_of
 from tinybert.augmentation.sampling import Augmenter
 from tinybert.augmentation.sections import AugmentSettings
 from tinybert.core.errors import InputError
@@ -33,10 +34,16 @@ MODEL = Path("models/pretrained/masked_lm")
 VECTORS = Path("data/word_vectors")
 NUM_SAMPLES = 5  # rows shown in the report
 COPIES_SHOWN = 3
+MOST_CHARACTERS = 400  # of a text in the report; the start of a longer one is shown
+# Pieces of a passage that the model is shown around a word. SQuAD's passages are of 167 on average,
+# and a request for each of their 57 words takes 2.5 times as long with all of them.
+PASSAGE_CONTEXT = 64
 # Least share of rows that get a copy, and of replaceable words that have candidates. English tasks
 # with the packaged teacher and no vectors have 0.95 and 0.84 or more; German text has 0.5 of the
 # words, Russian 0.2, Thai none.
 LEAST_SHARE = 0.75
+# Of rows where words of entities stay: a third of CoNLL-2003's are names and numbers alone.
+LEAST_OF_TAGGED = 0.5
 # Least share of the words looked up that the vectors know: those of another language know a few
 # names. Judged where words enough are looked up.
 LEAST_KNOWN, LEAST_LOOKED_UP = 0.1, 100
@@ -54,7 +61,8 @@ def augment_task(
     """Write the augmented training set of a task and return its counts.
 
     Writes `train.parquet`, the columns of the training set and `row` (int64, number of the
-    original row), and `augmentation.json`, the counts with a few samples.
+    original row), and `augmentation.json`, the counts with a few samples. Labels that are of words
+    or of characters are moved with them (`row_labels`).
 
     Side effects: Keeps what the model has answered under `checkpoints/` until the output is in
         place, so that a killed run loses less than a shard of it.
@@ -73,6 +81,7 @@ def augment_task(
         num_candidates=settings.num_candidates,
         batch_tokens=settings.batch_tokens,
         dtype=dtype,
+        max_context=PASSAGE_CONTEXT if task.kind == "span" else None,
     )
     augmenter = Augmenter(
         masked,
@@ -80,12 +89,14 @@ def augment_task(
         replace_probability=settings.replace_probability,
         num_copies=settings.num_copies,
         seed=seed,
+        labels=labels_of(task, train, settings.entity_words),
     )
     read = {"augment": settings.model_dump(), "seed": seed, "precision": str(dtype)}
     shards = checkpoints_folder("augment", read, [task_folder, model_folder, vectors_folder])
     with replace_folder(output) as folder:
         parts = partial(augmenter.augment, train, chosen, shards)
-        samples = _write_parts(folder / f"{TRAIN}.parquet", parts, len(train))
+        stored = task_folder / f"{TRAIN}.parquet"
+        samples = _write_parts(folder / f"{TRAIN}.parquet", parts, len(train), stored)
         summary = summarise(augmenter.counts, augmenter.answers.num_asked)
         write_json({**summary, "samples": samples}, folder / "augmentation.json")
     shutil.rmtree(shards, ignore_errors=True)
@@ -110,9 +121,17 @@ def choose_rows(num_rows: int, max_rows: int | None, seed: int) -> NDArray[np.bo
 
 
 def _write_parts(
-    file: Path, make_parts: Callable[..., Iterator[pd.DataFrame]], num_rows: int
+    file: Path, make_parts: Callable[..., Iterator[pd.DataFrame]], num_rows: int, original: Path
 ) -> list[dict[str, Any]]:
-    """Write part after part, so that memory does not grow with the copies; return samples."""
+    """Write part after part, so that memory does not grow with the copies; return samples.
+
+    Args:
+        file: Where to.
+        make_parts: Yields them, given where to show progress.
+        num_rows: Of the training set.
+        original: The file of the training set, which knows what lists hold: the first part may
+            have empty ones alone.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -123,6 +142,9 @@ def _write_parts(
         parts = make_parts(progress=lambda share: bar.advance(asked, share))
         first = next(parts)
         schema = pa.Schema.from_pandas(first, preserve_index=False)
+        for field in pq.read_schema(original):
+            if pa.types.is_list(field.type):
+                schema = schema.set(schema.get_field_index(field.name), field)
         with pq.ParquetWriter(file, schema, compression="zstd") as writer:
             for part in chain([first], parts):
                 writer.write_table(pa.Table.from_pandas(part, schema, preserve_index=False))
@@ -132,20 +154,26 @@ def _write_parts(
 
 
 def _samples(part: pd.DataFrame, wanted: int) -> list[dict[str, Any]]:
-    """Return the first rows that have copies, with a few of them."""
-    texts = [name for name in part if name not in ("label", "row")]
+    """Return the texts of the first rows that have copies, with a few of them."""
+    texts = [name for name in ("sentence1", "sentence2") if name in part]
     samples: list[dict[str, Any]] = []
     for row, group in part[part.duplicated("row", keep=False)].groupby("row"):
         if len(samples) == max(0, wanted):
             break
-        original, *copies = group[texts].head(1 + COPIES_SHOWN).to_dict("records")
+        shown = group[texts].head(1 + COPIES_SHOWN).map(_cut)
+        original, *copies = shown.to_dict("records")
         samples.append({"row": row, "original": original, "copies": copies})
     return samples
 
 
+def _cut(text: str) -> str:
+    rest = " \N{HORIZONTAL ELLIPSIS}" if len(text) > MOST_CHARACTERS else ""
+    return text[:MOST_CHARACTERS] + rest
+
+
 def summarise(counts: Counter[str], num_asked: int) -> dict[str, Any]:
     """Return what augmentation did, in numbers."""
-    kinds = ("masked", "vectors", "no_vector", "kept")
+    kinds = ("masked", "vectors", "no_vector", "kept", "entity", "answer")
     rows = ("in", "augmented", "without_candidates", "without_copies", "out")
     return {
         **{f"rows_{name}": counts[f"rows_{name}"] for name in rows},
@@ -159,13 +187,15 @@ def summarise(counts: Counter[str], num_asked: int) -> dict[str, Any]:
 def describe(summary: dict[str, Any]) -> str:
     """Say in numbers what was made of what."""
     copies, words = summary["rows_out"] - summary["rows_in"], summary["words"]
+    labelled = {"entities": words["entity"], "answers": words["answer"]}
     return (
         f"{summary['rows_out']:,} rows from {summary['rows_in']:,} "
         f"({summary['rows_out'] / summary['rows_in']:.1f} times), "
         f"{copies:,} of {copies + summary['duplicates_dropped']:,} copies distinct; "
         f"of {sum(words.values()):,} words {words['masked']:,} were masked, "
         f"{words['vectors']:,} looked up, {words['kept']:,} kept (function words, numbers), "
-        f"{words['no_vector']:,} could not be replaced"
+        + "".join(f"{count:,} kept in {name}, " for name, count in labelled.items() if count)
+        + f"{words['no_vector']:,} could not be replaced"
     )
 
 
@@ -176,7 +206,8 @@ def find_doubts(summary: dict[str, Any]) -> list[str]:
     found = words["masked"] + words["vectors"]
     replaceable = found + words["no_vector"]
     looked_up = replaceable - words["masked"]
-    if changed >= LEAST_SHARE * rows and found >= LEAST_SHARE * replaceable:
+    least = LEAST_OF_TAGGED if words["entity"] else LEAST_SHARE
+    if changed >= least * rows and found >= LEAST_SHARE * replaceable:
         if looked_up < LEAST_LOOKED_UP or words["vectors"] >= LEAST_KNOWN * looked_up:
             return []
         return [
@@ -189,7 +220,12 @@ def find_doubts(summary: dict[str, Any]) -> list[str]:
             "take a teacher and word vectors of the text's language (teacher.source, "
             "word_vectors.source: file)"
         )
-    elif barren := summary["rows_without_candidates"]:
+    elif (barren := summary["rows_without_candidates"]) and words["entity"]:
+        cure = (
+            f"{barren:,} rows hold marks, numbers, function words and entities alone, which stay: "
+            "set augment.entity_words to replace, or add text"
+        )
+    elif barren:
         cure = f"{barren:,} rows hold marks, numbers and function words alone, which stay: add text"
     else:
         cure = "raise augment.replace_probability or augment.num_copies"

@@ -15,7 +15,8 @@ from tests.fixtures.small_masked_lm import (
     small_model,
     watch,
 )
-from tinybert.augmentation.sampling import Augmenter, Slot, sample_copies
+from tinybert.augmentation.sampling import Augmenter
+from tinybert.augmentation.slots import Slot, sample_words
 from tinybert.text.word_vectors import nearest_words
 
 
@@ -249,9 +250,9 @@ def test_words_are_replaced_with_probability_p_by_uniform_candidates():
     # 20,000 draws: standard deviations sqrt(.4*.6/20000) = .0035 and, of the about 8,000
     # replaced, sqrt(.25*.75/8000) = .0048; the bounds are five of them.
     slots = [Slot((0, 1), "masked", ("a", "b", "c", "d")), Slot((2, 3), "masked", ("e",))]
-    copies = sample_copies("x y", slots, 20_000, 0.4, np.random.default_rng(0))
+    copies = sample_words("x y", slots, 20_000, 0.4, np.random.default_rng(0))
     first = pd.Series([copy[0] for copy in copies])
-    second = pd.Series([copy[2] for copy in copies])
+    second = pd.Series([copy[1] for copy in copies])
     assert abs((first != "x").mean() - 0.4) < 0.0175
     assert abs((second != "y").mean() - 0.4) < 0.0175
     for share in first[first != "x"].value_counts(normalize=True).reindex(list("abcd")):

@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -15,7 +16,8 @@ from tests.fixtures.models import save_pretrained
 from tinybert.augmentation.masked_words import MaskedWords
 from tinybert.augmentation.sections import AugmentSettings
 from tinybert.core.errors import InputError
-from tinybert.tasks.task import read_split, write_task
+from tinybert.reports.page import read_samples
+from tinybert.tasks.task import TaskInfo, read_augmented, read_split, write_task
 from tinybert.text.word_vectors import WordVectors, save_vectors
 
 WORDS = "cat dog house tree river stone red blue runs sleeps walks the a is".split()
@@ -82,7 +84,10 @@ def test_counts_and_samples_are_written(folders):
     assert stored == summary
     # cat runs | dog sleeps | river red | dog, tree, house, walks; cats has a vector; the \\t of
     # row 1 leaves a t, which stays as the, a (3 times in all), is, the do.
-    assert summary["words"] == {"masked": 10, "vectors": 1, "no_vector": 0, "kept": 8}
+    assert summary["words"] == {
+        **{"masked": 10, "vectors": 1, "no_vector": 0, "kept": 8},
+        **{"entity": 0, "answer": 0},
+    }
     assert summary["rows_in"] == summary["rows_augmented"] == 4
     assert summary["rows_out"] + summary["duplicates_dropped"] == 4 + 4 * 2 * 5
     assert summary["requests_asked"] + summary["requests_saved"] == 10
@@ -323,3 +328,135 @@ def test_missing_inputs_are_named(folders):
     with pytest.raises(InputError, match="dvc repro word_vectors"):
         augment(folders)
     assert not (folders / "out").exists()
+
+
+LISTS = {
+    "multilabel": pd.DataFrame(
+        {
+            "sentence1": ["the cat runs", "a dog sleeps", "the river is red"],
+            "label": [np.array(each, dtype=np.int64) for each in ([], [0, 1], [1])],
+        }
+    ),
+    "tokens": pd.DataFrame(
+        {
+            "sentence1": ["", "the cats runs", "red river"],
+            "word_starts": [np.array(each, dtype=np.int64) for each in ([], [0, 4, 9], [0, 4])],
+            "word_ends": [np.array(each, dtype=np.int64) for each in ([], [3, 8, 13], [3, 9])],
+            "label": [np.array(each, dtype=np.int64) for each in ([], [0, 0, 1], [0, 0])],
+        }
+    ),
+    "span": pd.DataFrame(
+        {
+            "sentence1": ["is the river red", "the cat", "a dog"],
+            "sentence2": ["the cat\n\nruns", "cats  walks the river", "the tree" + " is red" * 90],
+            "id": ["a", "b", "c"],
+            "label": [
+                np.array([{"start": start, "text": text} for start, text in of], dtype=object)
+                for of in ([], [(16, "river"), (12, "the river")], [])
+            ],
+        }
+    ),
+}
+LABELS_OF = {"multilabel": ["no", "yes"], "tokens": ["O", "B-X", "I-X"], "span": []}
+METRIC_OF = {"multilabel": "f1_micro", "tokens": "entity_f1", "span": "squad_f1"}
+
+
+def put_lists(folders, kind, rows=None):
+    rows = LISTS[kind] if rows is None else rows
+    info = TaskInfo(
+        name="toy",
+        kind=kind,
+        labels=LABELS_OF[kind],
+        metrics=[METRIC_OF[kind]],
+        pair=kind == "span",
+        num_rows={"train": len(rows)},
+    )
+    write_task(folders / "task", info, {"train": rows})
+    return info
+
+
+@pytest.mark.parametrize("kind", LISTS)
+@pytest.mark.parametrize("rows_at_once", [1, 1024])
+def test_lists_of_labels_are_written_as_the_task_has_them(folders, monkeypatch, kind, rows_at_once):
+    # The first part alone does not say what the lists hold: its row has empty ones.
+    monkeypatch.setattr("tinybert.augmentation.sampling.ROWS_AT_ONCE", rows_at_once)
+    info = put_lists(folders, kind)
+    summary = augment(folders)
+    out = read_augmented(folders / "out", info)
+    assert list(out.columns) == [*LISTS[kind], "row"]
+    assert len(out) == summary["rows_out"] > 6
+    firsts = out.drop_duplicates("row").drop(columns="row").reset_index(drop=True)
+    pd.testing.assert_frame_equal(firsts, LISTS[kind])
+    if kind != "span":
+        for label, row in zip(out.label, out.row, strict=True):
+            assert label.tolist() == LISTS[kind].label[row].tolist()
+    schemas = [pq.read_schema(folders / of / "train.parquet") for of in ("task", "out")]
+    for name in LISTS[kind]:
+        assert schemas[1].field(name).type == schemas[0].field(name).type
+
+
+@pytest.mark.parametrize("kind", LISTS)
+def test_no_copies_leave_lists_of_labels_as_they_are(folders, kind):
+    info = put_lists(folders, kind)
+    augment(folders, SETTINGS.model_copy(update={"num_copies": 0}))
+    out = read_augmented(folders / "out", info).drop(columns="row")
+    pd.testing.assert_frame_equal(out, LISTS[kind])
+
+
+@pytest.mark.parametrize("kind", LISTS)
+def test_samples_are_of_texts_and_the_start_of_long_ones_is_shown(folders, kind):
+    put_lists(folders, kind)
+    augment(folders)
+    samples = read_samples(folders / "out" / "augmentation.json")
+    assert len(samples) == (2 if kind == "tokens" else 3)
+    for sample in samples:
+        for texts in (sample["original"], *sample["copies"]):
+            assert set(texts) == {name for name in LISTS[kind] if name.startswith("sentence")}
+            assert all(len(text) <= 402 for text in texts.values())
+    assert (len(samples[-1]["original"].get("sentence2", "")) == 402) == (kind == "span")
+
+
+def test_of_a_passage_the_model_is_shown_what_surrounds_a_word(folders, monkeypatch):
+    monkeypatch.setattr("stages.augment.PASSAGE_CONTEXT", 9)
+    put_lists(folders, "span")
+    asked, best = [], MaskedWords.best
+
+    def watched(self, requests, progress):
+        asked.extend(request.length for request in requests)
+        return best(self, requests, progress)
+
+    monkeypatch.setattr(MaskedWords, "best", watched)
+    augment(folders)
+    assert max(asked) == 9 + 2
+    put(
+        folders, pd.DataFrame({"sentence1": ["the tree" + " is red" * 8], "label": [0]}), pair=False
+    )
+    asked.clear()
+    augment(folders)
+    assert set(asked) == {18 + 2}
+
+
+def test_words_left_to_entities_and_answers_are_said(folders):
+    put_lists(folders, "tokens")
+    assert ", 1 kept in entities, 0 could not be replaced" in describe(augment(folders))
+    put_lists(folders, "span")
+    assert ", 1 kept in answers, 0 could not be replaced" in describe(augment(folders))
+    put_lists(folders, "multilabel")
+    assert "(function words, numbers), 0 could not be replaced" in describe(augment(folders))
+
+
+@pytest.mark.parametrize(("num_entities", "num_doubts"), [(2, 0), (3, 1)])
+def test_more_rows_of_entities_alone_than_others_give_one_line(folders, num_entities, num_doubts):
+    # Whoever keeps the words of entities has rows without copies, such as results of matches.
+    rows = LISTS["tokens"].iloc[[2] * 5].reset_index(drop=True)
+    entities = [np.array([1, 2] if row < num_entities else [0, 0]) for row in range(5)]
+    put_lists(folders, "tokens", rows.assign(label=entities))
+    settings = SETTINGS.model_copy(update={"num_copies": 20})
+    found = find_doubts(augment(folders, settings))
+    assert len(found) == num_doubts
+    if found:
+        assert "got copies of 2 of 5 rows" in found[0]
+        assert "set augment.entity_words to replace" in found[0] and "\n" not in found[0]
+    assert not find_doubts(
+        augment(folders, settings.model_copy(update={"entity_words": "replace"}))
+    )

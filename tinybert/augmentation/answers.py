@@ -83,8 +83,13 @@ class Answers:
         return self.masked.best([made[key] for key in self.keys[members].tolist()], progress)
 
     def words(self, request: Request) -> tuple[str, ...]:
-        """Return the K best words but the masked one, in the order of the vocabulary."""
-        place = np.searchsorted(self.keys, np.uint64(request.key))
+        """Return the K best words but the masked one, in the order of the vocabulary.
+
+        None of a request that was not asked.
+        """
+        place = int(np.searchsorted(self.keys, np.uint64(request.key)))
+        if place == len(self.keys) or self.keys[place] != request.key:
+            return ()
         return self.masked.words(self._best[place], request.own)
 
 

@@ -72,6 +72,8 @@ class MaskedWords:
         batch_tokens: Word pieces per batch, [CLS] and [SEP] included.
         dtype: Of the encoder; None for float32. The head computes in float32.
         device: Where to compute.
+        max_context: Pieces around a word that the model is shown; None: as many as it has
+            positions for.
 
     Raises:
         InputError: The tokenizer is not WordPiece, so that whole words cannot be told.
@@ -86,6 +88,7 @@ class MaskedWords:
         batch_tokens: int,
         dtype: torch.dtype | None,
         device: torch.device,
+        max_context: int | None = None,
     ) -> None:
         self.tokenizer = tokenizer
         self.num_candidates = num_candidates
@@ -96,7 +99,8 @@ class MaskedWords:
         whole = _whole_words(tokenizer, self.pieces)[: model.config.vocab_size]
         self.candidates = torch.tensor(np.flatnonzero(whole), device=device)
         self.width = min(num_candidates + 1, len(self.candidates))
-        self.window = model.config.max_position_embeddings - 2
+        positions = model.config.max_position_embeddings - 2
+        self.window = min(positions, max_context or positions)
         self.scores = _MaskedScores(model, self.dtype).eval().to(device)
         self._special = set(tokenizer.all_special_ids)
 
@@ -125,7 +129,7 @@ class MaskedWords:
         }
 
     def _mask(self, ids: NDArray[np.int32], places: NDArray[np.int64]) -> NDArray[np.int32]:
-        """Mask one piece a row; of a sentence too long for the model keep what surrounds it."""
+        """Mask one piece a row; of a sentence too long to be shown keep what surrounds it."""
         length = min(self.window, len(ids))
         starts = np.clip(places - self.window // 2, 0, len(ids) - length)
         rows = np.empty((len(places), length + 3), dtype=np.int32)

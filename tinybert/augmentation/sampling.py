@@ -3,7 +3,8 @@
 A word that is a single word piece gets its candidates from a masked language model, any other
 from its nearest word vectors; each copy replaces every word with probability p_t by a random
 candidate. Function words, numbers and punctuation stay, and so does the spacing. In a pair each
-sentence is augmented beside the original other one.
+sentence is augmented beside the original other one. `row_labels` says what tags of words and
+answers in passages need beside that.
 
 What is guaranteed: the copies of a row depend on the seed, the row's number, its text, the models
 and the method's settings alone, not on other rows, threads, the size of batches or parts, nor on
@@ -11,10 +12,11 @@ whether a run was killed in between. In bfloat16 the size of batches may show (`
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -23,56 +25,14 @@ from numpy.typing import NDArray
 from tinybert.augmentation.answers import Answers
 from tinybert.augmentation.kept_words import is_replaceable
 from tinybert.augmentation.masked_words import MaskedWords, Request, Span
+from tinybert.augmentation.row_labels import RowLabels
+from tinybert.augmentation.slots import Change, Slot, frame_of, open_slots, sample_words
 from tinybert.text.word_vectors import nearest_words, vector_key, word_spans
 
 if TYPE_CHECKING:
     from gensim.models import KeyedVectors
 
 ROWS_AT_ONCE = 1024  # training rows whose copies are held in memory
-
-
-class Slot(NamedTuple):
-    """A word of a sentence, and what may stand in its place.
-
-    Attributes:
-        span: Where it begins and ends.
-        kind: Where its candidates come from: `masked`, `vectors`; `no_vector` if it has none;
-            `kept` if it must stay.
-        words: The candidates.
-    """
-
-    span: Span
-    kind: str
-    words: tuple[str, ...]
-
-
-def sample_copies(
-    sentence: str,
-    slots: Sequence[Slot],
-    num_copies: int,
-    replace_probability: float,
-    generator: np.random.Generator,
-) -> list[str]:
-    """Return N_a copies, each word replaced with probability p_t by a random candidate."""
-    open_slots = [slot for slot in slots if slot.words]
-    shape = (num_copies, len(open_slots))
-    replaced = generator.random(shape) < replace_probability
-    sizes = np.array([len(slot.words) for slot in open_slots], dtype=np.int64)
-    choices = np.where(replaced, generator.integers(0, sizes, size=shape), sizes)
-    words = [(*slot.words, sentence[slice(*slot.span)]) for slot in open_slots]  # the last stays
-    frame = _frame(sentence, open_slots)
-    return [
-        frame % tuple([words[slot][choice] for slot, choice in enumerate(row)])
-        for row in choices.tolist()
-    ]
-
-
-def _frame(sentence: str, slots: Sequence[Slot]) -> str:
-    """Return the sentence with %s in each slot's place."""
-    ends = [0, *(slot.span[1] for slot in slots)]
-    starts = [*(slot.span[0] for slot in slots), len(sentence)]
-    between = (sentence[slice(*span)] for span in zip(ends, starts, strict=True))
-    return "%s".join(text.replace("%", "%%") for text in between)
 
 
 class Augmenter:
@@ -84,6 +44,7 @@ class Augmenter:
         replace_probability: p_t.
         num_copies: N_a, for each sentence of a row.
         seed: Of the sampling, with each row's number.
+        labels: What the labels of a part of the rows are, by `labels_of`.
 
     Attributes:
         counts: Of what `augment` has done so far: rows in, augmented and out, augmented ones
@@ -99,12 +60,14 @@ class Augmenter:
         replace_probability: float,
         num_copies: int,
         seed: int,
+        labels: Callable[[pd.DataFrame], RowLabels] = RowLabels,
     ) -> None:
         self.masked = masked
         self.vectors = vectors
         self.replace_probability = replace_probability
         self.num_copies = num_copies
         self.seed = seed
+        self.labels = labels
         self.counts: Counter[str] = Counter()
 
     def augment(
@@ -117,7 +80,7 @@ class Augmenter:
         """Yield the rows with their copies, each original first, in parts that fit in memory.
 
         Args:
-            frame: A training set: sentence1, sentence2 (pairs only), label.
+            frame: A training set, columns as in `task`'s docstring.
             chosen: Which rows get copies; the others stay as they are.
             folder: Where `Answers` keeps what the model has answered; None for nowhere.
             progress: As of `ask`, which comes before the first part.
@@ -127,18 +90,38 @@ class Augmenter:
         """
         sides = [name for name in ("sentence1", "sentence2") if name in frame]
         sentences = pd.unique(frame.loc[chosen, sides].to_numpy().ravel()).tolist()
-        self.ask(sentences, folder, progress)
+        self.ask(sentences, folder, progress, self._staying(frame, chosen, sides))
         for start in range(0, len(frame), ROWS_AT_ONCE):
             part = frame.iloc[start : start + ROWS_AT_ONCE]
             marks = chosen[start : start + ROWS_AT_ONCE]
             slots = self.find_slots(dict.fromkeys(part.loc[marks, sides].to_numpy().ravel()))
             yield self._augment_part(part, marks, sides, slots, start)
 
+    def _staying(
+        self, frame: pd.DataFrame, chosen: NDArray[np.bool_], sides: list[str]
+    ) -> dict[str, set[Span]]:
+        """Return of each sentence the words that its labels keep in all chosen rows that have it.
+
+        Sentences of labels that keep none are left out.
+        """
+        labels, staying = self.labels(frame), dict[str, set[Span]]()
+        if labels.whole:
+            return {}
+        for side in sides:
+            texts = frame[side].to_numpy()
+            for place in np.flatnonzero(chosen).tolist():
+                text = texts[place]
+                if staying.get(text) != set():
+                    found = set(labels.closed(place, side, word_spans(text)))
+                    staying[text] = staying.get(text, found) & found
+        return staying
+
     def ask(
         self,
         sentences: Sequence[str],
         folder: Path | None = None,
         progress: Callable[[float], None] = lambda part: None,
+        staying: Mapping[str, Collection[Span]] = MappingProxyType({}),
     ) -> None:
         """Find the candidates of all words of distinct sentences.
 
@@ -146,12 +129,15 @@ class Augmenter:
             sentences: Each is shown to the model alone.
             folder: Where `Answers` keeps what the model has answered; None for nowhere.
             progress: Called with the part of the sentences done since the last call.
+            staying: Words of some sentences that need no candidates.
         """
         self.answers = Answers(self.masked)
         others: dict[str, None] = {}
         for sentence, found in self._requests(sentences):
-            self.answers.add(sentence, found.values())
-            words = (sentence[slice(*span)] for span in word_spans(sentence) if span not in found)
+            stay = staying.get(sentence, ())
+            self.answers.add(sentence, [found[span] for span in found if span not in stay])
+            spans = (span for span in word_spans(sentence) if span not in found)
+            words = (sentence[slice(*span)] for span in spans if span not in stay)
             others.update((vector_key(word), None) for word in words if is_replaceable(word))
         self.neighbours = nearest_words(self.vectors, others, self.masked.num_candidates)
         self.answers.ask(folder, progress)
@@ -189,33 +175,53 @@ class Augmenter:
         slots: dict[str, list[Slot]],
         start: int,
     ) -> pd.DataFrame:
+        labels = self.labels(part)
+        rows: dict[tuple[str, ...], Change | None]
         texts: list[tuple[str, ...]] = []
+        changes: list[Change | None] = []
         sources: list[int] = []
         originals = part[sides].itertuples(index=False, name=None)
         for place, (original, marked) in enumerate(zip(originals, marks, strict=True)):
-            rows = self._augment_row(original, slots, start + place) if marked else [original]
+            rows = {original: None}
+            if marked:
+                found = {
+                    side: labels.restrict(place, side, slots[sentence])
+                    for side, sentence in zip(sides, original, strict=True)
+                }
+                rows |= self._copies(original, found, start + place)
             texts += rows
+            changes += rows.values()
             sources += [place] * len(rows)
         columns: dict[str, Any] = dict(zip(sides, map(list, zip(*texts, strict=True)), strict=True))
-        columns["label"] = part["label"].to_numpy()[sources]
+        columns |= labels.columns(sources, changes)
         columns["row"] = np.array(sources, dtype=np.int64) + start
         self.counts.update(rows_in=len(part), rows_augmented=int(marks.sum()), rows_out=len(texts))
         return pd.DataFrame(columns)
 
-    def _augment_row(
-        self, original: tuple[str, ...], slots: dict[str, list[Slot]], number: int
-    ) -> list[tuple[str, ...]]:
-        """Return the original, then its distinct copies: one sentence changed, the other not."""
+    def _copies(
+        self, original: tuple[str, ...], slots: dict[str, Sequence[Slot]], number: int
+    ) -> dict[tuple[str, ...], Change]:
+        """Return the distinct copies of a row: one sentence changed, the other not.
+
+        Args:
+            original: The row's sentences.
+            slots: Their words, by column.
+            number: Of the row.
+        """
         generator = np.random.default_rng([self.seed, number])
-        rows = {original: None}
-        has_candidates = any(slot.words for sentence in original for slot in slots[sentence])
-        self.counts["rows_without_candidates"] += not has_candidates
-        for side, sentence in enumerate(original):
-            self.counts.update(f"words_{slot.kind}" for slot in slots[sentence])
-            for text in sample_copies(
-                sentence, slots[sentence], self.num_copies, self.replace_probability, generator
+        rows: dict[tuple[str, ...], Change] = {}
+        for place, (side, sentence) in enumerate(zip(slots, original, strict=True)):
+            self.counts.update(f"words_{slot.kind}" for slot in slots[side])
+            free = open_slots(slots[side])
+            frame = frame_of(sentence, free)
+            for words in sample_words(
+                sentence, free, self.num_copies, self.replace_probability, generator
             ):
-                rows[(*original[:side], text, *original[side + 1 :])] = None
-        self.counts["rows_without_copies"] += len(rows) == 1
-        self.counts["duplicates_dropped"] += 1 + self.num_copies * len(original) - len(rows)
-        return list(rows)
+                row = (*original[:place], frame % words, *original[place + 1 :])
+                if row != original:
+                    rows.setdefault(row, Change(side, free, words))
+        has_candidates = any(open_slots(found) for found in slots.values())
+        self.counts["rows_without_candidates"] += not has_candidates
+        self.counts["rows_without_copies"] += not rows
+        self.counts["duplicates_dropped"] += self.num_copies * len(original) - len(rows)
+        return rows

@@ -1,8 +1,12 @@
 """What a profile may say of augmentation."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from tinybert.core.settings.reader import Settings
+
+EntityWords = Literal["keep", "replace"]
 
 
 class AugmentSettings(Settings):
@@ -13,3 +17,4 @@ class AugmentSettings(Settings):
     num_candidates: int = Field(ge=1)  # words that may replace one [K]
     max_rows: int | None = Field(ge=1)  # rows that get copies, drawn by the seed; null: all
     batch_tokens: int = Field(ge=8)  # word pieces in one batch of the masked language model
+    entity_words: EntityWords = "keep"  # of tasks of tokens: may words of entities be replaced?
