@@ -17,7 +17,7 @@ from stages import doctor, run
 from tinybert.core.fingerprint import checkpoints_folder
 from tinybert.core.outputs import replace_file, replace_folder
 from tinybert.core.precision import Precision, autocast_dtype
-from tinybert.core.settings.choices import Loss
+from tinybert.core.settings.choices import Kind, Loss
 from tinybert.core.settings.layer_map import LayerMap, teacher_layers
 from tinybert.core.settings.reader import read_param, read_section, read_system, read_task
 from tinybert.core.settings.schedule import Grid
@@ -36,7 +36,7 @@ from tinybert.encoders.classifier import finetuned_classifier, new_classifier
 from tinybert.encoders.positions import require_positions
 from tinybert.tasks.encoding import encode_split
 from tinybert.tasks.phase_rows import default_data, read_rows, require_unlabelled, rows_with_logits
-from tinybert.tasks.task import Encoding, Kind, TaskFile, read_info, read_named_info
+from tinybert.tasks.task import Encoding, TaskFile, read_info, read_named_info
 from tinybert.text.encoded import EncodedRows
 from tinybert.training.grid import (
     Point,

@@ -76,7 +76,7 @@ def test_one_row_that_differs_is_chosen_first_and_always_the_same_ones():
 
 def write_dev(folder: Path, info: TaskInfo, logits: NDArray[np.float32]) -> None:
     split = split_with(info, [0] * len(logits))
-    write_predictions(folder, "dev", split, logits, split.predictions(logits))
+    write_predictions(folder, "dev", split.frame, info, split.predictions(logits), logits)
 
 
 def test_examples_show_each_models_answer_and_what_is_wrong(tmp_path):

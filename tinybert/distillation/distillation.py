@@ -14,7 +14,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from tinybert.core.errors import InputError
 from tinybert.core.processes import num_processes, shares, sum_over_all
-from tinybert.core.settings.choices import Loss, Projection
+from tinybert.core.settings.choices import Kind, Loss, Projection
 from tinybert.distillation.pretraining import Pretraining
 from tinybert.distillation.projections import Projections
 from tinybert.distillation.teacher import TeacherSignals
@@ -32,7 +32,6 @@ from tinybert.distillation.terms import (
     term_counts,
 )
 from tinybert.encoders.signals import Signals, compile_layers, read_signals, record_attention
-from tinybert.tasks.task import Kind
 from tinybert.text.batching import Batch
 
 Weights = Mapping[Term, float]

@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple, cast
 import torch
 from torch import Tensor
 
+from tinybert.core.settings.choices import Kind
 from tinybert.distillation.losses import (
     attention_loss,
     attention_probs_loss,
@@ -23,7 +24,6 @@ from tinybert.distillation.losses import (
 )
 from tinybert.distillation.projections import Projections
 from tinybert.encoders.signals import Signals
-from tinybert.tasks.task import Kind
 from tinybert.text.batching import Batch
 from tinybert.text.encoded import SCORED
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from tinybert.core.errors import InputError
 from tinybert.core.outputs import write_json
+from tinybert.core.settings.choices import Kind
 from tinybert.encoders.weights import (
     INDEX,
     WEIGHTS,
@@ -25,7 +26,6 @@ from tinybert.encoders.weights import (
     unwrapped_state,
     weight_files,
 )
-from tinybert.tasks.task import Kind
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel

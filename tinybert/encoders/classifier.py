@@ -7,6 +7,7 @@ import torch
 from transformers import PreTrainedModel
 
 from tinybert.core.errors import InputError
+from tinybert.core.settings.choices import Kind
 from tinybert.encoders.checkpoints import (
     HEADS_OF,
     SEQUENCE,
@@ -14,7 +15,7 @@ from tinybert.encoders.checkpoints import (
     load_classifier,
     load_config,
 )
-from tinybert.tasks.task import Kind, TaskInfo
+from tinybert.tasks.task import TaskInfo
 
 # What transformers calls the kinds that label whole rows.
 PROBLEM_TYPES: dict[Kind, str] = {

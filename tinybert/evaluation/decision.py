@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinybert.core.errors import InputError
-from tinybert.tasks.task import Kind, TaskInfo
+from tinybert.core.settings.choices import Kind
+from tinybert.tasks.task import TaskInfo
 
 DECIDED: tuple[Kind, ...] = ("multilabel", "span")  # kinds that have some
 EVEN = 0.5  # the threshold where nothing is known

@@ -200,6 +200,12 @@ class TaskSplit:
             answer_texts(texts, found, ALWAYS_ANSWER if threshold is None else threshold)
         )
 
+    def beside(self, logits: Logits) -> NDArray[Any]:
+        """Return what a file of predictions has beside them, as `write_predictions` takes it."""
+        if self.info.kind == "span":
+            return self.best_answers(logits).null_odds
+        return logits if self.info.kind == "tokens" else self.row_logits(logits)
+
     def _tags(self, logits: Logits) -> NDArray[Any]:
         rows = self.rows
         assert rows.places is not None and rows.origins is not None

@@ -5,16 +5,15 @@ Of classes, values and several labels `<split>.tsv`, with `index` and `predictio
 `<split>.null_odds.json`.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from tinybert.core.errors import InputError
+from tinybert.core.settings.choices import Kind
 from tinybert.evaluation.probabilities import Logits, certainty, objects, probabilities
 from tinybert.evaluation.squad_files import (
     read_squad_predictions,
@@ -22,10 +21,7 @@ from tinybert.evaluation.squad_files import (
     write_squad_predictions,
 )
 from tinybert.evaluation.token_predictions import read_conll_predictions, write_conll, write_jsonl
-from tinybert.tasks.task import BETWEEN, Kind, TaskInfo
-
-if TYPE_CHECKING:
-    from tinybert.evaluation.prediction import TaskSplit
+from tinybert.tasks.task import BETWEEN, TaskInfo
 
 SUFFIX: dict[Kind, str] = {"tokens": ".conll", "span": ".json"}
 
@@ -36,33 +32,38 @@ def predictions_file(folder: Path, split: str, info: TaskInfo) -> Path:
 
 
 def write_predictions(
-    folder: Path, name: str, split: TaskSplit, logits: Logits, predictions: NDArray[Any]
+    folder: Path,
+    name: str,
+    frame: pd.DataFrame,
+    info: TaskInfo,
+    predictions: NDArray[Any],
+    beside: NDArray[Any],
 ) -> None:
     """Write a split's predictions.
 
     Args:
         folder: Must exist.
         name: Of the split.
-        split: Its rows.
-        logits: Of `predict_logits`.
-        predictions: Of `TaskSplit.predictions`.
+        frame: Its rows.
+        info: The task.
+        predictions: Of `TaskSplit.predictions`, shape (rows,).
+        beside: Of span by how much the null score is above the answer's, shape (rows,); of rows
+            with labels their logits, shape (rows, outputs); not looked at for tokens.
     """
-    file, info = predictions_file(folder, name, split.info), split.info
+    file = predictions_file(folder, name, info)
     if info.kind == "tokens":
         tags = list(predictions)
-        write_conll(file, split.frame, tags, info.labels)
-        write_jsonl(file.with_suffix(".jsonl"), split.frame, tags, info.labels)
+        write_conll(file, frame, tags, info.labels)
+        write_jsonl(file.with_suffix(".jsonl"), frame, tags, info.labels)
     elif info.kind == "span":
-        found, ids = split.best_answers(logits), split.frame["id"].tolist()
+        ids = frame["id"].tolist()
         write_squad_predictions(file, ids, list(predictions))
-        write_null_odds(file.with_suffix(".null_odds.json"), ids, found.null_odds.tolist())
+        write_null_odds(file.with_suffix(".null_odds.json"), ids, beside.tolist())
     else:
-        frame = _table(split, split.row_logits(logits), predictions)
-        frame.to_csv(file, sep="\t", index=False)
+        _table(info, beside, predictions).to_csv(file, sep="\t", index=False)
 
 
-def _table(split: TaskSplit, logits: Logits, predictions: NDArray[Any]) -> pd.DataFrame:
-    info = split.info
+def _table(info: TaskInfo, logits: Logits, predictions: NDArray[Any]) -> pd.DataFrame:
     frame = pd.DataFrame({"index": np.arange(len(predictions))})
     if info.kind == "regression":
         return frame.assign(prediction=predictions)
@@ -123,7 +124,7 @@ def read_table(file: Path, num_rows: int, split: str) -> pd.DataFrame:
     return text
 
 
-def _values(text: pd.Series[str], info: TaskInfo, file: Path) -> NDArray[Any]:
+def _values(text: "pd.Series[str]", info: TaskInfo, file: Path) -> NDArray[Any]:
     try:
         if info.kind == "regression":
             return text.to_numpy().astype(np.float32)  # as they were before they were written

@@ -65,7 +65,8 @@ def evaluate_task(
         split = read_task_split(task_folder, name, tokenizer, encoding, info)
         logits = predict_logits(model, split.rows, None, title=f"{system} {info.name} {name}")
         predictions = split.predictions(logits, decision)
-        write_predictions(predictions_folder, name, split, logits, predictions)
+        beside = split.beside(logits)
+        write_predictions(predictions_folder, name, split.frame, info, predictions, beside)
         result["num_rows"][name] = len(split.frame)
         if "label" in split.frame:
             _score(result, name, split, predictions)

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tinybert.core.settings.choices import Kind
 from tinybert.tasks.entities import entity_counts, entity_metrics, entity_rates
 from tinybert.tasks.squad_metrics import squad_scores
-from tinybert.tasks.task import METRICS, Kind, MetricName, TaskInfo
+from tinybert.tasks.task import METRICS, MetricName, TaskInfo
 
 
 def default_metrics(kind: Kind) -> list[MetricName]:

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tinybert.core.errors import InputError
+from tinybert.core.settings.choices import Kind
 from tinybert.tasks.conll import read_conll
 from tinybert.tasks.files import read_table
 from tinybert.tasks.glue import AX, MNLI, hub_glue, is_labelled, listing, read_glue, spelling
 from tinybert.tasks.records import arrow_table
 from tinybert.tasks.squad import read_squad
 from tinybert.tasks.tables import QuestionColumns, Table, collect
-from tinybert.tasks.task import UNLABELLED, USUAL_COLUMNS, Columns, Files, Hub, Kind, TaskFile
+from tinybert.tasks.task import UNLABELLED, USUAL_COLUMNS, Columns, Files, Hub, TaskFile
 
 LISTS: tuple[Kind, ...] = ("multilabel", "tokens")  # kinds whose columns may hold lists
 

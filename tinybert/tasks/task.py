@@ -29,9 +29,9 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from tinybert.core.errors import InputError
 from tinybert.core.outputs import write_json
+from tinybert.core.settings.choices import Kind
 from tinybert.core.settings.reader import Settings, read_json
 
-Kind = Literal["classification", "regression", "multilabel", "tokens", "span"]
 MetricName = Literal[
     "accuracy",
     "f1",

@@ -11,6 +11,8 @@ from tinybert.core.settings.reader import Settings
 
 CLOSED_FORM_TOKENS = 32_000  # that a student's layers are fitted on, unless a profile says others
 BatchKind = Literal["tokens", "rows"]
+# A row has a class, a value, several labels, a tag for each word, or answers in a text.
+Kind = Literal["classification", "regression", "multilabel", "tokens", "span"]
 WordTerm = Literal["mlm", "mlm_kl", "next_sentence"]
 WORD_TERMS: tuple[WordTerm, ...] = ("mlm", "mlm_kl", "next_sentence")
 Places = Literal["masked", "all"]  # of a text's words
