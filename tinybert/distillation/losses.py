@@ -166,9 +166,9 @@ def several_labels_loss(logits_BC: Tensor, labels_BC: Tensor) -> Tensor:
         labels_BC: 1 where the row has the label, 0 where it has not.
 
     Returns:
-        Binary cross-entropy, averaged over labels and the batch; a scalar.
+        Binary cross-entropy, summed over labels and averaged over the batch; a scalar.
     """
-    return F.binary_cross_entropy_with_logits(logits_BC.float(), labels_BC.float())
+    return _binary_cross_entropy(logits_BC.float(), labels_BC.float())
 
 
 def binary_prediction_loss(
@@ -184,26 +184,32 @@ def binary_prediction_loss(
         temperature: Divides both logits.
 
     Returns:
-        Binary cross-entropy, averaged over labels and the batch; a scalar.
+        Binary cross-entropy, summed over labels and averaged over the batch; a scalar.
 
     Raises:
         ValueError: The shapes differ, for instance in the number of labels.
     """
     _require_same_shape("logits", logits_S_BC, logits_T_BC)
     probs_T_BC = torch.sigmoid(logits_T_BC.float() / temperature)
-    return F.binary_cross_entropy_with_logits(logits_S_BC.float() / temperature, probs_T_BC)
+    return _binary_cross_entropy(logits_S_BC.float() / temperature, probs_T_BC)
 
 
 def binary_kl_loss(logits_S_BC: Tensor, logits_T_BC: Tensor, temperature: float) -> Tensor:
     """Match softened probabilities of each label by itself, as `kl_loss` does those of classes.
 
     Returns:
-        t^2 KL(teacher || student), averaged over labels and the batch; a scalar.
+        t^2 KL(teacher || student), summed over labels and averaged over the batch; a scalar.
     """
     scaled_T_BC = logits_T_BC.float() / temperature
-    entropy = F.binary_cross_entropy_with_logits(scaled_T_BC, torch.sigmoid(scaled_T_BC))
+    entropy = _binary_cross_entropy(scaled_T_BC, torch.sigmoid(scaled_T_BC))
     cross = binary_prediction_loss(logits_S_BC, logits_T_BC, temperature)
     return temperature**2 * (cross - entropy)
+
+
+def _binary_cross_entropy(logits_BC: Tensor, probs_BC: Tensor) -> Tensor:
+    """Sum over labels: the mean's gradients are so small that Adam's epsilon counts beside them."""
+    summed = F.binary_cross_entropy_with_logits(logits_BC, probs_BC, reduction="sum")
+    return summed / len(logits_BC)
 
 
 def masked_word_loss(logits_BC: Tensor, ids_B: Tensor) -> Tensor:
