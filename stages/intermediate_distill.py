@@ -240,11 +240,14 @@ def fit_start(
 def require_every_class(task_folder: Path, info: TaskInfo) -> None:
     """Check that each class has a row, without which nothing says what it looks like.
 
+    An I- tag needs none: entities may all be of one word.
+
     Raises:
         InputError: A class has none.
     """
     seen = set(read_split(task_folder, TRAIN)["label"].explode()) if info.labels else set()
-    lacking = [name for number, name in enumerate(info.labels) if number not in seen]
+    needed = [not (info.kind == "tokens" and name.startswith("I-")) for name in info.labels]
+    lacking = [name for n, name in enumerate(info.labels) if needed[n] and n not in seen]
     if lacking:
         raise InputError(
             f"closed form: each class needs a training row, got none of {', '.join(lacking)}; add "

@@ -8,8 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from transformers import (
+    BertForQuestionAnswering,
+    BertForSequenceClassification,
+    BertForTokenClassification,
+)
 
-from tests.fixtures.models import tiny_classifier, tiny_encoder
+from tests.fixtures.models import tiny_classifier, tiny_config, tiny_encoder
 from tests.fixtures.training import SCHEDULE
 from tinybert.core.errors import InputError
 from tinybert.core.outputs import replace_file, replace_folder
@@ -94,6 +99,44 @@ def test_unequal_parts_with_their_factors_make_up_the_whole(model, sizes):
     terms = list(model.weights)
     counts = [term_counts(part, terms) for part in (first, second)]
     assert torch.equal(sum(counts), term_counts(whole, terms))
+    found = [
+        values_and_gradient(model, part, shares(count, sum(counts), 2))
+        for part, count in zip((first, second), counts, strict=True)
+    ]
+    torch.testing.assert_close((found[0][0] + found[1][0]) / 2, expected)
+    torch.testing.assert_close((found[0][1] + found[1][1]) / 2, expected_gradient)
+
+
+@pytest.mark.parametrize("kind", ["tokens", "span", "multilabel"])
+@pytest.mark.parametrize("sizes", [(1, 4), (3, 2)])
+def test_parts_of_every_kind_of_task_make_up_the_whole(kind, sizes):
+    quiet = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    heads = {"tokens": BertForTokenClassification, "span": BertForQuestionAnswering}
+    torch.manual_seed(0)
+    student = heads.get(kind, BertForSequenceClassification)(tiny_config(num_labels=2, **quiet))
+    model = Distillation(student, {"prediction": 1.0, "label": 1.0}, kind=kind)
+    lengths, rng = [12, 3, 5, 9, 4], np.random.default_rng(1)
+    rows, width = rows_of(lengths), (5 if kind == "multilabel" else sum(lengths), 2)
+    logits = rng.normal(size=width).astype(np.float32)
+    if kind == "multilabel":
+        rows = rows.with_targets(labels=rng.integers(0, 2, (5, 2)).astype(np.float32))
+        rows = rows.with_targets(teacher_logits=logits)
+    else:
+        scored = rng.random(sum(lengths)) < 0.6
+        scored[rows.ends - rows.lengths] = True
+        rows = rows.with_token_targets(
+            scored=torch.from_numpy(scored), teacher_logits=torch.from_numpy(logits)
+        )
+        labels = torch.from_numpy(rng.integers(0, 2, sum(lengths)))
+        if kind == "tokens":
+            rows = rows.with_token_targets(labels=labels)
+        else:
+            rows = rows.with_targets(labels=np.zeros((5, 2), np.int64))
+    parts = [range(5), range(sizes[0]), range(sizes[0], 5)]
+    whole, first, second = (collate([rows[i] for i in of], 0) for of in parts)
+    expected, expected_gradient = values_and_gradient(model, whole)
+    terms = list(model.weights)
+    counts = [term_counts(part, terms, kind) for part in (first, second)]
     found = [
         values_and_gradient(model, part, shares(count, sum(counts), 2))
         for part, count in zip((first, second), counts, strict=True)
