@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from transformers import BertForTokenClassification
 
+from tests.fixtures.models import tiny_config
 from tests.fixtures.workspace import (
     SHAPE,
     edit_section,
@@ -17,14 +19,18 @@ from tests.fixtures.workspace import (
     sentences,
     write_yaml,
 )
+from tinybert.core.errors import InputError
+from tinybert.distillation.distillation import Distillation
+from tinybert.doctor.teacher import judge, look_at
 from tinybert.encoders.checkpoints import load_classifier, load_tokenizer
+from tinybert.encoders.classifier import task_classifier
 from tinybert.evaluation.decision import saved_decision
 from tinybert.evaluation.prediction import predict_logits, read_task_split
 from tinybert.evaluation.prediction_files import predictions_file, read_predictions
 from tinybert.reports.recomputed import recomputed
 from tinybert.reports.results import read_results
 from tinybert.tasks.metrics import score_task
-from tinybert.tasks.task import Encoding, TaskInfo, read_info, read_split
+from tinybert.tasks.task import Encoding, TaskInfo, read_info, read_split, write_task
 
 KINDS = {"several": "multilabel", "tags": "tokens", "answers": "span"}
 SYSTEMS = ("closed_form_mini", "scratch_mini")
@@ -70,12 +76,13 @@ def write_tags(file: Path) -> None:
 
 
 def write_answers(file: Path) -> None:
-    """Write questions of which word stands first in a passage; of every fourth there is none."""
+    """Write questions of which word stands fourth in a passage; of every fourth there is none."""
     paragraphs = []
     for number, text in enumerate(sentences(80, 4)):
-        answer = text.split()[0]
+        answer = text.split()[3]
+        place = sum(len(word) + 1 for word in text.split()[:3])
         qa = {"id": f"q{number}", "question": "the cat", "is_impossible": number % 4 == 0}
-        qa["answers"] = [] if number % 4 == 0 else [{"text": answer, "answer_start": 0}]
+        qa["answers"] = [] if number % 4 == 0 else [{"text": answer, "answer_start": place}]
         paragraphs.append({"context": f"{text}  {text}", "qas": [qa]})
     content = {"version": "v2.0", "data": [{"title": "t", "paragraphs": paragraphs}]}
     file.write_text(json.dumps(content))
@@ -204,20 +211,59 @@ def test_a_fitted_head_without_a_step_answers_better_than_chance(workspace, task
     assert {each["map"] for each in start["maps"]} >= {"logits"}
 
 
-def test_a_model_of_another_head_is_refused(workspace, monkeypatch):
-    from tinybert.core.errors import InputError
-    from tinybert.encoders.classifier import task_classifier
+@pytest.mark.parametrize("task", TASK_FILES)
+def test_the_doctor_knows_a_good_teacher(workspace, task):
+    info = read_info(workspace / "data/tasks" / task)
+    teacher, folder = workspace / "models/teacher" / task, workspace / "data/tasks" / task
+    with chdir(workspace):
+        seen = look_at(teacher, folder, encoding_of(task, info), None, task_classifier)
+    assert seen.has_head and not seen.untrained_head
+    assert all(each.level != "wrong" for each in judge(seen, info, teacher))
 
+
+def test_the_doctor_refuses_tags_that_are_exchanged_and_answers_that_are_none(workspace, tmp_path):
+    for task, spoil in (("tags", exchange), ("answers", forget)):
+        model = load_classifier(workspace / "models/teacher" / task)
+        spoil(model)
+        spoilt = tmp_path / task
+        model.save_pretrained(spoilt)
+        load_tokenizer(workspace / "models/teacher" / task).save_pretrained(spoilt)
+        folder = workspace / "data/tasks" / task
+        info = read_info(folder)
+        # All rows of train: a tenth of 80 is too few to judge by.
+        rows = read_split(folder, "train")
+        whole = tmp_path / f"{task}_rows"
+        whole.mkdir()
+        more = info.model_copy(update={"num_rows": {"train": len(rows), "dev": len(rows)}})
+        write_task(whole, more, {"train": rows, "dev": rows})
+        with chdir(tmp_path):
+            seen = look_at(spoilt, whole, encoding_of(task, info), None, task_classifier)
+        lines = [each.line for each in judge(seen, more, spoilt) if each.level == "wrong"]
+        assert lines and task in lines[0], (task, seen, info.labels)
+
+
+def exchange(model) -> None:
+    """Let ANIMAL's outputs and PLACE's change places."""
+    with torch.no_grad():
+        order = [0, 3, 4, 1, 2]
+        model.classifier.weight.copy_(model.classifier.weight[order].clone())
+        model.classifier.bias.copy_(model.classifier.bias[order].clone())
+
+
+def forget(model) -> None:
+    """Let the first and the last token be the same ones for every question."""
+    with torch.no_grad():
+        model.qa_outputs.weight.zero_()
+        model.qa_outputs.bias.fill_(0.5)
+
+
+def test_a_model_of_another_head_is_refused(workspace):
     info = read_info(workspace / "data/tasks/tags")
     with pytest.raises(InputError, match=r"must be one for TokenClassification, since tags is of"):
         task_classifier(workspace / "models/teacher/several", info)
 
 
 def test_no_gradient_flows_where_no_word_is_scored():
-    from transformers import BertForTokenClassification
-
-    from tests.fixtures.models import tiny_config
-    from tinybert.distillation.distillation import Distillation
 
     torch.manual_seed(0)
     model = Distillation(
