@@ -43,6 +43,7 @@ def test_labels_are_numbered_sorted_and_a_row_may_have_none(tmp_path, name):
     assert found.info.labels == ["anger", "fear", "joy"]
     assert labels_of(found) == [[2], [0, 1], [], [1, 2]]
     assert found.info.num_outputs == 3
+    assert found.info.shares == [1 / 4, 2 / 4, 2 / 4]
     assert any("label 'anger' has a single row" in note for note in found.notes)
 
 

@@ -1,5 +1,6 @@
 """Put a task's head on an encoder, or load one whose outputs are the task's labels."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from tinybert.encoders.checkpoints import (
 from tinybert.tasks.task import TaskInfo
 
 # What transformers calls the kinds that label whole rows.
+RAREST = 1e-4  # share of rows, for a label of which train has none, or all
 PROBLEM_TYPES: dict[Kind, str] = {
     "classification": "single_label_classification",
     "regression": "regression",
@@ -56,7 +58,21 @@ def new_classifier(encoder: Path, info: TaskInfo, seed: int) -> PreTrainedModel:
         names["label2id"] = {label: number for number, label in enumerate(info.labels)}
     if info.kind in PROBLEM_TYPES:
         names["problem_type"] = PROBLEM_TYPES[info.kind]
-    return load_classifier(encoder, new_head=True, kind=info.kind, **names)
+    model = load_classifier(encoder, new_head=True, kind=info.kind, **names)
+    if info.shares and not bool(_last_layer(model).bias.any()):  # no optimizer leaves it at 0
+        _begin_with_shares(model, info.shares)
+    return model
+
+
+def _begin_with_shares(model: PreTrainedModel, shares: Sequence[float]) -> None:
+    """Let a new head of several labels begin with the probability that each label has in train.
+
+    Labels are rare, and from one half each the first hundreds of steps teach the encoder nothing
+    but that, at the cost of what it tells apart (Lin et al. 2017, 1708.02002, section 4.1).
+    """
+    few = torch.tensor(shares, dtype=torch.float64).clamp(RAREST, 1 - RAREST)
+    with torch.no_grad():
+        _last_layer(model).bias.copy_(few.logit())
 
 
 def finetuned_classifier(folder: Path, info: TaskInfo) -> PreTrainedModel:
@@ -114,9 +130,13 @@ def label_names(model: PreTrainedModel) -> list[str]:
     return [str(names[number]) for number in range(len(names))]
 
 
-def _reorder_outputs(model: PreTrainedModel, order: list[int]) -> None:
+def _last_layer(model: PreTrainedModel) -> Any:
     head: Any = model.classifier
-    linear = getattr(head, "out_proj", head)  # RoBERTa's head ends in out_proj
+    return getattr(head, "out_proj", head)  # RoBERTa's head ends in out_proj
+
+
+def _reorder_outputs(model: PreTrainedModel, order: list[int]) -> None:
+    linear = _last_layer(model)
     with torch.no_grad():
         linear.weight.copy_(linear.weight[order].clone())
         linear.bias.copy_(linear.bias[order].clone())

@@ -90,6 +90,7 @@ def prepare(
         pair=task.columns.sentence2 is not None,
         num_rows={split: len(frame) for split, frame in splits.items()},
         dropped_rows=sum(found.dropped for found in checked.values()),
+        shares=_shares(splits[TRAIN], labels) if task.kind == "multilabel" else [],
         glue=task.glue,
     )
     return Prepared(info, splits, notes + aside + cut)
@@ -235,6 +236,12 @@ def _few_rows(labels: list[str], train: pd.DataFrame) -> list[str]:
         for number, name in enumerate(labels)
         if (found := int(counts.get(number, 0))) in few
     ]
+
+
+def _shares(train: pd.DataFrame, labels: list[str]) -> list[float]:
+    """Return the share of rows that have each label."""
+    counts = train["label"].explode().value_counts()
+    return [float(counts.get(number, 0)) / len(train) for number in range(len(labels))]
 
 
 def in_train(tables: dict[str, Table], splits: dict[str, pd.DataFrame]) -> list[str]:

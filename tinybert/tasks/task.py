@@ -460,6 +460,7 @@ class TaskInfo(Settings):
     num_rows: dict[str, int]  # by split
     num_unlabelled: int = 0  # rows without labels to train on
     dropped_rows: int = 0
+    shares: list[float] = []  # noqa: RUF012  of train's rows that have each label, of several
     glue: str | None = None
 
     @property
