@@ -308,7 +308,7 @@ class TaskFile(Settings):
     columns: Columns
     kind: Kind = "classification"
     labels: list[Text] | None = None  # None: the sorted values of train; of tokens: entity types
-    label_separator: str = ","  # between a row's labels, of multilabel
+    label_separator: str = Field(default=",", min_length=1)  # between labels, of multilabel
     label_words: dict[Text, Text] = Field(default={})  # a file's word for a label -> its name
     bad_rows: Literal["refuse", "drop"] = "refuse"  # drop: counted and printed
     metrics: list[MetricName] = Field(default=[], max_length=4)  # the first one selects
@@ -391,7 +391,9 @@ class TaskFile(Settings):
                 "correct one"
             )
         if self.kind == "span" and self.columns.sentence2 is None:
-            raise ValueError("columns of a span task must name sentence2, the passage, got none")
+            raise ValueError(
+                "columns of a span task must name sentence2, the passage, got none; add it"
+            )
         if self.kind == "tokens" and self.columns.sentence2 is not None:
             raise ValueError(
                 f"columns of a tokens task have no sentence2, got {self.columns.sentence2}; "
