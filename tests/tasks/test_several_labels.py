@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from tests.fixtures.refused import problems_of, refused
+from tinybert.core.settings.reader import parse
 from tinybert.tasks.files import read_table
 from tinybert.tasks.metrics import multi_hot, score_task
 from tinybert.tasks.rows import prepare
@@ -125,6 +126,13 @@ def test_a_label_with_a_comma_is_refused_since_predictions_are_parted_by_it(tmp_
 def test_a_task_file_that_does_not_fit_is_refused(changes, line):
     with pytest.raises(ValueError, match=line):
         task(**changes)
+
+
+@pytest.mark.parametrize("label", [None, 1.5, True, {"a": "b"}, ["a", None]])
+def test_what_names_no_column_is_one_line(label):
+    columns = {"sentence1": "text", "label": label}
+    given = {"files": {"train": "t.csv"}, "columns": columns, "kind": "multilabel"}
+    assert refused(parse, TaskFile, given, "t.yaml").startswith("t.yaml: columns.label: ")
 
 
 WITHHELD = {

@@ -87,8 +87,8 @@ def read_conll_predictions(
         for start, end in zip(starts, ends, strict=True):
             at, line = next(lines, (0, ""))
             word = text[start:end]
-            rest = line[len(word) :]  # a word may hold what parts columns
-            tag = rest.split(rest[0])[-1] if rest else ""
+            columns = line[len(word) :]  # a word may hold what parts columns
+            tag = columns.split(columns[0])[-1] if columns else ""
             if not line.startswith(word) or tag not in numbers:
                 raise InputError(
                     f"{file}:{at}: must be the word {word!r} and a tag, got {line[:60]!r}; run "

@@ -191,7 +191,14 @@ class Columns(Settings):
 
     sentence1: Text
     sentence2: Text | None = None
-    label: Text | list[Text]  # a list: a column of 0 and 1 for each label of a multilabel task
+    label: str | list[str]  # a list: a column of 0 and 1 for each label of a multilabel task
+
+    @field_validator("label", mode="before")
+    @classmethod
+    def _as_texts(cls, given: object) -> object:
+        if isinstance(given, dict):
+            raise ValueError(f"must name a column or a list of them, got {given}; write a name")
+        return list(map(_as_text, given)) if isinstance(given, list) else _as_text(given)
 
     @property
     def labels(self) -> list[str]:
@@ -212,7 +219,7 @@ class UnlabelledColumns(Columns):
 
     KEY: ClassVar[str] = "unlabelled: columns"
 
-    label: Text | list[Text] = ""
+    label: str | list[str] = ""
 
 
 class HubRows(Settings):
