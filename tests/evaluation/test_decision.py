@@ -81,6 +81,7 @@ def test_thresholds_are_saved_by_label_and_read_again():
         ({"thresholds": {"a": 0.1, "b": "x"}}, "must be probabilities, got 'x' for b"),
         ({"thresholds": [0.1, 0.2]}, "got no names on one side only"),
         ({"null_threshold": "low"}, "null_threshold must be a number, got 'low'"),
+        ({"null_threshold": float("nan")}, "null_threshold must be a number, got nan"),
     ],
 )
 def test_thresholds_of_other_labels_are_refused(values, line):

@@ -6,7 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tinybert.evaluation.token_predictions import write_conll, write_jsonl
+from tinybert.evaluation.token_predictions import (
+    read_conll_predictions,
+    write_conll,
+    write_jsonl,
+)
 from tinybert.tasks.conll import read_conll
 from tinybert.tasks.spans import read_spans
 from tinybert.tasks.task import Columns
@@ -41,6 +45,17 @@ def test_a_word_with_a_space_needs_tabs_and_is_read_back(tmp_path):
     table = read_conll(tmp_path / "p.conll", Columns(sentence1="0", label="-1"), True)
     assert table.sentence1 == [["In", "New York"]]
     assert table.label == [["O", "I-LOC"]]
+
+
+@pytest.mark.parametrize(
+    ("text", "labels"),
+    [("In York", ["O", "B-home town", "I-home town"]), ("In Yo\trk", LABELS), ("In Y k", LABELS)],
+)
+def test_predictions_are_read_back_whatever_words_and_tags_hold(tmp_path, text, labels):
+    frame = rows((text, [0, 3], [2, len(text)], [0, 1]))
+    write_conll(tmp_path / "p.conll", frame, [[0, 2]], labels)
+    found = read_conll_predictions(tmp_path / "p.conll", frame, labels)
+    assert [tags.tolist() for tags in found] == [[0, 2]]
 
 
 def test_jsonl_has_entities_by_their_places(tmp_path):

@@ -27,6 +27,11 @@ def test_blank_lines_part_sentences_and_lines_are_kept(tmp_path):
     assert table.notes == ["1 -DOCSTART- lines were left out"]
 
 
+@pytest.mark.parametrize("text", ["-DOCSTART- -X- O\n\n", "#begin document x\n\n"])
+def test_a_file_without_a_word_is_empty(tmp_path, text):
+    assert "t.conll: is empty, got no words; write a word and" in refused(read, tmp_path, text)
+
+
 def test_a_line_that_begins_a_document_ends_a_sentence(tmp_path):
     table = read(tmp_path, "a O\n-DOCSTART- O\nb O\n")
     assert table.sentence1 == [["a"], ["b"]]

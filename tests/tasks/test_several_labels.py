@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from tests.fixtures.refused import problems_of, refused
+from tinybert.core.settings.reader import parse
 from tinybert.tasks.files import read_table
 from tinybert.tasks.metrics import multi_hot, score_task
 from tinybert.tasks.rows import prepare
@@ -109,6 +110,7 @@ def test_a_label_with_a_comma_is_refused_since_predictions_are_parted_by_it(tmp_
 @pytest.mark.parametrize(
     ("changes", "line"),
     [
+        ({"label_separator": ""}, "at least 1 character"),
         (
             {"kind": "classification", "columns": {"sentence1": "a", "label": ["b", "c"]}},
             "kind: mu",
@@ -125,6 +127,54 @@ def test_a_label_with_a_comma_is_refused_since_predictions_are_parted_by_it(tmp_
 def test_a_task_file_that_does_not_fit_is_refused(changes, line):
     with pytest.raises(ValueError, match=line):
         task(**changes)
+
+
+@pytest.mark.parametrize("label", [None, 1.5, True, {"a": "b"}, ["a", None]])
+def test_what_names_no_column_is_one_line(label):
+    columns = {"sentence1": "text", "label": label}
+    given = {"files": {"train": "t.csv"}, "columns": columns, "kind": "multilabel"}
+    assert refused(parse, TaskFile, given, "t.yaml").startswith("t.yaml: columns.label: ")
+
+
+WITHHELD = {
+    "t.csv": "text,joy,anger\na,,\nb,,\n",
+    "u.csv": "text,joy,anger\na,-1,-1\nb,-1,-1\n",
+    "v.csv": "text\na\nb\n",
+}
+
+
+@pytest.mark.parametrize("name", WITHHELD)
+def test_a_test_split_of_columns_may_withhold_its_labels(tmp_path, name):
+    of = task(columns={"sentence1": "text", "label": ["joy", "anger"]})
+    (tmp_path / "train.csv").write_text("text,anger,joy\na,0,1\nb,1,1\nc,0,0\n")
+    (tmp_path / name).write_text(WITHHELD[name])
+    train = read_table(tmp_path / "train.csv", of.columns, True)
+    test = read_table(tmp_path / name, of.columns, False)
+    found = prepare("m", of, {"train": train, "dev": train, "test": test}, 0, None)
+    assert "label" not in found.splits["test"]
+
+
+def test_a_test_split_of_empty_lists_withholds_its_labels(tmp_path):
+    (tmp_path / "t.jsonl").write_text(FILES["lists.jsonl"])
+    (tmp_path / "u.jsonl").write_text('{"text": "a", "labels": []}\n')
+    of = task()
+    train = read_table(tmp_path / "t.jsonl", of.columns, True)
+    test = read_table(tmp_path / "u.jsonl", of.columns, False)
+    found = prepare("m", of, {"train": train, "dev": train, "test": test}, 0, None)
+    assert "label" not in found.splits["test"]
+
+
+def test_some_of_the_columns_of_labels_are_not_taken_for_none(tmp_path):
+    of = task(columns={"sentence1": "text", "label": ["joy", "anger"]})
+    (tmp_path / "t.csv").write_text("text,joy,angr\na,0,1\n")
+    line = refused(read_table, tmp_path / "t.csv", of.columns, False)
+    assert "column 'anger' is missing, got text, joy, angr; did you mean 'angr'?" in line
+
+
+def test_columns_without_a_1_are_refused(tmp_path):
+    of = task(columns={"sentence1": "text", "label": ["joy", "anger"]})
+    line = refused(prepared, tmp_path, "t.csv", "text,joy,anger\na,0,0\nb,0,0\n", of)
+    assert "must hold at least two labels, got none in every row" in line
 
 
 def test_scores_are_those_derived_by_hand():

@@ -134,6 +134,11 @@ def test_a_pickle_or_an_unknown_extension_is_refused_unread(tmp_path: Path, name
     assert "unknown kind of file" in problems(tmp_path / name)[0]
 
 
+@pytest.mark.parametrize(("name", "form"), [("t.conll", "conll"), ("t.json", "squad")])
+def test_the_cure_of_an_extension_names_its_format(tmp_path: Path, name: str, form: str) -> None:
+    assert f"`format: {form}` under `files`" in problems(tmp_path / name)[0]
+
+
 def test_a_parquet_file_that_is_none_is_refused(tmp_path: Path) -> None:
     file = write(tmp_path / "t.parquet", "text,label\n")
     assert "cannot be read" in problems(file)[0]

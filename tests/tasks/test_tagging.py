@@ -139,3 +139,13 @@ def test_a_tag_outside_of_the_scheme_is_refused(tag):
     line = faults(["B-PER", tag], "IOB2")[1]
     assert f"no tag of IOB2, got {tag!r}" in line
     assert "write one of O, B-" in line
+
+
+@pytest.mark.parametrize(
+    "tags", [["b-LOC", "i-LOC", "O"], ["b-loc", "o"], ["b_LOC", "O"], ["b", "i", "o"]]
+)
+def test_prefixes_in_lower_case_are_no_plain_tags(tags):
+    assert find_tagging([tags]) == Tagging("IOB2", "-")
+    wrong = [tag for tag in tags if tag != "O"]
+    assert len(faults(tags, "IOB2")) == len(wrong)
+    assert f"no tag of IOB2, got {wrong[0]!r}" in faults(tags, "IOB2")[0]

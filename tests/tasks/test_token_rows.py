@@ -76,6 +76,29 @@ def test_plain_tags_are_sorted_with_o_first():
     )
 
 
+def test_a_single_plain_tag_teaches_nothing():
+    rows = [(["a", "b"], ["N", "N"])]
+    (line,) = problems({"train": table_of(rows), "dev": table_of(rows)})
+    assert "train.csv: words must have at least two tags, got 'N' alone" in line
+
+
+def test_plain_tags_without_o_are_said_to_count():
+    rows = [(["a", "b"], ["X", "N"])]
+    found = prepared({"train": table_of(rows), "dev": table_of(rows)})
+    note = "train: tags are read as plain, and none is O: each word counts as an entity"
+    assert note in found.notes
+    rows = [(["a", "b"], ["X", "O"])]
+    found = prepared({"train": table_of(rows), "dev": table_of(rows)})
+    assert "train: tags are read as plain" in found.notes
+
+
+@pytest.mark.parametrize("name", ["O", "B-PER"])
+def test_labels_of_tags_are_no_types(name):
+    (line,) = problems(with_dev(), labels=[name, "PER", "LOC"])
+    assert line.startswith("params/tasks/mine.yaml: labels: must be types of entities, got ")
+    assert line.endswith(f"{name!r}, a tag; write their names alone: [LOC, PER]")
+
+
 def test_spans_of_a_text_keep_its_places():
     rows = [("Ann  saw\nNew York", [[0, 3, "PER"], [9, 17, "LOC"]]), ("No.", [])]
     found = prepared({"train": table_of(rows), "dev": table_of(rows)}).splits["train"]

@@ -54,7 +54,7 @@ def saved_decision(config: Any, info: TaskInfo, place: str) -> Decision:
         InputError: Thresholds are of other labels, or are no probabilities.
     """
     found, null = getattr(config, "thresholds", None), getattr(config, "null_threshold", None)
-    if null is not None and not isinstance(null, int | float):
+    if null is not None and (not isinstance(null, int | float) or np.isnan(null)):
         raise InputError(f"{place}: null_threshold must be a number, got {null!r}; run `dvc repro`")
     if found is None or info.kind != "multilabel":
         return Decision(null_threshold=None if null is None else float(null))

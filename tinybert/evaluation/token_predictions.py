@@ -6,6 +6,7 @@ tags are known; beside them the predicted tag numbers of each row.
 
 import json
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
@@ -34,7 +35,7 @@ def write_conll(
     """Write a word a line: the word, its gold tag where it is known, the predicted tag.
 
     Columns are parted by a space, as conlleval wants them, or by a tab in all lines where a word
-    holds a space. A blank line ends each sentence.
+    or a tag holds a space. A blank line ends each sentence.
 
     Args:
         file: Replaced once it is whole.
@@ -47,7 +48,8 @@ def write_conll(
     """
     rows = list(_rows(frame, predicted))
     words = [[row.text[a:b] for a, b in zip(row.starts, row.ends, strict=True)] for row in rows]
-    separator = "\t" if any(" " in word for of_row in words for word in of_row) else " "
+    texts = chain(labels, *words)
+    separator = "\t" if any(" " in text for text in texts) else " "
     with replace_file(file) as partial, partial.open("w", encoding="utf-8", newline="\n") as stream:
         for row, of_row in zip(rows, words, strict=True):
             _write_sentence(stream, row, of_row, labels, separator)
@@ -84,7 +86,9 @@ def read_conll_predictions(
         tags: list[int] = []
         for start, end in zip(starts, ends, strict=True):
             at, line = next(lines, (0, ""))
-            word, tag = text[start:end], line.split("\t" if "\t" in line else " ")[-1]
+            word = text[start:end]
+            columns = line[len(word) :]  # a word may hold what parts columns
+            tag = columns.split(columns[0])[-1] if columns else ""
             if not line.startswith(word) or tag not in numbers:
                 raise InputError(
                     f"{file}:{at}: must be the word {word!r} and a tag, got {line[:60]!r}; run "

@@ -50,9 +50,11 @@ def read_conll(file: Path, columns: Columns, labelled: bool) -> Table:
         sentence's first word. A sentence with a line of another number of columns is malformed.
 
     Raises:
-        InputError: It cannot be decoded, or a column is no number or not there.
+        InputError: It cannot be decoded, has no words, or a column is no number or not there.
     """
     sentences, notes = _sentences(file, columns)
+    if not sentences:
+        raise InputError(f"{file}: is empty, got no words; write a word and its tags a line")
     width = _width([line for sentence in sentences for line in sentence])
     word_at = _position(file, columns.sentence1, "sentence1", width)
     label_at = _position(file, str(columns.label), "label", width) if columns.label else word_at

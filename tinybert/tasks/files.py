@@ -19,6 +19,10 @@ CURES = {
     ".xz": "unpack it with unxz",
     ".zst": "unpack it with unzstd",
     ".ndjson": "rename it to .jsonl",
+    **dict.fromkeys(
+        (".conll", ".conllu", ".iob", ".iob2", ".bio"),
+        "write `format: conll` under `files` of the task's file",
+    ),
 }
 
 
@@ -55,4 +59,5 @@ def read_table(
     cure = CURES.get(kind, "write it as .csv, .tsv, .jsonl or .parquet")
     if kind == ".json":
         cure = f"write its objects one a line: `{ONE_A_LINE.format(name=file.name)}`"
+        cure += ", or `format: squad` under `files` of the task's file if it is SQuAD's"
     raise InputError(f"{file}: unknown kind of file, got {kind or 'no extension'}; {cure}")

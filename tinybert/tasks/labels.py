@@ -155,7 +155,7 @@ def label_names(task: TaskFile, train: Table) -> list[str]:
         return []
     words = _words(task.label_words)
     texts = {t for t in _texts(task, train) if t is not None and not SURROGATE.search(t)}
-    if isinstance(task.columns.label, list):
+    if isinstance(task.columns.label, list) and texts:
         texts = {label_text(name) or "" for name in task.columns.label}
     found = {words.get(text, text) for text in texts}
     if len(found) < 2:
@@ -169,7 +169,7 @@ def label_names(task: TaskFile, train: Table) -> list[str]:
         raise InputError(
             f"{train.place}: labels of which a row has several must hold no comma, got "
             f"{between[0]!r}: predictions are parted by it; lead it to another name by "
-            "`label_words` in the task's file"
+            "`label_words` in the task's file, or name what parts several by `label_separator`"
         )
     return names
 

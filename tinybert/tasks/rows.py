@@ -100,7 +100,8 @@ def _without_withheld(split: str, table: Table) -> Table:
     """Take away the label column of a test split in which no row has a label."""
     if is_labelled(split) or table.label is None:
         return table
-    texts = {label_text(value) for value in table.label}
+    cells = [value.values() if isinstance(value, dict) else [value] for value in table.label]
+    texts = {label_text(cell) for of in cells for cell in of if cell != []}
     return replace(table, label=None) if texts <= {None, WITHHELD} else table
 
 

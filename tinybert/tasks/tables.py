@@ -116,6 +116,7 @@ def _missing_columns(
     """Return a problem for each wanted column that a header lacks."""
     found = ", ".join(header) or "none"
     found = found if len(found) < 200 else f"{found[:200]}..."
+    labelled = labelled or any(name in header for name in columns.labels)  # some or all of them
     missing = [name for name in wanted_columns(columns, labelled) if name not in header]
     alike = {_bare(name): name for name in header}
     headless = len(missing) == len(wanted_columns(columns, labelled))

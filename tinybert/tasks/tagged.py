@@ -119,7 +119,9 @@ class TaggedSplit:
                     row.refuse(problem, word)
             row.tags = [self._renamed(tag) for tag in row.tags]
         if self.tagging:
-            self.notes.append(f"tags are read as {self.tagging.scheme}")
+            none_o = self.plain and not any(OUTSIDE in (row.tags or ()) for row in self.rows)
+            counted = ", and none is O: each word counts as an entity" if none_o else ""
+            self.notes.append(f"tags are read as {self.tagging.scheme}{counted}")
         if needless_at:
             self.notes.append(
                 f"{len(needless_at)} entities have B- where none of their type ends right before, "

@@ -9,7 +9,7 @@ A tag is `O`, or a prefix, `-` and the type. With LOC twice in a row, of two wor
 - plain: no tag has a prefix, as parts of speech do; each word has its tag.
 
 `B_LOC` is read as `B-LOC` where all tags are like it. `B` and `I` alone, beside `O`, are those of
-a single type, `ENTITY`.
+a single type, `ENTITY`. Prefixes in lower case are of no scheme, and no plain tags either.
 
 The evidence is that of one file, since people join files of several origins. The first entity of a
 run begins with I- in IOB1 and with B- in IOB2, so a single one tells them apart; of a file with
@@ -29,6 +29,8 @@ ONE_TYPE = "ENTITY"  # of tags without types
 PREFIXED = re.compile(r"([BIESLUM])-(.+)", re.DOTALL)
 UNDERSCORED = re.compile(r"([BIESLUM])_(.+)", re.DOTALL)
 BARE = frozenset("BIESLUM")
+LOWER_BARE = frozenset("bieslumo")
+LOWERED = re.compile(r"[bieslum][-_].+|o", re.DOTALL)  # tags of a file that somebody lowered
 SAME_PREFIX = {"L": "E", "U": "S", "M": "I"}
 OF_SCHEME: dict[Scheme, str] = {"IOB1": "IB", "IOB2": "BI", "BIOES": "BIES", "plain": ""}
 MEANT: dict[Scheme, str] = {
@@ -90,6 +92,8 @@ def find_tagging(sentences: Iterable[Sequence[str]]) -> Tagging | None:
         form = "-"
     elif all(map(UNDERSCORED.fullmatch, tags)):
         form = "_"
+    elif all(map(LOWERED.fullmatch, tags)) or {"b", "o"} <= tags <= LOWER_BARE:
+        return Tagging("IOB2", "-")  # so that each is refused
     else:
         return Tagging("plain", "-")
     parts = Tagging("IOB2", form).parts  # the same in every scheme

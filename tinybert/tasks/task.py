@@ -191,7 +191,14 @@ class Columns(Settings):
 
     sentence1: Text
     sentence2: Text | None = None
-    label: Text | list[Text]  # a list: a column of 0 and 1 for each label of a multilabel task
+    label: str | list[str]  # a list: a column of 0 and 1 for each label of a multilabel task
+
+    @field_validator("label", mode="before")
+    @classmethod
+    def _as_texts(cls, given: object) -> object:
+        if isinstance(given, dict):
+            raise ValueError(f"must name a column or a list of them, got {given}; write a name")
+        return list(map(_as_text, given)) if isinstance(given, list) else _as_text(given)
 
     @property
     def labels(self) -> list[str]:
@@ -212,7 +219,7 @@ class UnlabelledColumns(Columns):
 
     KEY: ClassVar[str] = "unlabelled: columns"
 
-    label: Text | list[Text] = ""
+    label: str | list[str] = ""
 
 
 class HubRows(Settings):
@@ -308,7 +315,7 @@ class TaskFile(Settings):
     columns: Columns
     kind: Kind = "classification"
     labels: list[Text] | None = None  # None: the sorted values of train; of tokens: entity types
-    label_separator: str = ","  # between a row's labels, of multilabel
+    label_separator: str = Field(default=",", min_length=1)  # between labels, of multilabel
     label_words: dict[Text, Text] = Field(default={})  # a file's word for a label -> its name
     bad_rows: Literal["refuse", "drop"] = "refuse"  # drop: counted and printed
     metrics: list[MetricName] = Field(default=[], max_length=4)  # the first one selects
@@ -391,7 +398,9 @@ class TaskFile(Settings):
                 "correct one"
             )
         if self.kind == "span" and self.columns.sentence2 is None:
-            raise ValueError("columns of a span task must name sentence2, the passage, got none")
+            raise ValueError(
+                "columns of a span task must name sentence2, the passage, got none; add it"
+            )
         if self.kind == "tokens" and self.columns.sentence2 is not None:
             raise ValueError(
                 f"columns of a tokens task have no sentence2, got {self.columns.sentence2}; "

@@ -54,7 +54,7 @@ def prepare_tokens(
     for reader in readers.values():
         reader.convert()
     _refuse_alike(task, readers)
-    labels = _labels(task, readers[TRAIN])
+    labels = _labels(name, task, readers[TRAIN])
     checked = {split: _checked(reader, labels) for split, reader in readers.items()}
     splits = {split: found.frame for split, found in checked.items()}
     notes = [f"{split}: {note}" for split, table in tables.items() for note in table.notes]
@@ -184,11 +184,11 @@ def _refuse_alike(task: TaskFile, readers: Mapping[str, TaggedSplit]) -> None:
     refuse_alike(task, tables)
 
 
-def _labels(task: TaskFile, train: TaggedSplit) -> Labels:
+def _labels(name: str, task: TaskFile, train: TaggedSplit) -> Labels:
     """Return the tags in the order of their numbers: O first, then by type.
 
     Raises:
-        InputError: Train has no entity.
+        InputError: Train has no entity, or one tag alone; `labels` has tags for types.
     """
     found = set[str]().union(*(names for _, names in train.types()))
     if not found - {OUTSIDE}:
@@ -201,7 +201,20 @@ def _labels(task: TaskFile, train: TaggedSplit) -> Labels:
         )
     names = task.labels or sorted(found - {OUTSIDE})
     if train.plain:
-        return [*([OUTSIDE] if OUTSIDE in found and OUTSIDE not in names else []), *names]
+        whole = [*([OUTSIDE] if OUTSIDE in found and OUTSIDE not in names else []), *names]
+        if len(whole) < 2:
+            raise InputError(
+                f"{train.table.place}: words must have at least two tags, got {whole[0]!r} alone; "
+                "name the column of the tags under `columns` of the task's file"
+            )
+        return whole
+    tags = {OUTSIDE, *(f"{prefix}-{of}" for prefix in "BI" for of in found)}
+    if wrong := [of for of in names if of in tags - found]:
+        types = ", ".join(sorted(found))
+        raise InputError(
+            f"params/tasks/{name}.yaml: labels: must be types of entities, got {wrong[0]!r}, a "
+            f"tag; write their names alone: [{types}]"
+        )
     return [OUTSIDE, *(f"{prefix}-{name}" for name in names for prefix in "BI")]
 
 
