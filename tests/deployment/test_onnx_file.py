@@ -91,7 +91,7 @@ def require_same_logits(model, file: Path) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_onnx_file_of_each_kind_gives_its_logits(tmp_path, kind):
-    model = model_of(kind, sure=1.0)
+    model = model_of(kind)
     export_onnx(model, tmp_path / "model.onnx")
     require_same_logits(model, tmp_path / "model.onnx")
     names = [each.name for each in open_session(tmp_path / "model.onnx", 1).get_outputs()]

@@ -67,15 +67,16 @@ def _heads_and_tails(tokenizer: Any, texts: Sequence[str], max_length: int) -> E
 
     Source: Sun et al. 2019, 1905.05583, section 5.3.1 (128 and 382 of 510).
     """
-    room = max_length - tokenizer.num_special_tokens_to_add()
-    head = room // 4
     rows = []
     for start in range(0, len(texts), CHUNK):
         part = list(texts[start : start + CHUNK])
-        for ids in tokenizer(part, add_special_tokens=False, verbose=False)["input_ids"]:
-            kept = ids if len(ids) <= room else ids[:head] + ids[len(ids) - (room - head) :]
-            built = tokenizer.build_inputs_with_special_tokens(kept)
-            rows.append(np.asarray(built, dtype=np.int32))
+        found = tokenizer(part, verbose=False, return_special_tokens_mask=True)
+        for ids, special in zip(found["input_ids"], found["special_tokens_mask"], strict=True):
+            if len(ids) > max_length:
+                begin, end = special.index(0), len(ids) - special[::-1].index(0)
+                room = max_length - len(ids) + end - begin
+                ids = ids[: begin + room // 4] + ids[end - (room - room // 4) :]
+            rows.append(np.asarray(ids, dtype=np.int32))
     return joined(rows, [len(ids) for ids in rows], {})
 
 
