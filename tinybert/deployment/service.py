@@ -120,6 +120,46 @@ class Encoded:
     places: Sequence[Place] = ()
 
 
+class Text(NamedTuple):
+    """A text or a pair as tokens, whatever their number.
+
+    Attributes:
+        ids: Of the tokens.
+        segments: 0 or 1 for each of them.
+        places: As `Encoded` has them.
+        begin: The first token of the text that may be cut.
+        end: The one behind its last.
+    """
+
+    ids: list[int]
+    segments: list[int]
+    places: list[Place]
+    begin: int
+    end: int
+
+    @classmethod
+    def of(cls, found: Encoding, which: int) -> "Text":
+        """Return an encoding with the places of one of its texts, the first (0) or second (1)."""
+        inside = [number for number, each in enumerate(found.sequence_ids) if each == which]
+        begin, end = (inside[0], inside[-1] + 1) if inside else (0, 0)
+        places = [NOWHERE] * len(found.ids)
+        places[begin:end] = [p if p[0] < p[1] else NOWHERE for p in found.offsets[begin:end]]
+        return cls(found.ids, found.type_ids, places, begin, end)
+
+    def room(self, max_length: int) -> int:
+        """Return how many of the text's tokens so many leave, beside the others."""
+        return max_length - len(self.ids) + self.end - self.begin
+
+    def part(self, kept: Sequence[int], cut: bool) -> Encoded:
+        """Return some of the tokens."""
+        return Encoded(
+            [self.ids[number] for number in kept],
+            [self.segments[number] for number in kept],
+            cut,
+            [self.places[number] for number in kept],
+        )
+
+
 class Entity(NamedTuple):
     """An entity by the numbers of its first and last word."""
 
@@ -183,45 +223,42 @@ class Reader:
             return [self._question(first, second or "") for first, second in rows]
         if self.long == "windows":
             return [
-                self._windows(self.whole.encode(first), 0, self.stride)
+                self._windows(Text.of(self.whole.encode(first), 0), self.stride)
                 if second is None
                 else self._pair([first, second])
                 for first, second in rows
             ]
         if self.long == "head_tail":
-            return [[self._head_and_tail(each)] for each in self.whole.encode_batch(texts)]
+            return [[self._head_and_tail(Text.of(e, 0))] for e in self.whole.encode_batch(texts)]
         return [
-            [_chosen(each, range(len(each.ids)), 0, bool(each.overflowing))]
+            [Text.of(each, 0).part(range(len(each.ids)), bool(each.overflowing))]
             for each in self.cutting.encode_batch(texts)
         ]
 
-    def _head_and_tail(self, found: Encoding) -> Encoded:
+    def _head_and_tail(self, text: Text) -> Encoded:
         """Keep the first quarter of the tokens allowed, and the last three quarters."""
-        begin, end = _borders(found, 0)
-        room = self.max_length - len(found.ids) + end - begin
-        if end - begin <= room:
-            return _chosen(found, range(len(found.ids)), 0, False)
+        room, length = text.room(self.max_length), len(text.ids)
+        if text.end - text.begin <= room:
+            return text.part(range(length), False)
         head = room // 4
-        kept = [*range(begin + head), *range(end - (room - head), len(found.ids))]
-        return _chosen(found, kept, 0, True)
+        kept = [*range(text.begin + head), *range(text.end - (room - head), length)]
+        return text.part(kept, True)
 
-    def _windows(self, found: Encoding, of: int, stride: int, cut: bool = False) -> list[Encoded]:
-        """Cut one of an encoding's texts to windows that share so many tokens.
+    def _windows(self, text: Text, stride: int, cut: bool = False) -> list[Encoded]:
+        """Cut a text to windows.
 
         Args:
-            found: Of a text, or of two.
-            of: Which of them, 0 or 1; each window has all of the other one.
+            text: The text; each window has all other tokens too.
             stride: Tokens that a window shares with the next one.
-            cut: Whether the other one was cut.
+            cut: Whether something else was cut.
         """
-        begin, end = _borders(found, of)
-        room = self.max_length - len(found.ids) + end - begin
+        room, length = text.room(self.max_length), len(text.ids)
         windows: list[Encoded] = []
-        for start in range(begin, max(end, begin + 1), room - stride):
-            stop = min(start + room, end)
-            kept = [*range(begin), *range(start, stop), *range(end, len(found.ids))]
-            windows.append(_chosen(found, kept, of, cut))
-            if stop == end:
+        for start in range(text.begin, max(text.end, text.begin + 1), room - stride):
+            stop = min(start + room, text.end)
+            kept = [*range(text.begin), *range(start, stop), *range(text.end, length)]
+            windows.append(text.part(kept, cut))
+            if stop == text.end:
                 break
         return windows
 
@@ -233,41 +270,27 @@ class Reader:
         other = 1 - longer
         if cut := sizes[other] > half:
             texts[other] = self._first_tokens(texts[other], half)
-        found = self.whole.encode(texts[0], texts[1])
-        return self._windows(found, longer, min(self.stride, half // 2), cut)
+        found = Text.of(self.whole.encode(texts[0], texts[1]), longer)
+        return self._windows(found, min(self.stride, half // 2), cut)
 
     def _question(self, question: str, context: str) -> list[Encoded]:
-        """Cut a passage to windows, each with the question or with half of a row of it."""
-        half = (self.max_length - SPECIAL_OF_PAIR) // 2
-        if cut := len(self._tokens(question).ids) > half:
-            question = self._first_tokens(question, half)
-        found = self.whole.encode(question, context)
-        begin, end = _borders(found, 1)
-        room = self.max_length - len(found.ids) + end - begin
-        return self._windows(found, 1, min(self.stride, room // 2), cut)
+        """Cut a passage to windows, each with the question.
+
+        A question may have half of what special tokens and the stride leave; a longer one is cut.
+        """
+        special = self.whole.num_special_tokens_to_add(True)
+        limit = (self.max_length - special - self.stride) // 2
+        asked = question
+        while len(offsets := self._tokens(asked).offsets) > limit:  # a cut word may be more tokens
+            asked = asked[: offsets[limit][0]]
+        found = Text.of(self.whole.encode(asked, context), 1)
+        return self._windows(found, self.stride, asked != question)
 
     def _tokens(self, text: str) -> Encoding:
         return self.whole.encode(text, add_special_tokens=False)
 
     def _first_tokens(self, text: str, count: int) -> str:
         return text[: self._tokens(text).offsets[count - 1][1]]
-
-
-def _borders(found: Encoding, of: int) -> Place:
-    """Return the first token of one of an encoding's texts, and the one behind its last."""
-    inside = [number for number, each in enumerate(found.sequence_ids) if each == of]
-    return (inside[0], inside[-1] + 1) if inside else (0, 0)
-
-
-def _chosen(found: Encoding, kept: Sequence[int], of: int, cut: bool) -> Encoded:
-    """Return some of an encoding's tokens, with places in one of its texts."""
-    ids, segments, offsets, texts = found.ids, found.type_ids, found.offsets, found.sequence_ids
-    return Encoded(
-        [ids[number] for number in kept],
-        [segments[number] for number in kept],
-        cut,
-        [offsets[number] if texts[number] == of else NOWHERE for number in kept],
-    )
 
 
 class Classifier:
@@ -294,8 +317,8 @@ class Classifier:
         self.path = PATHS.get(self.kind, CLASSIFY)
         self.max_answer_length = int(about["max_answer_length"])
         self.max_length, self.pad_id = int(about["max_length"]), int(config["pad_token_id"] or 0)
-        names = [label for _, label in sorted(_numbered(config["id2label"]).items())]
-        self.labels = [] if self.kind in ("regression", "span") else names
+        names = {} if self.kind in ("regression", "span") else _numbered(config["id2label"])
+        self.labels = [label for _, label in sorted(names.items())]
         chosen = config.get("thresholds") or {}
         self.thresholds = np.array([float(chosen.get(label, EVEN)) for label in self.labels])
         self.null_threshold: float | None = config.get("null_threshold")
@@ -631,7 +654,12 @@ def make_app(classifier: Classifier, batch_tokens: int = 4096) -> FastAPI:
         windows = await asyncio.to_thread(classifier.encode, rows)
         logits = iter(await app.state.batcher.ask([each for of in windows for each in of]))
         of_rows = [list(itertools.islice(logits, len(of))) for of in windows]
-        return [classifier.answer(*each) for each in zip(rows, windows, of_rows, strict=True)]
+
+        def said() -> list[dict[str, Any]]:
+            return [classifier.answer(*each) for each in zip(rows, windows, of_rows, strict=True)]
+
+        # A long text's words and answers take a while, in which others must not wait.
+        return await asyncio.to_thread(said) if classifier.kind in PATHS else said()
 
     async def texts(asked: Texts) -> Any:
         found = await answers(asked.rows)
