@@ -211,8 +211,9 @@ def test_tokens_are_those_that_training_has(tmp_path, make, seconds, reads):
         assert [n for n, of in enumerate(found) for _ in of] == rows.origins.tolist()
 
 
-def test_words_of_a_byte_level_tokenizer_are_read_at_their_first_pieces(tmp_path):
-    encoding = encoding_of("tokens", long="windows", stride=4)
+@pytest.mark.parametrize("stride", [2, 3, 4, 5])
+def test_words_of_a_byte_level_tokenizer_are_read_at_their_first_pieces(tmp_path, stride):
+    encoding = encoding_of("tokens", long="windows", stride=stride)
     tokenizer = roberta_tokenizer(tmp_path)
     frame = frame_of("tokens", LONG)
     rows = encode_split(frame, tokenizer, encoding)

@@ -8,11 +8,13 @@ import pytest
 from fastapi.testclient import TestClient
 
 from tests.deployment.test_service_kinds import make_folder
+from tests.deployment.test_stock_transformers import facts_of, run_card
 from tests.fixtures.kinds import TEXTS, encoding_of, frame_of, info_of, model_of
 from tests.fixtures.models import WORDS, tiny_tokenizer
 from tinybert.deployment.service import Classifier, make_app
 from tinybert.evaluation.decision import Decision
 from tinybert.evaluation.prediction import predict_logits, task_split
+from tinybert.reports.model_card import copy_with_card
 
 PASSAGES = [*TEXTS, " ".join(WORDS), " ".join(reversed(WORDS * 2))]
 QUESTIONS = ["he saw ?", "the dog", "a", "where was it ?", "cat", " ".join(WORDS[:20])]
@@ -92,3 +94,26 @@ def test_what_is_no_question_gets_one_line(folder, body, line):
         assert answer.status_code == 422
         assert line in answer.json()["error"] and "\n" not in answer.json()["error"]
         assert client.get("/health").json()["labels"] == []
+
+
+def test_the_lines_of_the_card_answer_as_the_evaluation_does(tmp_path):
+    model, encoding = model_of("span", seed=1), encoding_of("span", max_length=32, long="windows")
+    tokenizer = tiny_tokenizer(tmp_path / "source")
+    question, passage = "where was it ?", PASSAGES[1]
+    frame = frame_of("span", [question], [passage])
+    split = task_split(frame, tokenizer, encoding, info_of("span", 1))
+    logits = predict_logits(model, split.rows, None)
+    best = split.best_answers(logits)
+    margin = float((best.null_score - best.score)[0])
+    for threshold in (margin - 1, margin + 1):
+        (expected,) = split.predictions(logits, Decision(null_threshold=threshold))
+        model.config.null_threshold = threshold
+        model.save_pretrained(tmp_path / "source")
+        tokenizer.save_pretrained(tmp_path / "source")
+        copy_with_card(
+            tmp_path / "source", facts_of("span", tmp_path / "source"), tmp_path / "made"
+        )
+        asked = [('"a question"', repr(question))]
+        asked.append(('"a passage that fits into 32 tokens with it"', repr(passage)))
+        found = run_card(tmp_path / "made", "", *asked)
+        assert found == (expected or "None")

@@ -68,6 +68,7 @@ class TaskScores(BaseModel):
     num_rows: dict[str, int] = {}
     confusion: dict[str, list[list[int]]] = {}  # by split; rows are gold labels
     labels: list[str] = []
+    parts: dict[str, dict[str, Any]] = {}  # by split: scores of each label, type or part
 
     @model_validator(mode="after")
     def _fits_itself(self) -> "TaskScores":
