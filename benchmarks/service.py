@@ -28,6 +28,7 @@ from rich.table import Table
 
 from tinybert.core.errors import InputError, ends_with_its_lines
 from tinybert.core.outputs import replace_file, write_json
+from tinybert.deployment.service import CLASSIFY, PATHS
 from tinybert.tasks.task import DEV, read_named_info, read_split
 
 MOST_SECONDS_TO_START = 120.0
@@ -169,9 +170,10 @@ def bodies_of(task: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Return the rows of dev as each service takes them: the bundle's, and MLflow's."""
     folder = Path("data/tasks") / task
     frame = read_split(folder, DEV)
-    names = {"sentence1": "text"}
-    if read_named_info(folder, task).pair:
-        names["sentence2"] = "text_pair"
+    info = read_named_info(folder, task)
+    names = {"sentence1": "text", **({"sentence2": "text_pair"} if info.pair else {})}
+    if info.kind == "span":
+        names = {"sentence1": "question", "sentence2": "context"}
     texts = (frame[name] for name in names)
     rows = [dict(zip(names.values(), each, strict=True)) for each in zip(*texts, strict=True)]
     return rows, [{"dataframe_records": [row]} for row in rows]
@@ -215,14 +217,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
     clients = [int(each) for each in chosen.clients.split(",")]
     ours, mlflows = bodies_of(chosen.task)
+    kind = read_named_info(Path("data/tasks") / chosen.task, chosen.task).kind
+    path = PATHS.get(kind, CLASSIFY)
     found = []
     for model in ("int8", "float32"):
         port = free_port()
         options = ["--port", str(port), "--model", model, "--threads", str(chosen.threads)]
         command = [sys.executable, str(bundle / "service.py"), *options]
         with started(f"bundle, {model}", command, port, "/health") as served:
-            found.append(measure(served, "/classify", ours, clients, chosen.seconds))
-    if not chosen.no_mlflow:
+            found.append(measure(served, path, ours, clients, chosen.seconds))
+    if not chosen.no_mlflow and kind != "span":  # which MLflow keeps as files
         port = free_port()
         options = ["-m", f"models:/{name}@newest", "--env-manager", "local", "--port", str(port)]
         command = [sys.executable, "-m", "mlflow", "models", "serve", *options]

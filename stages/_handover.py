@@ -22,7 +22,8 @@ def bundle(system: str, task: str) -> str:
     exported, card = _made(system, task)
     folder = Path("bundles") / f"{system}-{task}"
     info = read_named_info(Path("data/tasks") / task, task)
-    make_bundle(exported, card, info, folder.name, read_task(task, TaskFile).max_length, folder)
+    encoding = read_task(task, TaskFile).encoding(info)
+    make_bundle(exported, card, info, folder.name, encoding, folder)
     return f"made {folder}: `pip install -r requirements.txt` there, then `python service.py`"
 
 

@@ -6,10 +6,27 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from transformers import DistilBertForSequenceClassification, RobertaForSequenceClassification
+from transformers import (
+    DistilBertForQuestionAnswering,
+    DistilBertForSequenceClassification,
+    DistilBertForTokenClassification,
+    RobertaForQuestionAnswering,
+    RobertaForSequenceClassification,
+    RobertaForTokenClassification,
+)
 
-from tests.fixtures.models import VOCABULARY, tiny_classifier, tiny_distilbert, tiny_roberta
+from tests.fixtures.kinds import KINDS, model_of
+from tests.fixtures.models import (
+    VOCABULARY,
+    tiny_classifier,
+    tiny_distilbert,
+    tiny_roberta,
+    tiny_tokenizer,
+)
+from tinybert.deployment.engines import onnx_engine, torch_engine
 from tinybert.deployment.int8 import quantize, sums_overflow
+from tinybert.deployment.latency import Draw
+from tinybert.deployment.memory import peak_megabytes
 from tinybert.deployment.onnx_file import (
     export_onnx,
     open_session,
@@ -49,6 +66,90 @@ def test_an_onnx_file_gives_the_models_logits_for_any_batch_and_length(tmp_path,
         found = session_logits(session, ROWS, pad, batch_tokens)
         np.testing.assert_allclose(found, predict_logits(model, ROWS, None), atol=1e-5)
     assert list(tmp_path.iterdir()) == [tmp_path / "model.onnx"]  # weights inside
+
+
+OTHER_CLASSES = [
+    DistilBertForQuestionAnswering,
+    DistilBertForTokenClassification,
+    RobertaForQuestionAnswering,
+    RobertaForTokenClassification,
+]
+
+
+def other_model(made):
+    torch.manual_seed(0)
+    tiny = tiny_roberta if made.__name__.startswith("Roberta") else tiny_distilbert
+    return made(tiny(num_labels=2, max_position_embeddings=66)).eval()
+
+
+def require_same_logits(model, file: Path) -> None:
+    session = open_session(file, 1)
+    for batch_tokens in (8, 8192):
+        found = session_logits(session, ROWS, model.config.pad_token_id, batch_tokens)
+        np.testing.assert_allclose(found, predict_logits(model, ROWS, None), atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_onnx_file_of_each_kind_gives_its_logits(tmp_path, kind):
+    model = model_of(kind)
+    export_onnx(model, tmp_path / "model.onnx")
+    require_same_logits(model, tmp_path / "model.onnx")
+    names = [each.name for each in open_session(tmp_path / "model.onnx", 1).get_outputs()]
+    assert names == (["start_logits", "end_logits"] if kind == "span" else ["logits"])
+
+
+@pytest.mark.parametrize("made", OTHER_CLASSES)
+def test_logits_of_tokens_are_the_same_for_other_architectures(tmp_path, made):
+    model = other_model(made)
+    export_onnx(model, tmp_path / "model.onnx")
+    require_same_logits(model, tmp_path / "model.onnx")
+
+
+def last_product(file: Path) -> onnx.NodeProto:
+    """Return the product that the first output is made of."""
+    graph = onnx.load(file).graph
+    makers = {name: node for node in graph.node for name in node.output}
+    node = makers[graph.output[0].name]
+    while node.op_type not in ("MatMul", "Gemm", "MatMulInteger"):
+        node = makers[next(name for name in node.input if name in makers)]
+    return node
+
+
+@pytest.mark.parametrize("calibration", ["dynamic", "static_minmax"])
+@pytest.mark.parametrize(
+    "make",
+    [*(lambda kind=kind: model_of(kind) for kind in KINDS)]
+    + [lambda made=made: other_model(made) for made in OTHER_CLASSES],
+    ids=[*KINDS, *(made.__name__ for made in OTHER_CLASSES)],
+)
+def test_int8_leaves_the_last_product_of_each_kind_in_float32(tmp_path, make, calibration):
+    source, target = tmp_path / "model.onnx", tmp_path / "int8.onnx"
+    export_onnx(make(), source)
+    batches = padded_inputs(open_session(source, 1), ROWS, 0)
+    quantize(source, target, calibration, batches, reduce_range=False)
+    product = last_product(target)
+    weights = {each.name: each.data_type for each in onnx.load(target).graph.initializer}
+    assert product.op_type in ("MatMul", "Gemm")
+    assert weights[product.input[1]] == onnx.TensorProto.FLOAT
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_engines_and_memory_run_models_of_each_kind(tmp_path, kind):
+    model, file = model_of(kind), tmp_path / "model.onnx"
+    export_onnx(model, file)
+    (batch,) = Draw(40, 0)(3, 8, 1)
+    for name in ("pytorch_fp32", "pytorch_bf16"):
+        engine = torch_engine(model, name, torch.device("cpu"))
+        engine.run(engine.prepare(batch))
+    engine = onnx_engine(file, 1)
+    found = engine.run(engine.prepare(batch))
+    assert {len(each) for each in found} == {3}
+    if kind in ("tokens", "span"):
+        assert {each.shape[1] for each in found} == {8}
+        model.save_pretrained(tmp_path / "model")
+        tiny_tokenizer(tmp_path / "model").save_pretrained(tmp_path / "model")
+        places = {"onnx": ("onnx_fp32", file), "torch": ("pytorch_fp32", tmp_path / "model")}
+        assert min(peak_megabytes(places, 2, 8, "cpu").values()) > 1
 
 
 @pytest.mark.parametrize("calibration", ["dynamic", "static_minmax", "static_percentile"])

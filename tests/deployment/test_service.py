@@ -16,6 +16,7 @@ from tinybert.deployment.onnx_file import export_onnx
 from tinybert.deployment.sections import FLOAT, INT8
 from tinybert.deployment.service import Batcher, Classifier, Encoded, make_app
 from tinybert.evaluation.prediction import predict_logits
+from tinybert.tasks.task import Encoding
 from tinybert.text.encoded import encode
 
 TEXTS = ["the cat sat", "a big red dog ran and a bird flew over the tree", "mat"]
@@ -28,7 +29,8 @@ def make_folder(folder: Path, *, pair: bool = False, num_labels: int = 3, **conf
     (folder / "onnx").mkdir()
     export_onnx(model, folder / FLOAT)
     (folder / INT8).write_bytes((folder / FLOAT).read_bytes())
-    about = {"name": "tiny-mine", "pair": pair, "max_length": 16}
+    kind = config.get("problem_type", "classification")
+    about = {"name": "tiny-mine", "pair": pair, **Encoding(kind, num_labels, 16)._asdict()}
     (folder / "bundle.json").write_text(json.dumps(about))
     return folder
 

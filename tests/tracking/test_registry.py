@@ -14,8 +14,13 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import (
+    AutoModelForQuestionAnswering,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+)
 
+from tests.fixtures.kinds import TEXTS, info_of, model_of
 from tests.fixtures.measured import EXPORT, put_json, task_info
 from tests.fixtures.mlflow_server import free_port, kill, start
 from tests.fixtures.models import tiny_classifier, tiny_tokenizer
@@ -201,6 +206,47 @@ def test_a_student_that_was_not_exported_is_registered_alone(store, tmp_path, re
         put_json(folder / f"reports/export/small-{task}.json", report)
     track_task(folder, task, store)
     assert versions(store, f"small-{task}") and not versions(store, f"small-{task}-onnx")
+
+
+@pytest.mark.parametrize("kind", ["multilabel", "tokens", "span"])
+def test_a_student_of_each_kind_is_registered_and_can_be_loaded(store, tmp_path, kind):
+    task, info = new_task(), info_of(kind)
+    folder = make_project(tmp_path / "project", task, pair=False)
+    write_task(folder / "data/tasks" / task, info.model_copy(update={"name": task}), {})
+    model, metric = model_of(kind, seed=1), info.metrics[0]
+    for system, place in (("small", f"student/small/{task}"), ("teacher", f"teacher/{task}")):
+        shutil.rmtree(folder / "models" / place)
+        model.save_pretrained(folder / "models" / place)
+        tiny_tokenizer(folder / "models" / place).save_pretrained(folder / "models" / place)
+        scores = {"main_metric": metric, "metrics": {"dev": {metric: 0.75}}}
+        scores |= {"parts": {"dev": {"joy": {"f1": 0.5, "support": 3}}}}
+        put_json(folder / f"reports/metrics/{system}/{task}.json", scores)
+    (folder / "models/onnx/small" / task / "onnx").mkdir(parents=True)
+    export_onnx(model, folder / "models/onnx/small" / task / INT8)
+    put_json(folder / f"reports/export/small-{task}.json", EXPORT)
+    run = client_of(store).get_run(track_task(folder, task, store))
+    assert run.data.metrics[f"small/{task}/dev/{metric}"] == 0.75
+    mlflow.set_tracking_uri(store)
+    uri = f"models:/small-{task}@best"
+    if kind == "span":
+        loaded = AutoModelForQuestionAnswering.from_pretrained(
+            mlflow.artifacts.download_artifacts(uri)
+        )
+        assert torch.equal(loaded.qa_outputs.weight, model.qa_outputs.weight)
+    else:
+        served = mlflow.pyfunc.load_model(uri)
+        found = served.predict(pd.DataFrame([{"text": text} for text in TEXTS]))
+        options = {"top_k": None} if kind == "multilabel" else {"aggregation_strategy": "first"}
+        expected = mlflow.transformers.load_model(uri)(TEXTS, **options)
+        if kind == "multilabel":
+            assert found.to_numpy().tolist() == expected
+            assert len(served.metadata.signature.outputs.inputs) == 3
+        else:
+            assert found == [",".join(e["entity_group"] for e in row) for row in expected]
+    int8 = mlflow.models.get_model_info(f"models:/small-{task}-onnx@best").signature.outputs.inputs
+    names = ["start_logits", "end_logits"] if kind == "span" else ["logits"]
+    assert [each.name for each in int8] == names
+    assert {each.shape for each in int8} == {(-1, -1, -1) if kind == "tokens" else (-1, -1)}
 
 
 def requirements(files: Path) -> list[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tinybert.core.errors import InputError
 from tinybert.core.outputs import replace_folder, write_json
-from tinybert.tasks.task import TaskInfo
+from tinybert.tasks.task import Encoding, TaskInfo
 
 HERE = Path(__file__).parent
 PACKAGES = ("fastapi", "numpy", "onnxruntime", "tokenizers", "uvicorn")
@@ -25,7 +25,7 @@ CMD ["python", "service.py", "--host", "0.0.0.0"]
 
 
 def make_bundle(
-    exported: Path, card: Path, info: TaskInfo, name: str, max_length: int, folder: Path
+    exported: Path, card: Path, info: TaskInfo, name: str, encoding: Encoding, folder: Path
 ) -> None:
     """Write a folder that `python service.py` answers from.
 
@@ -34,14 +34,14 @@ def make_bundle(
         card: The student's model card.
         info: The task.
         name: Of the model, for answers and logs.
-        max_length: Tokens that the model was made for.
+        encoding: How rows became the tokens that the model was trained on.
         folder: To write.
     """
     with replace_folder(folder) as partial:
         shutil.copytree(exported, partial, dirs_exist_ok=True)
         shutil.copy(card, partial / CARD)
         shutil.copy(HERE / "service.py", partial)
-        about = {"name": name, "pair": info.pair, "max_length": max_length}
+        about = {"name": name, "pair": info.pair, **encoding._asdict()}
         write_json(about, partial / "bundle.json")
         pinned = "".join(f"{package}=={version(package)}\n" for package in PACKAGES)
         (partial / "requirements.txt").write_text(pinned, encoding="utf-8")

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from transformers import PreTrainedModel
 
-from tinybert.deployment.onnx_file import LOGITS, open_session, session_inputs
+from tinybert.deployment.onnx_file import open_session, session_inputs
 from tinybert.deployment.sections import FLOAT, INT8, EngineName
 from tinybert.text.batching import Batch
 
@@ -57,5 +57,5 @@ def onnx_engine(file: Path, num_threads: int) -> Engine:
     """
     session = open_session(file, num_threads)
     return Engine(
-        lambda batch: session_inputs(session, batch), lambda inputs: session.run([LOGITS], inputs)
+        lambda batch: session_inputs(session, batch), lambda inputs: session.run(None, inputs)
     )

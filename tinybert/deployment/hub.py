@@ -10,7 +10,15 @@ from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 from tinybert.core.errors import InputError
 from tinybert.core.outputs import replace_folder
 from tinybert.deployment.bundle import CARD
-from tinybert.encoders.checkpoints import load_classifier, load_tokenizer
+from tinybert.encoders.checkpoints import (
+    hub_task,
+    kind_of_head,
+    load_classifier,
+    load_config,
+    load_tokenizer,
+)
+
+MULTILABEL = "multi_label_classification"  # in a configuration
 
 
 def fill_folder(student: Path, exported: Path, folder: Path) -> None:
@@ -33,10 +41,21 @@ def check_folder(folder: Path) -> None:
             f"{card.data.library_name} and {card.data.pipeline_tag}; run "
             "`dvc repro --force model_card`"
         )
+    kind = kind_of_head(load_config(folder).architectures)
+    if card.data.pipeline_tag != hub_task(kind):
+        raise InputError(
+            f"{folder / CARD}: pipeline_tag must be {hub_task(kind)}, as the model's head is, got "
+            f"{card.data.pipeline_tag}; run `dvc repro --force model_card`"
+        )
     from transformers import pipeline
 
     model, tokenizer = load_classifier(folder), load_tokenizer(folder)
-    pipeline("text-classification", model=model, tokenizer=tokenizer)("a text")
+    if kind == "span":  # transformers 5 has no pipeline that answers questions
+        model(**tokenizer("a question", "a passage", return_tensors="pt"))
+        return
+    # All labels of a text, since it may have several.
+    options = {"top_k": None} if model.config.problem_type == MULTILABEL else {}
+    pipeline(hub_task(kind), model=model, tokenizer=tokenizer)("a text", **options)
 
 
 def upload(folder: Path, repo: str) -> str:

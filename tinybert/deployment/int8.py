@@ -101,10 +101,17 @@ def quantize(
 
 
 def _classifier_nodes(file: Path) -> list[str]:
+    """Return the nodes of the last layers: those that read their weights or give what these add to.
+
+    A product for each token has lost its weights' name when it was transposed; its bias has kept
+    its own, in the sum behind it.
+    """
     graph = onnx.load(file, load_external_data=False).graph
-    names = [
-        node.name
-        for node in graph.node
-        if any(name.split(".")[0] in CLASSIFIER for name in node.input)
+    makers = {name: node for node in graph.node for name in node.output}
+    named = [
+        node for node in graph.node if any(name.split(".")[0] in CLASSIFIER for name in node.input)
     ]
+    sums = [node for node in named if node.op_type == "Add"]
+    products = [makers[name] for node in sums for name in node.input if name in makers]
+    names = [node.name for node in [*named, *products]]
     return [*names, *(f"{name}_MatMul" for name in names)]  # what onnxruntime makes of a Gemm

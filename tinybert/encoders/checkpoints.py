@@ -41,6 +41,9 @@ MOST_UNUSED, MOST_PADDING, PADDED_TO = 128, 1023, 64
 # The head of a kind, as transformers' classes are named; other kinds label whole rows.
 HEADS_OF: dict[Kind, str] = {"tokens": "TokenClassification", "span": "QuestionAnswering"}
 SEQUENCE = "SequenceClassification"
+# What the hub calls a kind's task, and transformers its pipeline; of other kinds TEXTS.
+TASKS_OF: dict[Kind, str] = {"tokens": "token-classification", "span": "question-answering"}
+TEXTS = "text-classification"
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt", "*.h5", "*.msgpack")
 HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model"]
 
@@ -304,6 +307,11 @@ def kind_of_head(architectures: Sequence[str] | None) -> Kind:
         if any(name.endswith(f"For{head}") for name in architectures or ()):
             return kind
     return "classification"
+
+
+def hub_task(kind: Kind) -> str:
+    """Return what the hub calls a kind's task."""
+    return TASKS_OF.get(kind, TEXTS)
 
 
 def load_classifier(

@@ -19,6 +19,7 @@ from tinybert.core.errors import InputError
 from tinybert.core.outputs import replace_folder
 from tinybert.core.settings.choices import PhaseData
 from tinybert.core.settings.layer_map import teacher_layers
+from tinybert.encoders.checkpoints import HEADS_OF, SEQUENCE, hub_task
 from tinybert.reports.markup import fill_template
 from tinybert.reports.results import (
     EXPORT_HEADS,
@@ -28,6 +29,7 @@ from tinybert.reports.results import (
     Latency,
     TaskScores,
 )
+from tinybert.tasks.entities import count_entities
 from tinybert.tasks.phase_rows import WITH_COPIES, WITH_UNLABELLED, default_data
 from tinybert.tasks.task import DEV, TaskFile, TaskInfo
 
@@ -51,7 +53,12 @@ HUB_METRICS = {
     "pearson": "pearsonr",
     "spearman": "spearmanr",
     "f1_macro": "f1",
+    "f1_micro": "f1",
+    "entity_f1": "f1",
+    "entity_precision": "precision",
+    "entity_recall": "recall",
 }
+AVERAGES = {"f1_macro": "macro", "f1_micro": "micro"}
 
 
 class Augmented(BaseModel):
@@ -170,6 +177,11 @@ def render(facts: Facts) -> str:
         english=_is_english(facts),
         made=_made(facts),
         score_rows=list(_score_rows(facts)),
+        part_rows=list(_part_rows(facts)),
+        head=HEADS_OF.get(facts.info.kind, SEQUENCE),
+        long=facts.task_file.encoding(facts.info).long,
+        stride=facts.task_file.encoding(facts.info).stride,
+        types=list(count_entities([], facts.info.labels)),
         unscored=[split for split in facts.info.eval_splits if split not in facts.scores.metrics],
         tested=[split for split in facts.scores.metrics if not split.startswith(DEV)],
     )
@@ -182,15 +194,15 @@ def front_matter(facts: Facts) -> str:
     source = _dataset(facts) or facts.info.name
     results = [
         EvalResult(
-            task_type="text-classification",
+            task_type=hub_task(facts.info.kind),
             dataset_type=source,
             dataset_name=facts.info.name,
             dataset_config=facts.info.name if source != facts.info.name else None,
             dataset_split=split,
-            metric_type=HUB_METRICS.get(metric, metric),
+            metric_type=_hub_metric(facts, metric),
             metric_name=metric,
             metric_value=value,
-            metric_args={"average": "macro"} if metric == "f1_macro" else None,
+            metric_args={"average": AVERAGES[metric]} if metric in AVERAGES else None,
         )
         for split, metrics in facts.scores.metrics.items()
         for metric, value in metrics.items()
@@ -199,15 +211,22 @@ def front_matter(facts: Facts) -> str:
     data = ModelCardData(
         language=LANGUAGE if _is_english(facts) else None,
         library_name="transformers",
-        pipeline_tag="text-classification",
+        pipeline_tag=hub_task(facts.info.kind),
         base_model=base_models(facts) or None,
         tags=[*(["knowledge-distillation"] if _is_distilled(facts) else []), facts.system],
         datasets=datasets or None,
-        metrics=list(dict.fromkeys(HUB_METRICS.get(name, name) for name in facts.info.metrics)),
+        metrics=list(dict.fromkeys(_hub_metric(facts, name) for name in facts.info.metrics)),
         model_name=facts.name,
         eval_results=results or None,
     )
     return str(data.to_yaml())
+
+
+def _hub_metric(facts: Facts, metric: str) -> str:
+    """Return the hub's name of a metric; of questions the set of metrics that it is one of."""
+    if facts.info.kind == "span":
+        return "squad" if facts.config.get("null_threshold") is None else "squad_v2"
+    return HUB_METRICS.get(metric, metric)
 
 
 def base_models(facts: Facts) -> list[str]:
@@ -369,6 +388,19 @@ def _score_rows(facts: Facts) -> Iterator[list[str]]:
                 MISSING if best is None else f"{100 * best:.1f}",
                 share,
             ]
+
+
+def _part_rows(facts: Facts) -> Iterator[list[str]]:
+    """Lay out the scores of each label, entity type or part of every labelled split."""
+    for split, parts in facts.scores.parts.items():
+        for name, found in parts.items():
+            if isinstance(found, Mapping):
+                yield [split, name, *_part_figures(found)]
+
+
+def _part_figures(found: Mapping[str, float]) -> list[str]:
+    shown = [f"{key} {100 * value:.1f}" for key, value in found.items() if key != "support"]
+    return [", ".join(shown), f"{found['support']:,.0f}" if "support" in found else MISSING]
 
 
 def _yaml(values: Mapping[str, Any]) -> str:

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from tinybert.deployment.sections import INT8
-from tinybert.encoders.checkpoints import load_classifier, load_tokenizer
+from tinybert.encoders.checkpoints import hub_task, load_classifier, load_tokenizer
 from tinybert.reports.model_card import CARD
 from tinybert.reports.results import TEACHER, Results
-from tinybert.tasks.task import DEV, read_named_info
+from tinybert.tasks.task import DEV, Kind, read_named_info
 from tinybert.tracking.failures import say
 
 PACKAGES = ("mlflow", "torch", "transformers", "accelerate", "safetensors", "pandas")
@@ -37,6 +37,7 @@ class Model:
         dev_score: By the task's first metric.
         tags: System, task and metric.
         is_onnx: Whether the folder is what `export` made, whose int8 model is logged.
+        kind: Of the task.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Model:
     dev_score: float
     tags: dict[str, str]
     is_onnx: bool = False
+    kind: Kind = "classification"
 
     def weights(self) -> str:
         """Hash the weights with labels and tokenizer: the same hash is the same model.
@@ -82,7 +84,8 @@ def find_models(results: Results, folder: Path) -> list[Model]:
             info = read_named_info(folder / "data/tasks" / task, task)
             score = scores.metrics[DEV][scores.main_metric]
             tags = {"system": system, "task": task, "metric": scores.main_metric}
-            found.append(Model(f"{system}-{task}", place, info.pair, score, tags))
+            name = f"{system}-{task}"
+            found.append(Model(name, place, info.pair, score, tags, kind=info.kind))
             if export := results.exports.get((system, task)):
                 place = folder / "models/onnx" / system / task
                 int8: dict[str, Any] = {
@@ -175,15 +178,22 @@ def _log(client: Any, run_id: str, model: Model, weights: str) -> str:
     import mlflow
 
     mlflow.set_tracking_uri(client.tracking_uri)
-    with mlflow.start_run(run_id=run_id, log_system_metrics=False):
-        logged = _log_onnx(model) if model.is_onnx else _log_transformers(model)
+    if model.kind == "span" and not model.is_onnx:
+        # transformers 5 has no pipeline that answers questions, so it is registered as files:
+        # AutoModelForQuestionAnswering.from_pretrained(mlflow.artifacts.download_artifacts(...))
+        client.log_artifacts(run_id, str(model.folder), model.name)
+        source, model_id = f"runs:/{run_id}/{model.name}", None
+    else:
+        with mlflow.start_run(run_id=run_id, log_system_metrics=False):
+            logged = _log_onnx(model) if model.is_onnx else _log_transformers(model)
+        source, model_id = logged.artifact_path, logged.model_id
     if not client.search_registered_models(f"name='{model.name}'"):
         client.create_registered_model(model.name)
     made = client.create_model_version(
         model.name,
-        logged.artifact_path,
+        source,
         run_id=run_id,
-        model_id=logged.model_id,
+        model_id=model_id,
         tags={WEIGHTS_TAG: weights, **model.tags},
     )
     return str(made.version)
@@ -197,10 +207,10 @@ def _log_transformers(model: Model) -> Any:
     return mlflow.transformers.log_model(
         {"model": load_classifier(model.folder), "tokenizer": load_tokenizer(model.folder)},
         name=model.name,
-        task="text-classification",
-        signature=_signature(model.pair),
+        task=hub_task(model.kind),
+        signature=_signature(model),
         pip_requirements=_pinned(PACKAGES),
-        model_config={"truncation": True, "max_length": _max_length(model)},
+        model_config=_call_options(model),
         model_card=ModelCard(f"---\nlicense: unknown\n---\n# {model.name}\n"),
     )
 
@@ -213,8 +223,13 @@ def _log_onnx(model: Model) -> Any:
     from mlflow.types import Schema, TensorSpec
 
     graph = onnx.load(model.folder / INT8)
-    inputs = [TensorSpec(np.dtype("int64"), (-1, -1), each.name) for each in graph.graph.input]
-    outputs = [TensorSpec(np.dtype("float32"), (-1, -1), each.name) for each in graph.graph.output]
+    inputs, outputs = (
+        [
+            TensorSpec(np.dtype(kind), (-1,) * len(each.type.tensor_type.shape.dim), each.name)
+            for each in of
+        ]
+        for kind, of in (("int64", graph.graph.input), ("float32", graph.graph.output))
+    )
     return mlflow.onnx.log_model(
         graph,
         name=model.name,
@@ -228,15 +243,38 @@ def _pinned(packages: Sequence[str]) -> list[str]:
     return [f"{name}=={version(name).split('+')[0]}" for name in packages]
 
 
-def _signature(pair: bool) -> Any:
-    from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, Schema
+def _call_options(model: Model) -> dict[str, Any]:
+    """Return what the pipeline is called with."""
+    if model.kind == "tokens":
+        return {"aggregation_strategy": "first"}  # by words, each by its first piece
+    options: dict[str, Any] = {"truncation": True, "max_length": _max_length(model)}
+    return options | ({"top_k": None} if model.kind == "multilabel" else {})
 
-    columns = ["text", "text_pair"] if pair else ["text"]
+
+def _signature(model: Model) -> Any:
+    """Return what MLflow's server takes and gives.
+
+    Of several labels a column for each rank, of entities their types in one text, parted by commas.
+    """
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, DataType, Schema
+    from mlflow.types.schema import Object, Property
+
+    columns = ["text", "text_pair"] if model.pair else ["text"]
+    said = [ColSpec("string", "label"), ColSpec("double", "score")]
+    if model.kind == "tokens":
+        said = [ColSpec("string")]
+    if model.kind == "multilabel":
+        one = Object([Property("label", DataType.string), Property("score", DataType.double)])
+        said = [ColSpec(one, str(rank)) for rank in range(_num_labels(model))]
     return ModelSignature(
-        inputs=Schema([ColSpec("string", name) for name in columns]),
-        outputs=Schema([ColSpec("string", "label"), ColSpec("double", "score")]),
+        inputs=Schema([ColSpec("string", name) for name in columns]), outputs=Schema(said)
     )
+
+
+def _num_labels(model: Model) -> int:
+    config = json.loads((model.folder / "config.json").read_text(encoding="utf-8"))
+    return len(config["id2label"])
 
 
 def _max_length(model: Model) -> int:
