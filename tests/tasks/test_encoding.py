@@ -148,6 +148,16 @@ def test_words_that_are_cut_off_are_not_scored(tokenizer):
     assert rows.places is not None and rows.places[rows.places >= 0].tolist() == list(range(6))
 
 
+@pytest.mark.parametrize("begin", [" ", "\u200b", "\ufeff", "\u0301", "\u00a0\u00ad"])
+def test_a_word_counts_whatever_unseen_stands_at_its_beginning(tokenizer, begin):
+    words = join_words([PLAIN[0], begin + LONG, PLAIN[1]])
+    columns = {"word_starts": [np.array(words.starts)], "word_ends": [np.array(words.ends)]}
+    frame = pd.DataFrame({"sentence1": [words.text], **columns})
+    rows = encode_split(frame, tokenizer, Encoding("tokens", 2, 10))
+    assert rows.places[rows.places >= 0].tolist() == [0, 1, 2]
+    assert pieces(rows, tokenizer)[0][int(np.flatnonzero(rows.places == 1)[0])] == PLAIN[0]
+
+
 def test_a_word_without_a_piece_and_a_row_without_words_are_no_error(tokenizer):
     frame = tagged([["the", "\u200b", "cat"], ["\u200b"]], [[0, 1, 1], [1]])
     rows = encode_split(frame, tokenizer, Encoding("tokens", 2, 8))

@@ -129,6 +129,26 @@ def test_a_task_file_that_does_not_fit_is_refused(changes, line):
         task(**changes)
 
 
+@pytest.mark.parametrize("separator", [";", "|", " "])
+def test_several_labels_are_not_read_as_one(tmp_path, separator):
+    rows = f"text,labels\na,joy\nb,anger\nc,joy{separator}anger\n"
+    line = refused(prepared, tmp_path, "t.csv", rows, task())
+    assert f'`label_separator: "{separator}"`' in line
+    listed = task(labels=["joy", "anger", f"joy{separator}anger"])
+    assert labels_of(prepared(tmp_path, "t.csv", rows, listed)) == [[0], [1], [2]]
+    assert len(labels_of(prepared(tmp_path, "t.csv", rows, task(label_separator=separator)))) == 3
+    rows += 'd,"joy,anger"\n'  # the comma parts labels, so nothing else does
+    assert len(prepared(tmp_path, "t.csv", rows, task()).info.labels) == 3
+
+
+def test_a_dev_split_without_a_label_is_said(tmp_path):
+    (tmp_path / "t.csv").write_text("text,labels\na,joy\nb,anger\n")
+    (tmp_path / "d.csv").write_text("text,labels\nc,\nd,\n")
+    train, dev = (read_table(tmp_path / f"{n}.csv", task().columns, True) for n in "td")
+    notes = prepare("m", task(), {"train": train, "dev": dev}, 0, None).notes
+    assert "dev: no label in 2 rows, so F1 on them is 0 whatever is predicted" in notes
+
+
 @pytest.mark.parametrize("label", [None, 1.5, True, {"a": "b"}, ["a", None]])
 def test_what_names_no_column_is_one_line(label):
     columns = {"sentence1": "text", "label": label}

@@ -82,6 +82,13 @@ def test_a_single_plain_tag_teaches_nothing():
     assert "train.csv: words must have at least two tags, got 'N' alone" in line
 
 
+def test_a_dev_split_without_an_entity_is_said():
+    tables = {"train": table_of([GOOD]), "dev": table_of([(["a"], ["O"])], "dev")}
+    note = "dev: no entity in 1 rows, so F1 on them is 0 whatever is predicted"
+    assert note in prepared(tables).notes
+    assert note not in prepared(with_dev()).notes
+
+
 def test_plain_tags_without_o_are_said_to_count():
     rows = [(["a", "b"], ["X", "N"])]
     found = prepared({"train": table_of(rows), "dev": table_of(rows)})

@@ -4,7 +4,9 @@ What a kind trains on and is scored by is put beside the ids: a label per row, o
 `SCORED`, which says whose logits count.
 """
 
+import unicodedata
 from collections.abc import Iterator, Sequence
+from itertools import takewhile
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -203,7 +205,10 @@ def _encode_words(frame: pd.DataFrame, tokenizer: Any, encoding: Encoding) -> En
     stride = encoding.stride if encoding.long == "windows" else None
     everything, length = range(len(texts)), encoding.max_length
     windows = list(_cut_windows(tokenizer, texts, None, everything, True, length, stride))
-    starts, ends = frame["word_starts"].tolist(), frame["word_ends"].tolist()
+    ends = frame["word_ends"].tolist()
+    starts = [
+        _shown_starts(*row) for row in zip(texts, frame["word_starts"].tolist(), ends, strict=True)
+    ]
     firsts = [_first_pieces(of, starts[of.origin], ends[of.origin]) for of in windows]
     places = np.concatenate([np.empty(0, np.int32), *_scored_once(windows, firsts)])
     rows = _as_rows(windows).with_places(places)
@@ -217,6 +222,18 @@ def _encode_words(frame: pd.DataFrame, tokenizer: Any, encoding: Encoding) -> En
     tags = np.concatenate([np.empty(0, np.int64), *frame["label"]]).astype(np.int64)
     labels[scored] = tags[of_word[texts_of[scored]] + places[scored]]
     return rows.with_token_targets(labels=torch.from_numpy(labels))
+
+
+def _shown_starts(text: str, starts: Any, ends: Any) -> list[int]:
+    """Return where each word begins once what a tokenizer may drop of its beginning is left out."""
+    found = []
+    for start, end in zip(map(int, starts), map(int, ends), strict=True):
+        dropped = takewhile(
+            lambda at: unicodedata.category(text[at])[0] in "CMZ", range(start, end)
+        )
+        shown = start if text[start].isalnum() else start + sum(1 for _ in dropped)
+        found.append(shown if shown < end else start)
+    return found
 
 
 def _first_pieces(window: _Window, starts: Any, ends: Any) -> NDArray[np.int32]:

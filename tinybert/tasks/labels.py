@@ -22,6 +22,7 @@ MAX_SHOWN, MAX_SHOWN_CHARACTERS = 10, 40  # labels, and of each
 WITHHELD = {"-1", "?"}  # what is written for a label that is not told
 OUTER = " .,;:!'\"`"
 TRUTH = {"true": "1.0", "yes": "1.0", "false": "0.0", "no": "0.0"}  # as numbers
+SEPARATORS = ";| "  # what people write between labels beside a comma
 MAX_VALUES = 20  # different labels that need no look
 Encoder = Callable[[object], tuple[Any, str | None]]
 HAS, HAS_NOT = {"1", "true"}, {"0", "false"}  # a column of one label, in lower case
@@ -149,7 +150,8 @@ def label_names(task: TaskFile, train: Table) -> list[str]:
     """Return the labels' names in the order of their numbers; none for regression.
 
     Raises:
-        InputError: All rows of train have the same label, or none has one.
+        InputError: All rows of train have the same label, or none has one; labels hold what seems
+            to part several.
     """
     if task.kind == "regression":
         return []
@@ -163,6 +165,10 @@ def label_names(task: TaskFile, train: Table) -> list[str]:
             f"{train.place}: {task.columns.label!r} must hold at least two labels, got "
             f"{', '.join(found) or 'none'} in every row; give rows of each label"
         )
+    cells = [value for value in train.label or [] if isinstance(value, str)]
+    parted = any(task.label_separator in cell for cell in cells)
+    if task.kind == "multilabel" and not task.labels and cells and not parted:
+        _refuse_joined(train.place, found)
     names = task.labels or sorted(found, key=_label_order)
     between = [name for name in names if BETWEEN in name]
     if task.kind == "multilabel" and between:
@@ -172,6 +178,18 @@ def label_names(task: TaskFile, train: Table) -> list[str]:
             "`label_words` in the task's file, or name what parts several by `label_separator`"
         )
     return names
+
+
+def _refuse_joined(place: str, found: set[str]) -> None:
+    """Refuse a label of which each part is one too: `label_separator` is another."""
+    for name, separator in ((name, each) for name in sorted(found) for each in SEPARATORS):
+        parts = [part.strip() for part in name.split(separator)]
+        if len(parts) > 1 and set(parts) <= found:
+            raise InputError(
+                f"{place}: several labels were read as one, got {name!r} beside "
+                f"{', '.join(map(repr, parts))}; write `label_separator: {json.dumps(separator)}` "
+                "in the task's file, or list all labels under `labels`"
+            )
 
 
 def _texts(task: TaskFile, table: Table) -> set[str | None]:

@@ -1,6 +1,7 @@
 """Turn a task's tables into checked rows: sentences, label numbers, splits of the asked size."""
 
 import unicodedata
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -82,6 +83,8 @@ def prepare(
     notes += _few_rows(labels, splits[TRAIN]) + in_train(tables, splits)
     splits, aside = with_dev(splits, tables[TRAIN].place, seed)
     splits, cut = with_limit(splits, max_train_rows, seed)
+    if task.kind == "multilabel":
+        notes += nothing_to_find(splits, "label", lambda numbers: len(numbers) > 0)
     info = TaskInfo(
         name=name,
         kind=task.kind,
@@ -259,6 +262,17 @@ def in_train(tables: dict[str, Table], splits: dict[str, pd.DataFrame]) -> list[
                 f"too, so scores on them are too high"
             )
     return notes
+
+
+def nothing_to_find(
+    splits: Mapping[str, pd.DataFrame], what: str, found: Callable[[Any], bool]
+) -> list[str]:
+    """Name the splits of which no row has what F1 is measured by."""
+    return [
+        f"{split}: no {what} in {len(frame)} rows, so F1 on them is 0 whatever is predicted"
+        for split, frame in splits.items()
+        if split != TRAIN and "label" in frame and not any(map(found, frame["label"]))
+    ]
 
 
 def with_dev(

@@ -17,6 +17,7 @@ from tinybert.tasks.rows import (
     Prepared,
     dropped,
     in_train,
+    nothing_to_find,
     refuse_empty,
     with_dev,
     with_limit,
@@ -65,6 +66,8 @@ def prepare_tokens(
     notes += _few_rows(labels, splits[TRAIN]) + in_train(dict(tables), splits)
     splits, aside = with_dev(splits, tables[TRAIN].place, seed)
     splits, cut = with_limit(splits, max_train_rows, seed)
+    if labels[0] == OUTSIDE:
+        notes += nothing_to_find(splits, "entity", lambda numbers: any(numbers))
     info = TaskInfo(
         name=name,
         kind=task.kind,
