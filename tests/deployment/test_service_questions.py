@@ -53,7 +53,7 @@ def test_answers_are_those_of_the_evaluation(folder, tmp_path, stride, longest):
     split = split_of(tmp_path, encoding)
     logits = predict_logits(model_of("span"), split.rows, None)
     best = split.best_answers(logits)
-    margins = np.sort(best.null_score - best.score)
+    margins = np.sort(best.null_odds)
     for threshold in (1e6, float(margins[2:4].mean())):
         expected = split.predictions(logits, Decision(null_threshold=threshold))
         found = answers(folder, encoding, threshold)
@@ -62,9 +62,9 @@ def test_answers_are_those_of_the_evaluation(folder, tmp_path, stride, longest):
         for each, passage in zip(found, PASSAGES, strict=True):
             if each["answer"] is not None:
                 assert passage[each["start"] : each["end"]] == each["answer"]
-        np.testing.assert_allclose([each["score"] for each in found], best.score, atol=1e-4)
+        np.testing.assert_allclose([each["score"] for each in found], best.scores, atol=1e-4)
         nulls = [each["null_score"] for each in found]
-        np.testing.assert_allclose(nulls, best.null_score, atol=1e-4)
+        np.testing.assert_allclose(nulls, best.null_scores, atol=1e-4)
     assert ["cut" in each for each in found] == [False] * 5 + [True]  # the long question
 
 
@@ -104,7 +104,7 @@ def test_the_lines_of_the_card_answer_as_the_evaluation_does(tmp_path):
     split = task_split(frame, tokenizer, encoding, info_of("span", 1))
     logits = predict_logits(model, split.rows, None)
     best = split.best_answers(logits)
-    margin = float((best.null_score - best.score)[0])
+    margin = float((best.null_odds)[0])
     for threshold in (margin - 1, margin + 1):
         (expected,) = split.predictions(logits, Decision(null_threshold=threshold))
         model.config.null_threshold = threshold

@@ -82,7 +82,6 @@ class TaskScores(BaseModel):
     confusion: dict[str, list[list[int]]] = {}  # by split; rows are gold labels
     parts: dict[str, dict[str, dict[str, float]]] = {}  # by split and label, type or part
     labels: list[str] = []
-    parts: dict[str, dict[str, Any]] = {}  # by split: scores of each label, type or part
 
     @model_validator(mode="after")
     def _fits_itself(self) -> "TaskScores":
