@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from transformers import RobertaConfig
 
-from tests.fixtures.models import tiny_config, tiny_tokenizer
-from tinybert.doctor.lengths import judge, judge_positions, lengths_of, summary
+from tests.fixtures.models import WORDS, tiny_config, tiny_tokenizer
+from tinybert.doctor.lengths import judge, judge_positions, judge_windows, lengths_of, summary
 from tinybert.encoders.positions import positions
 from tinybert.tasks.task import Encoding
 
@@ -46,3 +46,34 @@ def test_rows_longer_than_the_positions_are_wrong(length, levels):
 
 def test_robertas_positions_start_behind_the_padding():
     assert positions(RobertaConfig(max_position_embeddings=514, pad_token_id=1)) == 512
+
+
+def test_answers_that_no_window_holds_are_counted(tmp_path):
+    passage = " ".join(WORDS[:12] * 2)
+    places = [passage.index(WORDS[0]), passage.index(WORDS[0], 1)]
+    long = passage[places[0] :]
+    answers = [[{"start": 0, "text": WORDS[0]}], [{"start": 0, "text": long}], []]
+    frame = pd.DataFrame(
+        {"sentence1": ["the cat"] * 3, "sentence2": [passage] * 3, "label": answers}
+    )
+    tokenizer = tiny_tokenizer(tmp_path)
+    how = Encoding("span", 2, 16, "windows", 4)
+    found = judge_windows(frame, tokenizer, how, "mine")
+    assert found.level == "doubt"
+    assert "1 of 2 answers stand in no window of 16 tokens whole, 0 of 3 questions" in found.line
+    assert "raise stride (now 4) or max_length in params/tasks/mine.yaml" in found.line
+    assert judge_windows(frame, tokenizer, how._replace(max_length=64), "mine").level == "right"
+    asked = frame.assign(sentence1=passage)
+    assert "3 of 3 questions lose their end" in judge_windows(asked, tokenizer, how, "mine").line
+
+
+def test_windows_lose_nothing_and_head_and_tail_the_middle():
+    found = summary(np.array([5] * 9 + [200]), 128)
+    windows = judge(found, encoding(128, long="windows", stride=32), "mine")
+    assert windows == (
+        "right",
+        "nothing cut off: 10.0% of rows are read in windows of 128 tokens that share 32",
+    )
+    assert (
+        "10.0% of rows lose their middle" in judge(found, encoding(128, long="head_tail"), "m").line
+    )

@@ -5,7 +5,8 @@ import torch
 
 from tests.fixtures.measured import task_info
 from tests.fixtures.models import save_pretrained
-from tinybert.encoders.checkpoints import head_class, kind_of_head, load_classifier
+from tinybert.core.heads import kind_of_head
+from tinybert.encoders.checkpoints import head_class, load_classifier
 from tinybert.encoders.classifier import new_classifier
 
 INFO = task_info("m", ["a", "b", "c"], ["f1_micro"], pair=False).model_copy(

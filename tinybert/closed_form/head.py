@@ -11,7 +11,7 @@ from tinybert.closed_form.fit import Unexplained
 from tinybert.closed_form.moments import Moments
 from tinybert.closed_form.parts import head_layer, recorded
 from tinybert.closed_form.signals import batches_for
-from tinybert.encoders.checkpoints import HEADS_OF
+from tinybert.core.heads import HEADS_OF
 from tinybert.encoders.signals import read_signals
 from tinybert.text.batching import Batch
 from tinybert.text.encoded import SCORED, Rows

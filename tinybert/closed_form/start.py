@@ -22,10 +22,11 @@ from tinybert.closed_form.fit import EncoderFit, Unexplained
 from tinybert.closed_form.head import HeadTargets, fit_head, head_of, head_targets
 from tinybert.closed_form.parts import layers_of
 from tinybert.core.errors import InputError
+from tinybert.core.heads import kind_of_head
 from tinybert.core.settings.choices import CLOSED_FORM_TOKENS
 from tinybert.core.settings.layer_map import LayerMap, teacher_layers
 from tinybert.distillation.projections import Projections
-from tinybert.encoders.checkpoints import head_class, kind_of_head
+from tinybert.encoders.checkpoints import head_class
 from tinybert.encoders.positions import positions
 from tinybert.text.encoded import EncodedRows, Rows, encode, rows_numbered
 

@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 
 from tinybert.closed_form.start import choose_head_targets, fit_student
 from tinybert.core.errors import InputError
+from tinybert.core.heads import kind_of_head
 from tinybert.core.settings.layer_map import LayerMap, teacher_layers
 from tinybert.core.settings.systems import Shape
 from tinybert.deployment.engines import TYPES, Engine, onnx_engine, torch_engine
@@ -25,7 +26,7 @@ from tinybert.deployment.latency import Draw, measure_engines
 from tinybert.deployment.onnx_file import export_onnx
 from tinybert.deployment.sections import EngineName
 from tinybert.distillation.losses import binary_kl_loss, kl_loss
-from tinybert.encoders.checkpoints import head_class, kind_of_head
+from tinybert.encoders.checkpoints import head_class
 from tinybert.encoders.cost import num_parameters
 from tinybert.encoders.student import student_config
 from tinybert.evaluation.prediction import TaskSplit, predict_logits

@@ -8,11 +8,10 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
 from tinybert.core.errors import InputError
+from tinybert.core.heads import hub_task, kind_of_head
 from tinybert.core.outputs import replace_folder
 from tinybert.deployment.bundle import CARD
 from tinybert.encoders.checkpoints import (
-    hub_task,
-    kind_of_head,
     load_classifier,
     load_config,
     load_tokenizer,

@@ -105,6 +105,8 @@ def look_at_teacher(
         encoding = task.encoding(info)
         counted = lengths.lengths_of(frame, tokenizer, encoding)
         found.append(lengths.judge(counted, encoding, info.name))
+        if info.kind == "span":
+            found.append(lengths.judge_windows(frame, tokenizer, encoding, info.name))
     return found
 
 

@@ -9,6 +9,7 @@ import pandas as pd
 from tinybert.doctor.findings import Finding, as_findings, doubt, right
 from tinybert.encoders.positions import require_positions
 from tinybert.tasks.task import Encoding
+from tinybert.text.windows import answer_positions, encode_questions
 
 MAX_ROWS, SEED = 5_000, 0
 OFTEN = 0.01
@@ -40,6 +41,37 @@ def lengths_of(frame: pd.DataFrame, tokenizer: Any, encoding: Encoding) -> Lengt
     second = frame["sentence2"].tolist() if "sentence2" in frame else None
     encoded = tokenizer(frame["sentence1"].tolist(), second, truncation=False, verbose=False)
     return summary(np.array([len(ids) for ids in encoded["input_ids"]]), encoding.max_length)
+
+
+def judge_windows(frame: pd.DataFrame, tokenizer: Any, encoding: Encoding, task: str) -> Finding:
+    """Say how many answers of a span task stand in no window whole, and how many questions are cut.
+
+    Such an answer is trained as none, since no window holds it.
+    """
+    drawn = np.random.default_rng(SEED).permutation(len(frame))[:MAX_ROWS]
+    frame = frame.iloc[drawn].reset_index(drop=True)
+    found = encode_questions(
+        tokenizer,
+        frame["sentence1"].tolist(),
+        frame["sentence2"].tolist(),
+        encoding.max_length,
+        encoding.stride,
+    )
+    answers = [list(of) for of in frame["label"]]
+    held = answer_positions(answers, found.ends, found.origins, found.places).any(axis=1)
+    whole = np.bincount(found.origins, weights=held, minlength=len(frame)) > 0
+    there = np.array([bool(of) for of in answers])
+    lost, count = int((there & ~whole).sum()), int(there.sum())
+    shown = (
+        f"{lost:,} of {count:,} answers stand in no window of {encoding.max_length} tokens whole, "
+        f"{found.num_cut:,} of {len(frame):,} questions lose their end"
+    )
+    if lost <= OFTEN * count and found.num_cut <= OFTEN * len(frame):
+        return right(shown)
+    return doubt(
+        f"{shown}: the answers are trained as none; raise stride (now {encoding.stride}) or "
+        f"max_length in params/tasks/{task}.yaml"
+    )
 
 
 def summary(tokens: "np.ndarray[Any, Any]", max_length: int) -> Lengths:

@@ -8,12 +8,12 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
-from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from tinybert.core.errors import InputError
+from tinybert.core.heads import head_of_kind, kind_of_head
 from tinybert.core.outputs import write_json
 from tinybert.core.settings.choices import Kind
 from tinybert.encoders.weights import (
@@ -38,12 +38,6 @@ ENCODERS = frozenset(
 # Embeddings without a piece. Published encoders have up to 99 (DeBERTa-v3), or are padded to a
 # multiple of 64 to 1,024; BERT's cased tokenizer leaves 1,526 of the uncased weights without one.
 MOST_UNUSED, MOST_PADDING, PADDED_TO = 128, 1023, 64
-# The head of a kind, as transformers' classes are named; other kinds label whole rows.
-HEADS_OF: dict[Kind, str] = {"tokens": "TokenClassification", "span": "QuestionAnswering"}
-SEQUENCE = "SequenceClassification"
-# What the hub calls a kind's task, and transformers its pipeline; of other kinds TEXTS.
-TASKS_OF: dict[Kind, str] = {"tokens": "token-classification", "span": "question-answering"}
-TEXTS = "text-classification"
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt", "*.h5", "*.msgpack")
 HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model"]
 
@@ -298,20 +292,7 @@ def head_class(kind: Kind) -> Any:
     """Return transformers' class of encoders with the head of a kind of task."""
     import transformers
 
-    return getattr(transformers, f"AutoModelFor{HEADS_OF.get(kind, SEQUENCE)}")
-
-
-def kind_of_head(architectures: Sequence[str] | None) -> Kind:
-    """Return a kind of task whose head a checkpoint has, by the class it was saved as."""
-    for kind, head in HEADS_OF.items():
-        if any(name.endswith(f"For{head}") for name in architectures or ()):
-            return kind
-    return "classification"
-
-
-def hub_task(kind: Kind) -> str:
-    """Return what the hub calls a kind's task."""
-    return TASKS_OF.get(kind, TEXTS)
+    return getattr(transformers, f"AutoModelFor{head_of_kind(kind)}")
 
 
 def load_classifier(

@@ -8,14 +8,9 @@ import torch
 from transformers import PreTrainedModel
 
 from tinybert.core.errors import InputError
+from tinybert.core.heads import head_of_kind, kind_of_head
 from tinybert.core.settings.choices import Kind
-from tinybert.encoders.checkpoints import (
-    HEADS_OF,
-    SEQUENCE,
-    kind_of_head,
-    load_classifier,
-    load_config,
-)
+from tinybert.encoders.checkpoints import load_classifier, load_config
 from tinybert.tasks.task import TaskInfo
 
 # What transformers calls the kinds that label whole rows.
@@ -34,7 +29,7 @@ def require_head(folder: Path, info: TaskInfo) -> None:
         InputError: It has another kind of head.
     """
     architectures = load_config(folder).architectures
-    wanted, found = (HEADS_OF.get(k, SEQUENCE) for k in (info.kind, kind_of_head(architectures)))
+    wanted, found = (head_of_kind(k) for k in (info.kind, kind_of_head(architectures)))
     if wanted != found and any("For" in name for name in architectures or ()):
         raise InputError(
             f"{folder}: the head must be one for {wanted}, since {info.name} is of kind "

@@ -16,10 +16,10 @@ import yaml
 from pydantic import BaseModel
 
 from tinybert.core.errors import InputError
+from tinybert.core.heads import head_of_kind, hub_task
 from tinybert.core.outputs import replace_folder
 from tinybert.core.settings.choices import PhaseData
 from tinybert.core.settings.layer_map import teacher_layers
-from tinybert.encoders.checkpoints import HEADS_OF, SEQUENCE, hub_task
 from tinybert.reports.markup import fill_template
 from tinybert.reports.results import (
     EXPORT_HEADS,
@@ -178,7 +178,7 @@ def render(facts: Facts) -> str:
         made=_made(facts),
         score_rows=list(_score_rows(facts)),
         part_rows=list(_part_rows(facts)),
-        head=HEADS_OF.get(facts.info.kind, SEQUENCE),
+        head=head_of_kind(facts.info.kind),
         long=facts.task_file.encoding(facts.info).long,
         stride=facts.task_file.encoding(facts.info).stride,
         types=list(count_entities([], facts.info.labels)),

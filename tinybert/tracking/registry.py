@@ -11,11 +11,13 @@ from typing import Any
 
 import numpy as np
 
+from tinybert.core.heads import hub_task
+from tinybert.core.settings.choices import Kind
 from tinybert.deployment.sections import INT8
-from tinybert.encoders.checkpoints import hub_task, load_classifier, load_tokenizer
+from tinybert.encoders.checkpoints import load_classifier, load_tokenizer
 from tinybert.reports.model_card import CARD
 from tinybert.reports.results import TEACHER, Results
-from tinybert.tasks.task import DEV, Kind, read_named_info
+from tinybert.tasks.task import DEV, read_named_info
 from tinybert.tracking.failures import say
 
 PACKAGES = ("mlflow", "torch", "transformers", "accelerate", "safetensors", "pandas")
