@@ -1,14 +1,17 @@
 """Entities and their scores are those of conlleval; places are those of the text."""
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from seqeval.scheme import IOB2, Entities
 
 from tinybert.tasks.entities import (
     count_entities,
     entities_of,
     entity_metrics,
     entity_scores,
+    possible_order,
     to_spans,
 )
 
@@ -97,3 +100,19 @@ def test_spans_are_places_of_the_text():
     ]
     with pytest.raises(ValueError, match="for each word"):
         to_spans(text, starts, ends, ["O"])
+
+
+@given(st.lists(st.integers(0, 4), max_size=12))
+def test_predicted_tags_in_a_possible_order_are_the_same_entities_in_both_modes(tags):
+    labels = ["O", "B-LOC", "I-LOC", "B-PER", "I-PER"]
+    found = possible_order(np.array(tags, dtype=np.int64), labels)
+    names = [labels[number] for number in found]
+    assert entities_of(names) == entities_of([labels[number] for number in tags])
+    strict = Entities([names], scheme=IOB2).entities[0]
+    assert [(each.tag, each.start, each.end - 1) for each in strict] == entities_of(names)
+
+
+def test_an_i_after_another_type_begins_an_entity():
+    labels = ["O", "B-LOC", "I-LOC", "B-PER", "I-PER"]
+    assert possible_order(np.array([2, 2, 4, 0, 4]), labels).tolist() == [1, 2, 3, 0, 3]
+    assert possible_order(np.array([1, 0]), ["O", "NOUN"]).tolist() == [1, 0]

@@ -24,6 +24,7 @@ from tinybert.evaluation.answers import (
 from tinybert.evaluation.decision import Decision, choose_thresholds
 from tinybert.evaluation.probabilities import Logits, objects, probabilities
 from tinybert.tasks.encoding import encode_split
+from tinybert.tasks.entities import possible_order
 from tinybert.tasks.metrics import multi_hot, score_task
 from tinybert.tasks.squad_metrics import f1
 from tinybert.tasks.task import Encoding, TaskInfo, read_split
@@ -215,7 +216,8 @@ class TaskSplit:
         scored = rows.places >= 0
         texts = np.repeat(rows.origins, rows.lengths)
         tags[starts[texts[scored]] + rows.places[scored]] = logits[scored].argmax(axis=1)
-        return objects(np.split(tags, starts[1:-1]) if len(lengths) else [])
+        rows_of_tags = np.split(tags, starts[1:-1]) if len(lengths) else []
+        return objects([possible_order(of, self.info.labels) for of in rows_of_tags])
 
     def scores(self, logits: Logits, decision: Decision | None = None) -> dict[str, float]:
         """Return the task's metrics, the selecting one first; arguments as for `predictions`."""

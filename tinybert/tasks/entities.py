@@ -187,6 +187,26 @@ def entity_tags(labels: Sequence[str]) -> list[str]:
     return list(labels)
 
 
+def possible_order(tags: NDArray[np.int64], labels: Sequence[str]) -> NDArray[np.int64]:
+    """Let each I- that goes on no entity of its type begin one, as conlleval reads it.
+
+    So seqeval's default and its strict mode find the same entities.
+
+    Args:
+        tags: Tag numbers of one text's words, as a model predicts them; shape (words,).
+        labels: The tags, in the order of their numbers.
+    """
+    if is_plain(labels) or not len(tags):
+        return tags
+    numbers = {label: number for number, label in enumerate(labels)}
+    types = {name: number for number, name in enumerate(sorted({of[2:] for of in labels}))}
+    of_type = np.array([-1 if of == OUTSIDE else types[of[2:]] for of in labels])
+    begin = np.array([numbers.get(f"B-{of[2:]}", numbers[of]) for of in labels])
+    inside = np.array([of.startswith("I-") for of in labels])
+    before = np.concatenate([[-1], of_type[tags[:-1]]])
+    return np.where(inside[tags] & (before != of_type[tags]), begin[tags], tags)
+
+
 def is_plain(labels: Sequence[str]) -> bool:
     """Say whether a task's labels are tags without prefixes."""
     return any(label != OUTSIDE and label[:2] not in ("B-", "I-") for label in labels)
