@@ -116,6 +116,8 @@ def test_a_label_with_a_comma_is_refused_since_predictions_are_parted_by_it(tmp_
             "kind: mu",
         ),
         ({"metrics": ["matthews"]}, "f1_micro, f1_macro, accuracy"),
+        ({"max_answer_length": 9}, "max_answer_length is of kind span, got it in one of kind mult"),
+        ({"kind": "classification", "label_separator": ";"}, "label_separator is of kind multil"),
         ({"columns": {"sentence1": "a", "label": ["b", "a"]}}, "must name different columns"),
         (
             {"long": "head_tail", "columns": {"sentence1": "a", "sentence2": "c", "label": "b"}},
@@ -216,3 +218,9 @@ def test_scores_are_those_derived_by_hand():
 
 def test_labels_become_0_and_1():
     assert multi_hot([[1], [], [0, 2]], 3).astype(int).tolist() == [[0, 1, 0], [0, 0, 0], [1, 0, 1]]
+
+
+def test_files_of_a_format_need_its_kind():
+    files = {"train": "a.json", "format": "squad"}
+    with pytest.raises(ValueError, match="got none; write kind: span"):
+        TaskFile(files=files)

@@ -71,6 +71,13 @@ USUAL_COLUMNS: dict[Kind, dict[str, str]] = {
     "span": {"sentence1": "question", "sentence2": "context", "label": "answers"},
 }
 CONLL_COLUMNS = {"sentence1": "0", "label": "-1"}
+KIND_OF_FORMAT: dict[str, Kind] = {"conll": "tokens", "squad": "span"}
+# Keys of a task's file that other kinds have no use for.
+KEYS_OF: dict[str, tuple[Kind, ...]] = {
+    "label_separator": ("multilabel",),
+    "max_answer_length": ("span",),
+    "pool": ("classification", "regression", "multilabel"),
+}
 
 
 # What YAML 1.1 makes of words that people write without quotes.
@@ -384,19 +391,30 @@ class TaskFile(Settings):
         if not isinstance(given, dict) or "columns" in given:
             return given
         files = given.get("files")
-        conll = isinstance(files, dict) and files.get("format") == "conll"
-        usual = CONLL_COLUMNS if conll else USUAL_COLUMNS.get(cast(Kind, str(given.get("kind"))))
+        form = files.get("format") if isinstance(files, dict) else None
+        conll, kind = form == "conll", given.get("kind")
+        if kind is None and form in KIND_OF_FORMAT:
+            raise ValueError(
+                f"kind must be {KIND_OF_FORMAT[form]} for files of format {form}, got none; write "
+                f"kind: {KIND_OF_FORMAT[form]}"
+            )
+        usual = CONLL_COLUMNS if conll else USUAL_COLUMNS.get(cast(Kind, str(kind)))
         return given if usual is None else {**given, "columns": usual}
 
     @model_validator(mode="after")
     def _kind_fits(self) -> "TaskFile":
-        wanted: dict[str, Kind] = {"conll": "tokens", "squad": "span"}
         form = self.files.format if self.files else None
-        if form and wanted[form] != self.kind:
+        if form and KIND_OF_FORMAT[form] != self.kind:
             raise ValueError(
-                f"kind must be {wanted[form]} for files of format {form}, got {self.kind}; "
+                f"kind must be {KIND_OF_FORMAT[form]} for files of format {form}, got {self.kind}; "
                 "correct one"
             )
+        for key, kinds in KEYS_OF.items():
+            if key in self.model_fields_set and self.kind not in kinds:
+                raise ValueError(
+                    f"{key} is of kind {' and '.join(kinds)}, got it in one of kind {self.kind}; "
+                    "take it out"
+                )
         if self.kind == "span" and self.columns.sentence2 is None:
             raise ValueError(
                 "columns of a span task must name sentence2, the passage, got none; add it"
