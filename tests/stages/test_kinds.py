@@ -174,6 +174,16 @@ def test_predictions_are_the_saved_models_with_its_saved_thresholds(workspace, t
     assert score_task(info, ours, split.gold)[info.metrics[0]] >= 0
 
 
+def test_the_report_reads_what_was_written(workspace, monkeypatch):
+    monkeypatch.chdir(workspace)
+    assert "made the report" in run_stage("report")
+    page = (workspace / "reports/index.html").read_text()
+    assert "ANIMAL" in page and "with an answer" in page
+    metrics = json.loads((workspace / "reports/metrics/teacher/tags.json").read_text())
+    assert metrics["confusion_labels"] == ["ANIMAL", "PLACE", "none"]
+    assert sum(map(sum, metrics["confusion"]["dev"])) > 0
+
+
 def test_a_long_row_is_read_to_its_end(workspace):
     folder = workspace / "data/tasks/tags"
     info = read_info(folder)

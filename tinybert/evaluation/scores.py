@@ -52,6 +52,7 @@ def evaluate_task(
         "undefined": {},
         "num_rows": {},
         "confusion": {},
+        "confusion_labels": info.labels,  # of tokens the types of entities
         "parts": {},
         "labels": info.labels,
     }
@@ -92,7 +93,8 @@ def _score(result: dict[str, Any], name: str, split: TaskSplit, predictions: NDA
         table = confusion_matrix(gold, predictions, labels=list(numbers))
         result["confusion"][name] = table.tolist()
     if info.kind == "tokens":
-        result["labels"], table = entity_confusion(list(gold), list(predictions), info.labels)
+        names, table = entity_confusion(list(gold), list(predictions), info.labels)
+        result["confusion_labels"] = names
         result["confusion"][name] = table.tolist()
     if info.kind in PARTS:
         result["parts"][name] = PARTS[info.kind](predictions, gold, info)

@@ -80,6 +80,7 @@ class TaskScores(BaseModel):
     undefined: dict[str, list[str]] = {}  # by split: what its gold values give no score for
     num_rows: dict[str, int] = {}
     confusion: dict[str, list[list[int]]] = {}  # by split; rows are gold labels
+    confusion_labels: list[str] = []  # of its rows and columns; older files lack it: the labels
     parts: dict[str, dict[str, dict[str, float]]] = {}  # by split and label, type or part
     labels: list[str] = []
 
@@ -89,10 +90,11 @@ class TaskScores(BaseModel):
             if self.main_metric not in (*found, *self.undefined.get(split, [])):
                 raise ValueError(f"metrics.{split} must hold the main metric {self.main_metric}")
         for split, rows in self.confusion.items():
-            if {len(self.labels)} != {len(rows), *map(len, rows)}:
+            names = self.confusion_labels or self.labels
+            if {len(names)} != {len(rows), *map(len, rows)}:
                 raise ValueError(
                     f"confusion.{split} must have a row and a column for each of the "
-                    f"{len(self.labels)} labels"
+                    f"{len(names)} labels"
                 )
         return self
 
