@@ -207,7 +207,7 @@ def binary_kl_loss(logits_S_BC: Tensor, logits_T_BC: Tensor, temperature: float)
 
 
 def _binary_cross_entropy(logits_BC: Tensor, probs_BC: Tensor) -> Tensor:
-    """Sum over labels: the mean's gradients are so small that Adam's epsilon counts beside them."""
+    """Sum over labels, as over classes, and average over rows: the likelihood of a row's labels."""
     summed = F.binary_cross_entropy_with_logits(logits_BC, probs_BC, reduction="sum")
     return summed / len(logits_BC)
 
