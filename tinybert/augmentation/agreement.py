@@ -48,8 +48,8 @@ def answers_of(
 
 def _mean_certainty(split: TaskSplit, logits: NDArray[np.float32]) -> NDArray[np.floating]:
     rows, num = split.rows, len(split.frame)
-    assert rows.places is not None and rows.origins is not None
-    texts = np.repeat(rows.origins, rows.lengths)[rows.places >= 0]
+    assert rows.places is not None
+    texts = rows.token_origins[rows.places >= 0]
     counts = np.maximum(np.bincount(texts, minlength=num), 1)
     summed = np.bincount(texts, weights=certainty(split.word_logits(logits)), minlength=num)
     return np.asarray(summed / counts)

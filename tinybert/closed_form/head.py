@@ -11,7 +11,7 @@ from tinybert.closed_form.fit import Unexplained
 from tinybert.closed_form.moments import Moments
 from tinybert.closed_form.parts import head_layer, recorded
 from tinybert.closed_form.signals import batches_for
-from tinybert.core.heads import HEADS_OF
+from tinybert.core.heads import HEADS_OF, kind_of_head
 from tinybert.encoders.signals import read_signals
 from tinybert.text.batching import Batch
 from tinybert.text.encoded import SCORED, Rows
@@ -45,8 +45,7 @@ def head_of(model: PreTrainedModel) -> Any:
 
 def labels_tokens(model: PreTrainedModel) -> bool:
     """Return whether each token has logits."""
-    name = type(model).__name__
-    return any(name.endswith(f"For{head}") for head in HEADS_OF.values())
+    return kind_of_head([type(model).__name__]) in HEADS_OF
 
 
 def counting(batch: Batch) -> Tensor:

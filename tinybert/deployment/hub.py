@@ -11,13 +11,8 @@ from tinybert.core.errors import InputError
 from tinybert.core.heads import hub_task, kind_of_head
 from tinybert.core.outputs import replace_folder
 from tinybert.deployment.bundle import CARD
-from tinybert.encoders.checkpoints import (
-    load_classifier,
-    load_config,
-    load_tokenizer,
-)
-
-MULTILABEL = "multi_label_classification"  # in a configuration
+from tinybert.encoders.checkpoints import load_classifier, load_config, load_tokenizer
+from tinybert.encoders.classifier import PROBLEM_TYPES
 
 
 def fill_folder(student: Path, exported: Path, folder: Path) -> None:
@@ -53,7 +48,7 @@ def check_folder(folder: Path) -> None:
         model(**tokenizer("a question", "a passage", return_tensors="pt"))
         return
     # All labels of a text, since it may have several.
-    options = {"top_k": None} if model.config.problem_type == MULTILABEL else {}
+    options = {"top_k": None} if model.config.problem_type == PROBLEM_TYPES["multilabel"] else {}
     pipeline(hub_task(kind), model=model, tokenizer=tokenizer)("a text", **options)
 
 

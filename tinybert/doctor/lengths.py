@@ -8,8 +8,9 @@ import pandas as pd
 
 from tinybert.doctor.findings import Finding, as_findings, doubt, right
 from tinybert.encoders.positions import require_positions
+from tinybert.tasks.encoding import question_windows
 from tinybert.tasks.task import Encoding
-from tinybert.text.windows import answer_positions, encode_questions
+from tinybert.text.windows import answer_positions
 
 MAX_ROWS, SEED = 5_000, 0
 OFTEN = 0.01
@@ -36,11 +37,15 @@ class Lengths(NamedTuple):
 
 def lengths_of(frame: pd.DataFrame, tokenizer: Any, encoding: Encoding) -> Lengths:
     """Count the tokens of up to 5,000 rows, drawn at random."""
-    drawn = np.random.default_rng(SEED).permutation(len(frame))[:MAX_ROWS]
-    frame = frame.iloc[drawn]
+    frame = _drawn(frame)
     second = frame["sentence2"].tolist() if "sentence2" in frame else None
     encoded = tokenizer(frame["sentence1"].tolist(), second, truncation=False, verbose=False)
     return summary(np.array([len(ids) for ids in encoded["input_ids"]]), encoding.max_length)
+
+
+def _drawn(frame: pd.DataFrame) -> pd.DataFrame:
+    drawn = np.random.default_rng(SEED).permutation(len(frame))[:MAX_ROWS]
+    return frame.iloc[drawn]
 
 
 def judge_windows(frame: pd.DataFrame, tokenizer: Any, encoding: Encoding, task: str) -> Finding:
@@ -48,15 +53,8 @@ def judge_windows(frame: pd.DataFrame, tokenizer: Any, encoding: Encoding, task:
 
     Such an answer is trained as none, since no window holds it.
     """
-    drawn = np.random.default_rng(SEED).permutation(len(frame))[:MAX_ROWS]
-    frame = frame.iloc[drawn].reset_index(drop=True)
-    found = encode_questions(
-        tokenizer,
-        frame["sentence1"].tolist(),
-        frame["sentence2"].tolist(),
-        encoding.max_length,
-        encoding.stride,
-    )
+    frame = _drawn(frame)
+    found = question_windows(frame, tokenizer, encoding)
     answers = [list(of) for of in frame["label"]]
     held = answer_positions(answers, found.ends, found.origins, found.places).any(axis=1)
     whole = np.bincount(found.origins, weights=held, minlength=len(frame)) > 0

@@ -24,7 +24,7 @@ from tinybert.encoders.checkpoints import head_class, load_tokenizer, missing_we
 from tinybert.evaluation.decision import Decision
 from tinybert.evaluation.prediction import TaskSplit, predict_logits, task_split
 from tinybert.tasks.metrics import score
-from tinybert.tasks.squad_metrics import f1
+from tinybert.tasks.squad_metrics import f1, gold_texts
 from tinybert.tasks.task import DEV, Encoding, TaskInfo, read_info, read_split
 from tinybert.text.encoded import SCORED
 
@@ -128,8 +128,8 @@ def _choices(dev: TaskSplit, logits: NDArray[np.float32]) -> tuple[NDArray[Any],
 def _found_answers(dev: TaskSplit, logits: NDArray[np.float32]) -> float:
     """Return the mean F1 of the answers to answerable questions, where one must be given."""
     texts = dev.predictions(logits, Decision())
-    golds = [[answer["text"] for answer in of] for of in dev.gold]
-    found = [f1(text, of) for text, of in zip(texts, golds, strict=True) if of]
+    pairs = zip(texts, gold_texts(dev.gold), strict=True)
+    found = [f1(text, of) for text, of in pairs if of]
     return float(np.mean(found)) if found else 0.0
 
 

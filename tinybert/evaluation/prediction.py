@@ -26,7 +26,7 @@ from tinybert.evaluation.probabilities import Logits, objects, probabilities
 from tinybert.tasks.encoding import encode_split
 from tinybert.tasks.entities import possible_order
 from tinybert.tasks.metrics import multi_hot, score_task
-from tinybert.tasks.squad_metrics import f1
+from tinybert.tasks.squad_metrics import f1, gold_texts
 from tinybert.tasks.task import Encoding, TaskInfo, read_split
 from tinybert.text.batching import Batch, collate, sorted_batches
 from tinybert.text.encoded import EncodedRows, Rows
@@ -160,17 +160,19 @@ class TaskSplit:
             per_label = self.info.metrics[0] == "f1_macro"
             return Decision(thresholds=choose_thresholds(given, gold, per_label))
         if self.info.kind == "span":
-            found = self.best_answers(logits)
-            golds = [[each["text"] for each in of] for of in self.gold]
-            empty = np.array([not of for of in golds])
-            if not empty.any():
-                return Decision()
-            texts = answer_texts(self.frame["sentence2"].tolist(), found, ALWAYS_ANSWER)
-            scores = np.array(
-                [f1(text, of) if of else 0.0 for text, of in zip(texts, golds, strict=True)]
-            )
-            return Decision(null_threshold=choose_null_threshold(found.null_odds, scores, empty))
+            return self._null_decision(self.best_answers(logits))
         return Decision()
+
+    def _null_decision(self, found: Answers) -> Decision:
+        """Choose the null threshold by the questions' best answers."""
+        golds = gold_texts(self.gold)
+        empty = np.array([not of for of in golds])
+        if not empty.any():
+            return Decision()
+        texts = answer_texts(self.frame["sentence2"].tolist(), found, ALWAYS_ANSWER)
+        pairs = zip(texts, golds, strict=True)
+        scores = np.array([f1(text, of) if of else 0.0 for text, of in pairs])
+        return Decision(null_threshold=choose_null_threshold(found.null_odds, scores, empty))
 
     def predictions(self, logits: Logits, decision: Decision | None = None) -> NDArray[Any]:
         """Return each row's answer: shape (rows,).
@@ -189,17 +191,15 @@ class TaskSplit:
             return np.asarray(self.row_logits(logits).argmax(axis=1))
         if kind == "tokens":
             return self._tags(logits)
-        decision = decision or self.decision(logits)
         if kind == "multilabel":
+            decision = decision or self.decision(logits)
             given = probabilities(self.row_logits(logits))
             named = given > np.array(decision.thresholds or (0.5,) * given.shape[1])
             return objects([np.flatnonzero(row) for row in named])
-        texts = self.frame["sentence2"].tolist()
-        threshold = decision.null_threshold
         found = self.best_answers(logits)
-        return objects(
-            answer_texts(texts, found, ALWAYS_ANSWER if threshold is None else threshold)
-        )
+        threshold = (decision or self._null_decision(found)).null_threshold
+        most = ALWAYS_ANSWER if threshold is None else threshold
+        return objects(answer_texts(self.frame["sentence2"].tolist(), found, most))
 
     def beside(self, logits: Logits) -> NDArray[Any]:
         """Return what a file of predictions has beside them, as `write_predictions` takes it."""
@@ -209,13 +209,14 @@ class TaskSplit:
 
     def _tags(self, logits: Logits) -> NDArray[Any]:
         rows = self.rows
-        assert rows.places is not None and rows.origins is not None
+        assert rows.places is not None
         lengths = self.frame["word_starts"].map(len).to_numpy()
         starts = np.concatenate([[0], np.cumsum(lengths)])
         tags = np.zeros(starts[-1], dtype=np.int64)
         scored = rows.places >= 0
-        texts = np.repeat(rows.origins, rows.lengths)
-        tags[starts[texts[scored]] + rows.places[scored]] = logits[scored].argmax(axis=1)
+        tags[starts[rows.token_origins[scored]] + rows.places[scored]] = logits[scored].argmax(
+            axis=1
+        )
         rows_of_tags = np.split(tags, starts[1:-1]) if len(lengths) else []
         return objects([possible_order(of, self.info.labels) for of in rows_of_tags])
 

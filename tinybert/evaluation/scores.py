@@ -14,7 +14,7 @@ from tinybert.evaluation.prediction import TaskSplit, predict_logits, read_task_
 from tinybert.evaluation.prediction_files import write_predictions
 from tinybert.tasks.entities import entity_confusion, scores_by_type
 from tinybert.tasks.metrics import multi_hot, score_task
-from tinybert.tasks.squad_metrics import squad_parts
+from tinybert.tasks.squad_metrics import gold_texts, squad_parts
 from tinybert.tasks.task import Encoding, TaskInfo
 
 
@@ -125,7 +125,7 @@ def _by_type(
 def _by_answerable(
     predictions: NDArray[Any], gold: NDArray[Any], info: TaskInfo
 ) -> dict[str, dict[str, float]]:
-    golds = [[answer["text"] for answer in of] for of in gold]
+    golds = gold_texts(gold)
     parts = squad_parts(list(predictions), golds)
     counts = {"HasAns": sum(map(bool, golds)), "NoAns": sum(not of for of in golds)}
     return {

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from tinybert.tasks.metrics import multi_hot
 from tinybert.tasks.task import Encoding
 from tinybert.text.encoded import SCORED, EncodedRows, encode, joined
-from tinybert.text.windows import answer_positions, encode_questions
+from tinybert.text.windows import QuestionWindows, answer_positions, encode_questions
 
 CHUNK = 10_000  # texts at once: bounds the memory the tokenizer's own objects take
 SPECIAL_OF_PAIR = 4  # tokens at most: RoBERTa's </s></s> between the two
@@ -218,9 +218,8 @@ def _encode_words(frame: pd.DataFrame, tokenizer: Any, encoding: Encoding) -> En
         return rows
     labels = np.zeros(len(places), dtype=np.int64)
     of_word = np.cumsum([0, *map(len, starts)])
-    texts_of = np.repeat([of.origin for of in windows], [len(of.ids) for of in windows])
     tags = np.concatenate([np.empty(0, np.int64), *frame["label"]]).astype(np.int64)
-    labels[scored] = tags[of_word[texts_of[scored]] + places[scored]]
+    labels[scored] = tags[of_word[rows.token_origins[scored]] + places[scored]]
     return rows.with_token_targets(labels=torch.from_numpy(labels))
 
 
@@ -268,15 +267,15 @@ def _scored_once(
         yield np.where(kept, words, np.int32(-1))
 
 
+def question_windows(frame: pd.DataFrame, tokenizer: Any, encoding: Encoding) -> QuestionWindows:
+    """Cut the passages of questions to windows as the task reads them."""
+    first, second = frame["sentence1"].tolist(), frame["sentence2"].tolist()
+    return encode_questions(tokenizer, first, second, encoding.max_length, encoding.stride)
+
+
 def _encode_questions(frame: pd.DataFrame, tokenizer: Any, encoding: Encoding) -> EncodedRows:
     """Encode questions with windows of their passages; [CLS] and the passage are scored."""
-    found = encode_questions(
-        tokenizer,
-        frame["sentence1"].tolist(),
-        frame["sentence2"].tolist(),
-        encoding.max_length,
-        encoding.stride,
-    )
+    found = question_windows(frame, tokenizer, encoding)
     rows = joined(found.ids, found.first_lengths, {})
     rows = rows.with_origins(found.origins).with_places(found.places)
     scored = found.places[:, 0] >= 0

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tinybert.core.settings.choices import Kind
 from tinybert.tasks.entities import entity_counts, entity_metrics, entity_rates
-from tinybert.tasks.squad_metrics import squad_scores
+from tinybert.tasks.squad_metrics import gold_texts, squad_scores
 from tinybert.tasks.task import METRICS, MetricName, TaskInfo
 
 
@@ -31,8 +31,7 @@ def score_task(info: TaskInfo, predictions: NDArray[Any], labels: NDArray[Any]) 
     if info.kind == "tokens":
         found = entity_metrics(list(labels), list(predictions), info.labels)
     elif info.kind == "span":
-        golds = [[answer["text"] for answer in of] for of in labels]
-        found = squad_scores(list(predictions), golds)
+        found = squad_scores(list(predictions), gold_texts(labels))
     elif info.kind == "multilabel":
         found = _score_several(info, predictions, labels)
     else:
@@ -49,10 +48,8 @@ def main_metric(
     """
     name = info.metrics[0]
     if info.kind == "span":
-        golds = [[answer["text"] for answer in of] for of in labels]
-        values = [
-            squad_scores([text], [of])[name] for text, of in zip(predictions, golds, strict=True)
-        ]
+        pairs = zip(predictions, gold_texts(labels), strict=True)
+        values = [squad_scores([text], [of])[name] for text, of in pairs]
         each = np.array(values)
         return lambda rows: float(each[rows].mean())
     if info.kind == "tokens":

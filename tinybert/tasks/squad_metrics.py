@@ -7,7 +7,8 @@ empty prediction says that the passage does not answer the question.
 import re
 import string
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 ARTICLES = re.compile(r"\b(a|an|the)\b")
 NO_PUNCTUATION = str.maketrans("", "", string.punctuation)  # of ASCII alone, as the script has it
@@ -31,6 +32,11 @@ def f1(prediction: str, golds: Sequence[str]) -> float:
     Where the prediction or the gold answer has no word left, it is 1 if neither has one, else 0.
     """
     return _best(_word_f1, prediction, golds)
+
+
+def gold_texts(labels: Iterable[Sequence[Mapping[str, Any]]]) -> list[list[str]]:
+    """Return the texts of each question's gold answers, of labels as a prepared split has them."""
+    return [[answer["text"] for answer in of] for of in labels]
 
 
 def squad_scores(predictions: Sequence[str], golds: Sequence[Sequence[str]]) -> dict[str, float]:

@@ -66,6 +66,12 @@ class EncodedRows(Dataset[Row]):
         """Tokens per row, shape (rows,)."""
         return np.diff(self.ends, prepend=0)
 
+    @property
+    def token_origins(self) -> NDArray[np.int64]:
+        """The text that each token is of, shape (tokens,)."""
+        texts = np.arange(len(self)) if self.origins is None else self.origins
+        return np.repeat(texts, self.lengths)
+
     def __len__(self) -> int:
         return len(self.ends)
 
