@@ -62,6 +62,14 @@ def small_student(num_labels: int = 2, **changes) -> BertForSequenceClassificati
     return tiny_classifier(num_labels, seed=1, **{**SMALL, **changes}).eval()
 
 
+def factorised_student(rank: int, num_labels: int = 3) -> ElectraForSequenceClassification:
+    torch.manual_seed(1)
+    changes = {"model_type": "electra", "embedding_size": rank}
+    config = tiny_config(num_labels=num_labels, **SMALL).to_dict() | changes
+    config = ElectraConfig(**config)
+    return ElectraForSequenceClassification(config).eval()
+
+
 def fitted(teacher, rows=None, seed=0, **changes):
     student = small_student(teacher.config.num_labels, **changes)
     fit = fit_student(student, teacher, rows or some_rows(), [2], seed)
@@ -159,15 +167,16 @@ def test_reduced_queries_and_keys_give_the_teachers_scores_where_the_width_suffi
     torch.testing.assert_close(ours, theirs, atol=1e-3, rtol=1e-3)
 
 
-def test_the_fit_computes_what_the_student_does():
-    teacher, student = sharp(tiny_classifier(3)), small_student(3)
-    rows = some_rows()
+@pytest.mark.parametrize("embedding_size", [None, 6])
+def test_the_fit_computes_what_the_student_does(embedding_size):
+    teacher, rows = sharp(tiny_classifier(3)), some_rows()
+    student = small_student(3) if embedding_size is None else factorised_student(embedding_size)
     fit = EncoderFit(student, teacher, rows, [2], 0)
     fit.run()
     with torch.no_grad():
         for number in range(fit.targets.num_batches):
             ids, types, mask = (fit.targets.spool.get(number, n) for n in ("ids", "types", "mask"))
-            states = student.bert(ids, attention_mask=mask, token_type_ids=types)
+            states = student.base_model(ids, attention_mask=mask, token_type_ids=types)
             kept = fit.targets.spool.get(number, "s")
             torch.testing.assert_close(states.last_hidden_state[mask], kept, atol=1e-4, rtol=1e-4)
 
@@ -269,6 +278,40 @@ def test_projections_bring_the_students_states_to_the_teachers_width():
     of = [fit.targets.spool.get(0, name) for name in ("s", "state 2")]
     left = (projections.hidden(1, of[0]) - of[1]).square().mean()
     assert float(left) < float(of[1].square().mean())
+
+
+def test_a_factorised_embedding_keeps_more_the_wider_it_is_and_gives_the_teachers_answers():
+    teacher, rows, unseen = sharp(tiny_classifier(3)), some_rows(200), some_rows(40, seed=1)
+    gold = predict_logits(teacher, unseen, None)
+    shares, errors = {}, {}
+    for rank in (2, 6, 11):
+        student = factorised_student(rank)
+        fit = fit_student(student, teacher, rows, [2], 0)
+        shares[rank] = {of.map: of.unexplained for of in fit.maps}
+        errors[rank] = np.square(predict_logits(student.eval(), unseen, None) - gold).mean()
+    assert shares[2]["embeddings widened"] > shares[6]["embeddings widened"] + 0.05
+    assert shares[6]["embeddings widened"] > shares[11]["embeddings widened"] + 0.05
+    assert errors[11] < np.square(gold - gold.mean(0)).mean()
+
+
+def test_factorised_tables_keep_what_varies_most_in_the_embeddings():
+    teacher, student = sharp(tiny_classifier(3)), factorised_student(4)
+    targets = EncoderFit(student, teacher, some_rows(), [2], 0).targets
+    states = targets.spool.get(0, "state 0").double()
+    covariance = (states - states.mean(0)).mT @ (states - states.mean(0)) / len(states)
+    kept = (targets.embedding_basis.mT @ covariance @ targets.embedding_basis).trace()
+    assert float(kept) == pytest.approx(float(torch.linalg.eigvalsh(covariance)[-4:].sum()))
+
+
+def test_the_head_of_a_factorised_student_loses_no_more_than_berts():
+    teacher, rows = sharp(tiny_classifier(3)), some_rows(400)
+    of = {}
+    for student in (small_student(3), factorised_student(12)):  # as wide as the layers: no map
+        fit = fit_student(student, teacher, rows, [2], 0)
+        of[student.config.model_type] = {each.map: each.unexplained for each in fit.maps}
+    assert "embeddings widened" not in of["electra"]
+    assert of["electra"]["pooled"] == pytest.approx(of["bert"]["pooled"], abs=1e-3)
+    assert of["electra"]["logits"] == pytest.approx(of["bert"]["logits"], abs=0.02)
 
 
 def test_heads_that_are_left_out_are_told():

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from transformers import AutoModel, BertConfig
+from transformers import AutoModel, BertConfig, ElectraModel
 
 from tests.fixtures.models import save_pretrained, tiny_batch, tiny_config, tiny_encoder
 from tests.fixtures.refused import refused
@@ -82,6 +82,22 @@ def test_only_mobilebert_has_a_bottleneck_and_it_must():
     with pytest.raises(InputError, match="bottleneck_size must be a multiple of num_attention"):
         wrong = inside | {"bottleneck_size": 9}
         parse(Shape, sizes | {"architecture": "mobilebert", "bottleneck": wrong}, "shape")
+
+
+def test_a_factorised_embedding_is_electras_and_costs_its_rank():
+    sizes = SHAPE.model_dump(exclude={"architecture", "embedding_size"})
+    with pytest.raises(InputError, match="architecture electra, and no other, has one"):
+        parse(Shape, sizes | {"embedding_size": 16}, "shape")
+    with pytest.raises(InputError, match="got electra and None; write `architecture"):
+        parse(Shape, sizes | {"architecture": "electra"}, "shape")
+    teacher = BertConfig(vocab_size=1000)
+    count = {}
+    for rank in (3, 5):
+        shape = parse(Shape, sizes | {"architecture": "electra", "embedding_size": rank}, "shape")
+        count[rank] = num_parameters(ElectraModel(student_config(shape, teacher)))
+    tables = 1000 + 512 + 2
+    # Two more columns of the tables, of gain and bias, and of the map to the layers' width.
+    assert count[5] - count[3] == 2 * (tables + 2 + SHAPE.hidden_size)
 
 
 def test_the_demos_two_systems_are_the_same_network():

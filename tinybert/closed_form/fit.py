@@ -60,6 +60,7 @@ class EncoderFit:
     ) -> None:
         self.student, self.teacher, self.layers = student, teacher, list(layers)
         self.projections, self.parts = projections, layers_of(student)
+        self.embeddings: Any = student.base_model.embeddings
         config: Any = student.config
         self.width, self.num_heads = config.hidden_size, config.num_attention_heads
         self.act = activation(student)
@@ -82,9 +83,8 @@ class EncoderFit:
     @torch.no_grad()
     def fit_embeddings(self) -> None:
         """Bring each table's rows, centred as the teacher's LayerNorm does, to the basis."""
-        tables, base = embedding_tables(self.teacher), self.student.base_model
-        embeddings: Any = base.embeddings
-        to_basis = self.targets.basis
+        tables, embeddings = embedding_tables(self.teacher), self.embeddings
+        to_basis = self.targets.embedding_basis
         if tables.projection is not None:
             to_basis = tables.projection.double().mT @ to_basis
 
@@ -99,11 +99,25 @@ class EncoderFit:
         types = embeddings.token_type_embeddings.weight.zero_()
         if tables.token_type is not None:  # a single type stands for both segments
             types.copy_(reduced(tables.token_type).expand(len(types), -1))
-        self._fit_norm(embeddings.LayerNorm, 0, "embeddings", self._summed, self._reduced(0))
+        self._fit_norm(embeddings.LayerNorm, 0, "embeddings", self._summed, self._embedded)
         self._keep("s", lambda batch: embeddings.LayerNorm(self._summed(batch)))
+        self._widen()
+
+    def _embedded(self, batch: int) -> Tensor:
+        """Return the teacher's embeddings in the basis of the student's tables."""
+        return self._get(batch, "state 0") @ self.targets.embedding_basis.float()
+
+    def _widen(self) -> None:
+        """Fit the map from factorised embeddings to the layers' width, where there is one."""
+        widening = getattr(self.student.base_model, "embeddings_project", None)
+        if widening is None:
+            return
+        pairs = ((self._get(n, "s"), self._reduced(0)(n)) for n in self._batches())
+        self._fit(widening, 0, "embeddings widened", pairs)
+        self._keep("s", lambda batch: widening(self._get(batch, "s")))
 
     def _summed(self, batch: int) -> Tensor:
-        embeddings: Any = self.student.base_model.embeddings
+        embeddings = self.embeddings
         ids, types, mask = (self._get(batch, name) for name in ("ids", "types", "mask"))
         positions = embeddings.position_embeddings.weight[: ids.shape[1]]
         words = embeddings.word_embeddings(ids) + embeddings.token_type_embeddings(types)
@@ -206,9 +220,9 @@ class EncoderFit:
 
     def _fit_norm(self, norm: Any, layer: int, name: str, added: ByBatch, target: ByBatch) -> None:
         """Fit a LayerNorm's gain and bias to a target, by coordinate."""
-        moments = CoordinateMoments(self.width, self.teacher.device)
+        moments = CoordinateMoments(len(norm.weight), self.teacher.device)
         for batch in self._batches():
-            normalised = layer_norm(added(batch), (self.width,), eps=norm.eps)
+            normalised = layer_norm(added(batch), norm.normalized_shape, eps=norm.eps)
             moments.add(normalised, target(batch))
         found = moments.fit(f"layer {layer}, {name}")
         found.put_into(norm)

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
+from transformers.activations import ACT2FN
 
 from tinybert.closed_form.equations import principal_basis
 from tinybert.closed_form.fit import Unexplained
@@ -17,7 +18,8 @@ from tinybert.text.batching import Batch
 from tinybert.text.encoded import SCORED, Rows
 
 RIDGE = 1e-2  # of the mean diagonal: there are only as many rows as texts
-POOLED_DEVIATION = 0.5  # of the pooled state before tanh, which it leaves nearly linear
+POOLED_DEVIATION = 0.5  # of the pooled state before its activation, which it leaves nearly linear
+LINEAR_AT = {"tanh": 0.0, "gelu": 2.0}  # where an activation is most so
 
 
 class HeadTargets(NamedTuple):
@@ -105,15 +107,19 @@ def fit_head(student: PreTrainedModel, targets: HeadTargets, seed: int) -> list[
     basis = principal_basis(target.mT @ target / len(target), width, generator)
     target = target @ basis
     target = target * POOLED_DEVIATION / target.std().clamp(min=1e-12)
-    to_pooled = Moments(width, width, state.device)
-    to_pooled.add(state, target)
+    act = "gelu" if hasattr(ours.classifier, "out_proj") else "tanh"  # ELECTRA's, or BERT's pooler
+    to_pooled, dense = Moments(width, width, state.device), head_layer(student)
+    to_pooled.add(state, target + LINEAR_AT[act])
     pooler = to_pooled.ridge(RIDGE)
-    pooler.put_into(ours.base_model.pooler.dense)
+    pooler.put_into(dense)
     with torch.no_grad():
-        activated = torch.tanh(ours.base_model.pooler.dense(state))
+        activated = ACT2FN[act](dense(state))
+    logits = _fitted(
+        getattr(ours.classifier, "out_proj", ours.classifier), activated, targets.logits
+    )
     return [
         Unexplained(last + 1, "pooled", pooler.unexplained),
-        Unexplained(last + 1, "logits", _fitted(ours.classifier, activated, targets.logits)),
+        Unexplained(last + 1, "logits", logits),
     ]
 
 

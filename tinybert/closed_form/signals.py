@@ -158,12 +158,14 @@ class TeacherMoments:
             fired = act(found.parts[f"feedforward_in {layer}"][found.mask]).double()
             self.neurons[layer] += torch.stack([fired.sum(0), fired.square().sum(0)])
 
-    def covariance(self) -> Tensor:
+    def covariance(self, layer: int) -> Tensor:
+        """Return the covariance of a layer's states, shape (D, D); of the embeddings': 0."""
+        mean = self.sums[layer] / self.count
+        return self.products[layer] / self.count - torch.outer(mean, mean)
+
+    def mean_covariance(self) -> Tensor:
         """Return the states' covariance, averaged over the layers, shape (D, D)."""
-        means = {n: of / self.count for n, of in self.sums.items()}
-        return torch.stack(
-            [self.products[n] / self.count - torch.outer(means[n], means[n]) for n in means]
-        ).mean(0)
+        return torch.stack([self.covariance(layer) for layer in self.sums]).mean(0)
 
     def of_layer(self, layer: int) -> LayerMoments:
         """Return the means of a layer."""
@@ -232,6 +234,8 @@ class Targets(NamedTuple):
 
     Attributes:
         basis: B, shape (D, d).
+        embedding_basis: The same of the embedding tables, shape (D, d), or (D, r) where they are r
+            wide: that of the embeddings' own states, whose variance r directions keep best.
         reductions: By the teacher's layer.
         spool: Of each batch: ids, types, mask; of its real tokens "state n" (D wide) and, by
             layer, "query n", "key n", "value n", "attended n" and "neurons n".
@@ -240,6 +244,7 @@ class Targets(NamedTuple):
     """
 
     basis: Tensor
+    embedding_basis: Tensor
     reductions: dict[int, Reduction]
     spool: Spool
     num_batches: int
@@ -268,12 +273,15 @@ def make_targets(
     part = rows_numbered(rows, np.arange(0, len(rows), every)) if every > 1 else rows
     for found in teacher_passes(teacher, part, wanted):
         moments.add(found)
-    basis = principal_basis(moments.covariance(), student.hidden_size, generator)
+    basis = principal_basis(moments.mean_covariance(), student.hidden_size, generator)
+    rank, tables = getattr(student, "embedding_size", student.hidden_size), basis
+    if rank != student.hidden_size:
+        tables = principal_basis(moments.covariance(0), rank, generator)
     reductions = {n: reduce_layer(teacher, n, moments.of_layer(n), student) for n in wanted}
     spool, number = Spool(teacher.device), 0
     for number, found in enumerate(teacher_passes(teacher, rows, wanted), start=1):
         _keep(spool, number - 1, found, basis.float(), reductions, moments.num_heads)
-    return Targets(basis, reductions, spool, number, int(rows.lengths.sum()))
+    return Targets(basis, tables, reductions, spool, number, int(rows.lengths.sum()))
 
 
 def _keep(

@@ -16,7 +16,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from transformers import AutoModel, BertConfig, PreTrainedConfig, PreTrainedModel
+from transformers import (
+    AutoModel,
+    BertConfig,
+    ElectraConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
 
 from tinybert.closed_form.fit import EncoderFit, Unexplained
 from tinybert.closed_form.head import HeadTargets, fit_head, head_of, head_targets
@@ -80,7 +86,7 @@ class Fitted:
 def fitted_student(
     teacher: PreTrainedModel,
     tokenizer: Any,
-    config: BertConfig,
+    config: BertConfig | ElectraConfig,
     texts: Sequence[str] | Sequence[tuple[str, str]],
     layer_map: LayerMap = "uniform",
     seed: int = 42,
@@ -112,7 +118,7 @@ def fitted_student(
     longest = min(filter(None, (positions(config), positions(theirs))))
     rows = encode(tokenizer, first, second, longest)
     torch.manual_seed(seed)
-    student = auto.from_config(BertConfig(**{**config.to_dict(), **changes}))
+    student = auto.from_config(type(config)(**{**config.to_dict(), **changes}))
     layers = teacher_layers(layer_map, config.num_hidden_layers, theirs.num_hidden_layers)
     return student, fit_student(student, teacher, rows, layers, seed, max_tokens=max_tokens)
 
@@ -130,7 +136,7 @@ def fit_student(
     """Fit a student, in place, to its teacher; with a task's head if it has one.
 
     Args:
-        student: A BERT encoder, with the teacher's head or without.
+        student: A BERT or ELECTRA encoder, with the teacher's head or without.
         teacher: BERT-like, on the device to compute on; with a task's head if the student has one.
         rows: Texts; a seeded choice of them is used.
         layers: [g(1), ..., g(M)].
@@ -187,13 +193,14 @@ def require_fits(student: PreTrainedConfig, teacher: PreTrainedModel) -> None:
     """
     parts, theirs = layers_of(teacher), teacher.config
     ours: Any = student
-    if ours.model_type != "bert":
+    if ours.model_type not in ("bert", "electra"):
         raise InputError(
-            f"closed form: the student's architecture must be bert, got {ours.model_type}; write "
-            "shape.architecture: bert"
+            "closed form: the student's architecture must be bert or electra, got "
+            f"{ours.model_type}; write shape.architecture: bert"
         )
     head_widths = [c.hidden_size // c.num_attention_heads for c in (ours, theirs)]
     sizes = {
+        "embedding_size": (getattr(ours, "embedding_size", 0), theirs.hidden_size),
         "hidden_size": (ours.hidden_size, theirs.hidden_size),
         "num_attention_heads": (ours.num_attention_heads, theirs.num_attention_heads),
         "intermediate_size": (ours.intermediate_size, len(parts[0].feedforward_in.weight)),

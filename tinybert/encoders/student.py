@@ -9,6 +9,7 @@ from transformers import (
     AutoModel,
     BertConfig,
     DistilBertConfig,
+    ElectraConfig,
     MobileBertConfig,
     PreTrainedConfig,
     PreTrainedModel,
@@ -63,6 +64,8 @@ def student_config(shape: Shape, teacher: Any) -> PreTrainedConfig:
         "hidden_dropout_prob": shape.dropout,
         "attention_probs_dropout_prob": shape.dropout,
     }
+    if shape.embedding_size is not None:
+        return ElectraConfig(**common, embedding_size=shape.embedding_size)
     if shape.bottleneck is None:
         return BertConfig(**common)
     return MobileBertConfig(

@@ -178,12 +178,13 @@ class Bottleneck(Settings):
 class Shape(Settings):
     """A student's size (TinyBERT4: 4 layers, 312 wide, 1200 feed-forward, 12 heads)."""
 
-    architecture: Literal["bert", "distilbert", "mobilebert"] = "bert"
+    architecture: Literal["bert", "distilbert", "electra", "mobilebert"] = "bert"
     num_hidden_layers: int = Field(ge=1)
     hidden_size: int = Field(ge=1)
     intermediate_size: int = Field(ge=1)
     num_attention_heads: int = Field(ge=1)
     dropout: float = Field(ge=0, lt=1)
+    embedding_size: int | None = Field(default=None, ge=1)  # electra's: of the tables, before a map
     bottleneck: Bottleneck | None = None  # mobilebert's
 
     @model_validator(mode="after")
@@ -198,6 +199,16 @@ class Shape(Settings):
             raise ValueError(
                 f"{name} must be a multiple of num_attention_heads, got {width} and "
                 f"{self.num_attention_heads}; change one"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _narrow_embeddings_are_electras(self) -> "Shape":
+        if (self.architecture == "electra") != (self.embedding_size is not None):
+            raise ValueError(
+                "embedding_size: architecture electra, and no other, has one of its own, got "
+                f"{self.architecture} and {self.embedding_size}; write `architecture: electra` and "
+                "`embedding_size: 64`, or remove it"
             )
         return self
 
@@ -251,9 +262,9 @@ class SystemFile(Settings):
             "intermediate_distill.start": self.intermediate_distill.start == "closed_form",
         }
         for key, wanted in fitted.items():
-            if wanted and self.shape.architecture != "bert":
+            if wanted and self.shape.architecture not in ("bert", "electra"):
                 raise ValueError(
-                    f"{key}: closed_form fits students of architecture bert, got "
+                    f"{key}: closed_form fits students of architecture bert or electra, got "
                     f"{self.shape.architecture}; write "
                     f"{'random' if key == 'initialisation' else 'general'}, or another architecture"
                 )
