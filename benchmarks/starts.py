@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
@@ -85,10 +86,17 @@ class Bench:
         system: A file of params/systems.
         folder: For checkpoints and the teachers' states; removed by the caller.
         shape: Another one than the system's.
+        dtype: What training is autocast to.
     """
 
-    def __init__(self, system: str, folder: Path, shape: Shape | None = None) -> None:
-        self.folder = folder
+    def __init__(
+        self,
+        system: str,
+        folder: Path,
+        shape: Shape | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        self.folder, self.dtype = folder, dtype
         self.shape = shape or read_system(system, "shape", Shape)
         self.intermediate = read_system(system, "intermediate_distill", LayerPhase)
         self.prediction = read_system(system, "prediction_distill", OutputPhase)
@@ -157,7 +165,7 @@ class Bench:
     def run(self, model: Distillation, rows: Any, schedule: Schedule, seed: int) -> None:
         """Train a model, without a checkpoint to go on from."""
         with tempfile.TemporaryDirectory(dir=self.folder) as folder:
-            how = Run("starts", Path(folder), seed, None, save_steps=10**9)
+            how = Run("starts", Path(folder), seed, self.dtype, save_steps=10**9)
             train(model, rows, 0, schedule, how)
 
 

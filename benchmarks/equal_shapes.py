@@ -1,0 +1,190 @@
+"""Thin and deep, or wide and shallow: shapes that cost the same, trained for as long.
+
+python -m benchmarks.equal_shapes [--tasks A,B] [--seeds 42,43] [--steps 500] [--system NAME]
+    [--engine pytorch_fp32] [--length 64] [--show]
+
+Runs in a workspace whose corpus and teachers are made. Of each depth two shapes are taken: as many
+parameters as the system's own shape has, and as many milliseconds for one row, as measured in turn
+by the first run and kept in the table's file. Each starts in closed form and is trained as
+`benchmarks.starts` does. A row that the table has is not computed again.
+"""
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, get_args
+
+import pandas as pd
+import torch
+from transformers import PreTrainedModel
+
+from benchmarks.starts import Bench, Cell, TaskBench
+from flows.glue import split_names
+from tinybert.core.errors import ends_with_its_lines
+from tinybert.core.outputs import replace_file
+from tinybert.core.precision import Precision, autocast_dtype
+from tinybert.core.settings.reader import read_param, read_system
+from tinybert.core.settings.systems import Shape
+from tinybert.deployment.choosing import LAYERS, measure_shapes, new_student, shape_name
+from tinybert.deployment.sections import EngineName
+from tinybert.encoders.classifier import task_classifier
+from tinybert.encoders.cost import num_parameters
+from tinybert.tasks.task import read_named_info
+
+FOLDER = Path("reports/benchmarks")
+TIMES, TABLE = FOLDER / "equal_shapes_times.csv", FOLDER / "equal_shapes.csv"
+MAX_ROWS = 8000  # of train
+SEED = 0  # of the weights and tokens that are timed
+KEYS = ["task", "steps", "seed", "shape"]
+
+
+class Measured(NamedTuple):
+    """A shape and what it costs.
+
+    Attributes:
+        shape: Layers times width.
+        parameters: Of encoder and head.
+        ms: Median of one row.
+    """
+
+    shape: str
+    parameters: int
+    ms: float
+
+
+def with_size(reference: Shape, layers: int, width: int) -> Shape:
+    """Return a shape of the reference's proportions: heads, and feed-forward to width."""
+    inner = width * reference.intermediate_size // reference.hidden_size
+    changes = {"num_hidden_layers": layers, "hidden_size": width, "intermediate_size": inner}
+    return reference.model_copy(update=changes)
+
+
+def shapes_to_time(reference: Shape, teacher: Any) -> list[Shape]:
+    """Return every depth with every width that the heads divide, up to the teacher's sizes."""
+    heads = reference.num_attention_heads
+    return [
+        with_size(reference, layers, width)
+        for layers in LAYERS
+        if layers <= teacher.num_hidden_layers
+        for width in range(6 * heads, teacher.hidden_size + 1, heads)
+    ]
+
+
+def nearest(
+    shapes: Sequence[Shape], costs: Sequence[float], reference: Shape, goal: float
+) -> list[Shape]:
+    """Return of each depth the shape whose cost is nearest to a goal; the reference of its own."""
+    found: dict[int, Shape] = {}
+    for shape, _ in sorted(zip(shapes, costs, strict=True), key=lambda of: abs(of[1] - goal)):
+        found.setdefault(shape.num_hidden_layers, shape)
+    return [*({**found, reference.num_hidden_layers: reference}).values()]
+
+
+def measure(
+    reference: Shape, teacher: PreTrainedModel, engine: EngineName, length: int
+) -> tuple[list[Measured], list[Measured]]:
+    """Return the shapes of as many parameters as the reference, and those of as many milliseconds.
+
+    The widths of equal milliseconds are chosen by a first timing of all, and timed once more.
+    """
+
+    def count(shape: Shape) -> int:
+        return num_parameters(new_student(shape, teacher, SEED))
+
+    def timed(which: Sequence[Shape]) -> list[float]:
+        threads = torch.get_num_threads()
+        return measure_shapes(which, teacher, engine, length, threads, SEED)
+
+    shapes = shapes_to_time(reference, teacher.config)
+    by_parameters = nearest(shapes, [count(of) for of in shapes], reference, count(reference))
+    times = timed([*shapes, reference])
+    by_time = nearest(shapes, times[:-1], reference, times[-1])
+    again = timed([*by_parameters, *by_time])
+    found = [
+        Measured(shape_name(of), count(of), ms)
+        for of, ms in zip([*by_parameters, *by_time], again, strict=True)
+    ]
+    return found[: len(by_parameters)], found[len(by_parameters) :]
+
+
+def known_or_measured(made: Callable[[], tuple[list[Measured], list[Measured]]]) -> pd.DataFrame:
+    """Return the file of times, measured where there is none: `equal` says what is equal."""
+    if not TIMES.is_file():
+        parameters, times = made()
+        rows = [{"equal": "parameters", **of._asdict()} for of in parameters]
+        rows += [{"equal": "milliseconds", **of._asdict()} for of in times]
+        TIMES.parent.mkdir(parents=True, exist_ok=True)
+        with replace_file(TIMES) as file:
+            pd.DataFrame(rows).to_csv(file, index=False)
+    return pd.read_csv(TIMES)
+
+
+def summary(times: pd.DataFrame, trained: pd.DataFrame, steps: int) -> pd.DataFrame:
+    """Return a row per equal cost and shape: parameters, milliseconds, and scores by task."""
+    scores = trained[trained["steps"] == steps].assign(score=lambda of: 100 * of["score"])
+    groups = scores.groupby(["shape", "task"])["score"]
+    cells = groups.agg(
+        lambda of: f"{of.mean():.1f} ± {of.std():.1f}" if len(of) > 1 else f"{of.mean():.1f}"
+    ).unstack("task")
+    shown = times.assign(parameters=[f"{of / 1e6:.2f}M" for of in times["parameters"]])
+    return shown.round({"ms": 2}).merge(cells, left_on="shape", right_index=True, how="left")
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Compute what the table lacks, and show it."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.equal_shapes")
+    parser.add_argument("--tasks", default=",".join(read_param("tasks", list[str])))
+    parser.add_argument("--seeds", default="42,43,44")
+    parser.add_argument("--steps", type=int, default=500)
+    parser.add_argument("--system", default="closed_form_mini")
+    parser.add_argument("--engine", choices=get_args(EngineName), default="pytorch_fp32")
+    parser.add_argument("--length", type=int, default=64)
+    parser.add_argument("--show", action="store_true", help="the table as far as it is")
+    given = parser.parse_args(arguments)
+    tasks, seeds = split_names(given.tasks), [int(of) for of in split_names(given.seeds)]
+    reference = read_system(given.system, "shape", Shape)
+    info = read_named_info(Path("data/tasks") / tasks[0], tasks[0])
+    teacher = task_classifier(Path("models/teacher") / tasks[0], info).eval()
+    times = known_or_measured(lambda: measure(reference, teacher, given.engine, given.length))
+    trained = pd.read_csv(TABLE) if TABLE.is_file() else pd.DataFrame(columns=[*KEYS, "score"])
+    if not given.show:
+        names = list(dict.fromkeys(times["shape"]))
+        trained = _train(tasks, seeds, names, given.steps, given.system, reference, trained)
+    print(summary(times, trained, given.steps).to_markdown(index=False))
+
+
+def _train(
+    tasks: Sequence[str],
+    seeds: Sequence[int],
+    names: Sequence[str],
+    steps: int,
+    system: str,
+    reference: Shape,
+    found: pd.DataFrame,
+) -> pd.DataFrame:
+    """Train what the table lacks; the teacher's pass over a task's rows is shared."""
+    known = set(found[KEYS].itertuples(index=False, name=None))
+    dtype = autocast_dtype(read_param("precision", Precision))
+    for task in tasks:
+        shared: TaskBench | None = None
+        for seed, name in ((seed, name) for seed in seeds for name in names):
+            if (task, steps, seed, name) in known:
+                continue
+            shape = with_size(reference, *map(int, name.split("x")))
+            with tempfile.TemporaryDirectory() as folder:
+                bench = Bench(system, Path(folder), shape, dtype)
+                shared = shared.of(bench) if shared else TaskBench(bench, task, MAX_ROWS, 0.0)
+                score = shared.score(Cell(task, seed, "task", 0, steps))
+            row = dict(zip(KEYS, (task, steps, seed, name), strict=True)) | {"score": score}
+            found = pd.concat([found, pd.DataFrame([row])], ignore_index=True)
+            print(f"equal_shapes: {', '.join(f'{a} {b}' for a, b in row.items())}", flush=True)
+            with replace_file(TABLE) as file:
+                found.to_csv(file, index=False)
+    return found
+
+
+if __name__ == "__main__":
+    with ends_with_its_lines():
+        main(sys.argv[1:])
