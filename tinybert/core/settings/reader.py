@@ -170,7 +170,9 @@ def _line(place: str, item: dict[str, Any], known: dict[str, Any]) -> str:
         cure = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(siblings)}"
         return f"{where}: unknown key, got {key!r}; {cure}"
     if item["type"] == "missing":
-        return f"{where}: is missing, got nothing; add it"
+        examples = getattr(known.get(path), "examples", None)
+        cure = f"write `{path}: {examples[0]}`" if examples else "add it"
+        return f"{where}: is missing, got nothing; {cure}"
     message = str(item["msg"]).removeprefix("Value error, ")
     if item["type"] == "value_error" and "; " in message:
         return f"{where}: {message}"

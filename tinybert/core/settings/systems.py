@@ -240,6 +240,26 @@ class Checkpoint(Settings):
 Initialisation = Literal["random", "closed_form"] | TeacherLayers | Checkpoint
 
 
+class Vocabulary(Settings):
+    """What a student reads; of neither key, `teacher`, all pieces of the teacher's tokenizer."""
+
+    # Of those that a task and the corpus use most, from intermediate_distill on.
+    max_pieces: int | None = Field(default=None, ge=1)
+    tokenizer: str | None = None  # of a folder, or a hub id, from general_distill on
+
+    @model_validator(mode="before")
+    @classmethod
+    def _teachers_is_neither_key(cls, value: object) -> object:
+        if value == "teacher":
+            return {}
+        if not isinstance(value, dict | Vocabulary) or not value:
+            raise ValueError(
+                f"says nothing, got {value!r}; write teacher, {{max_pieces: 8000}} or {{tokenizer: "
+                "folder}"
+            )
+        return value
+
+
 class SystemFile(Settings):
     """A file of params/systems/: one row of the result table."""
 
@@ -248,6 +268,7 @@ class SystemFile(Settings):
     export: bool  # to ONNX and int8; false: for a baseline that nobody deploys
     note: str | None = None  # a line beside the table, such as "architecture only"
     shape: Shape
+    vocabulary: Vocabulary = Field(examples=["teacher"])
     initialisation: Initialisation
     layer_map: LayerMap
     projection: Projection
@@ -268,4 +289,13 @@ class SystemFile(Settings):
                     f"{self.shape.architecture}; write "
                     f"{'random' if key == 'initialisation' else 'general'}, or another architecture"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _teachers_classifier_has_its_vocabulary(self) -> "SystemFile":
+        if self.prediction_distill.classifier == "teacher" and self.vocabulary != Vocabulary():
+            raise ValueError(
+                "vocabulary: classifier teacher is the teacher itself, got another vocabulary; "
+                "write `vocabulary: teacher`"
+            )
         return self
