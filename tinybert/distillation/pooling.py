@@ -1,6 +1,6 @@
 """Signals over units: what a student and a teacher with other pieces of one text can be matched by.
 
-States, and queries and keys, are averaged over a unit's tokens. The mean over pairs of tokens of
+States, queries, keys and values are averaged over a unit's tokens. The mean over pairs of tokens of
 q k is the product of the means, so that scores between units are the means of those between their
 tokens. Where both cut alike a unit is a token and every loss is the ordinary one.
 """
@@ -10,7 +10,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from tinybert.encoders.signals import Signals
+from tinybert.encoders.signals import QueryKeyValue, Signals
 from tinybert.text.batching import TEACHERS, Batch
 from tinybert.text.encoded import UNITS
 
@@ -34,8 +34,9 @@ def pooled(signals: Signals, units: Tensor, num_places: int) -> Signals:
         return (weights @ kept).to(states.dtype)
 
     def per_head(states: Tensor) -> Tensor:  # (batch, heads, tokens, width)
+        _, num_heads, _, width = states.shape
         joint = mean(states.transpose(1, 2).flatten(2))
-        return joint.unflatten(-1, (states.shape[1], states.shape[3])).transpose(1, 2)
+        return torch.unflatten(joint, -1, (num_heads, width)).transpose(1, 2)
 
     return replace(
         signals,
@@ -44,6 +45,7 @@ def pooled(signals: Signals, units: Tensor, num_places: int) -> Signals:
             for layer, of in signals.attention.items()
         },
         hidden={layer: mean(states) for layer, states in signals.hidden.items()},
+        relations={layer: QueryKeyValue(*map(mean, of)) for layer, of in signals.relations.items()},
     )
 
 

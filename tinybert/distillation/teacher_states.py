@@ -173,8 +173,8 @@ def store_states(
         folder: Where `states.raw` is kept, with `stored.json`, how far the pass has come.
 
     Returns:
-        The states of every token of `rows.ids`, shape (tokens, values), memory-mapped; of units, the
-        n-th at the row's n-th token.
+        The states of every token of `rows.ids`, shape (tokens, values), memory-mapped; of units,
+        the n-th at the row's n-th token.
     """
     folder.mkdir(parents=True, exist_ok=True)
     states = _mapped(folder / "states.raw", (len(rows.ids), sum(layout.sizes)), dtype)

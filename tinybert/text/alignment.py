@@ -24,7 +24,7 @@ Flags = NDArray[np.bool_]
 ROWS_AT_ONCE = 10_000  # bounds the memory that characters take
 ZONES = 5  # of a row: its first special token, a segment, special tokens, a segment, its last one
 FIRST, BETWEEN, LAST = 0, 2, 4
-PARTS = ("normalizer", "pre_tokenizer", "model", "post_processor", "added_tokens")
+PARTS = ("normalizer", "pre_tokenizer", "model", "post_processor")
 
 
 def same_tokenizer(ours: Any, theirs: Any) -> bool:
@@ -104,8 +104,8 @@ def find_units(
         texts = slice(int(origins[start]), int(origins[stop - 1]) + 1)
         segments = [list(first[texts]), [] if second is None else list(second[texts])]
         rows = origins[start:stop] - origins[start]
-        sides = [_part(each, start, stop) for each in (ours, theirs)]
-        found.append(_units(*sides, _Characters.of(segments), rows))
+        mine, other = (_part(each, start, stop) for each in (ours, theirs))
+        found.append(_units(mine, other, _Characters.of(segments), rows))
     if not found:
         nothing = np.empty(0, np.int32)
         return Units(nothing, nothing, np.empty(0, np.int64), np.empty(0, np.bool_))
@@ -210,7 +210,7 @@ def _spans(side: _Side, characters: _Characters, texts: Numbers) -> _Spans:
 def _trimmed(
     start: Numbers, end: Numbers, base: Numbers, characters: _Characters
 ) -> tuple[Numbers, Numbers]:
-    """Leave out spaces at a piece's ends: some tokenizers count them; not of one of spaces alone."""
+    """Leave out spaces at a piece's ends, which some tokenizers count, but of spaces alone."""
     if len(characters.last_word) == 0:
         return start, end
     last = characters.last_word[np.maximum(base + end - 1, 0)] + 1 - base
@@ -241,7 +241,7 @@ def _units(ours: _Side, theirs: _Side, characters: _Characters, texts: Numbers) 
     of_text = np.where(zone % ZONES % 2 == 1, sizes, 0)
     in_text = np.bincount(zone // ZONES, weights=of_text, minlength=len(texts))
     starts, ends = characters.starts[texts], characters.ends[texts]
-    shown = (characters.shown[ends] > characters.shown[starts]).any(axis=1)
+    shown = np.asarray((characters.shown[ends] > characters.shown[starts]).any(axis=1))
     return Units(found[0], found[1], in_text.astype(np.int64), shown)
 
 
@@ -297,7 +297,7 @@ class _Grouped(NamedTuple):
 
 def _cut_alike(one: _Grouped, other: _Grouped) -> Flags:
     """Return the components in which both sides have the same pieces, by places and number."""
-    alike = one.counts == other.counts
+    alike: Flags = one.counts == other.counts
     mine, theirs = alike[one.component], alike[other.component]
     differ = (one.begins[mine] != other.begins[theirs]) | (one.ends[mine] != other.ends[theirs])
     alike[one.component[mine][differ]] = False
@@ -315,24 +315,4 @@ def _cut_off(
         low, high = np.minimum(mine, theirs), np.maximum(mine, theirs)
         there = [np.where(in_text, base + each, 0) for each in (low, high)]
         lacking += characters.shown[there[1]] - characters.shown[there[0]]
-    return lacking > 0
-
-
-def aligned(
-    ours: EncodedRows,
-    theirs: EncodedRows,
-    pad_token_id: int,
-    first: Sequence[str],
-    second: Sequence[str] | None,
-) -> tuple[EncodedRows, Units]:
-    """Put rows side by side, with their tokens' units.
-
-    Args:
-        ours: Rows with their tokens' characters.
-        theirs: Rows of the same texts, one for each of ours.
-        pad_token_id: That fills up theirs.
-        first: The texts that the rows, or their `origins`, are of.
-        second: Their second segments, of pairs.
-    """
-    units = find_units(ours, theirs, first, second)
-    return ours.with_beside(theirs, units.ours, units.theirs, pad_token_id), units
+    return np.asarray(lacking > 0)

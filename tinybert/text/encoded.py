@@ -145,16 +145,24 @@ class EncodedRows(Dataset[Row]):
         ours = self.with_token_targets(**{UNITS: torch.from_numpy(units)})
         return replace(ours, beside=beside)
 
+    def without_beside(self) -> "EncodedRows":
+        """Return the same rows for a student alone."""
+        alone = {name: of for name, of in self.token_targets.items() if name != UNITS}
+        return replace(self, token_targets=alone, beside=None)
+
     def at(self, numbers: NDArray[np.int64]) -> "EncodedRows":
         """Return some rows in the order given, without targets."""
         lengths = self.lengths[numbers]
         tokens = steps_of((self.ends - self.lengths)[numbers], lengths)
-        per_row = {"origins": self.origins}
-        per_token = {"places": self.places, "characters": self.characters}
-        chosen = {name: of[numbers] for name, of in per_row.items() if of is not None}
-        chosen |= {name: of[tokens] for name, of in per_token.items() if of is not None}
-        first_lengths = self.first_lengths[numbers]
-        return EncodedRows(self.ids[tokens], np.cumsum(lengths), first_lengths, {}, **chosen)
+        return EncodedRows(
+            self.ids[tokens],
+            np.cumsum(lengths),
+            self.first_lengths[numbers],
+            {},
+            origins=None if self.origins is None else self.origins[numbers],
+            places=None if self.places is None else self.places[tokens],
+            characters=None if self.characters is None else self.characters[tokens],
+        )
 
 
 SCORED = "scored"  # of a token: whether its logits count
@@ -164,7 +172,8 @@ UNITS = "units"  # of a token: what it has in common with a teacher's tokens
 def steps_of(starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return start, start + 1, ... of each start, as many as its size, all in a row."""
     before = np.cumsum(sizes) - sizes
-    return np.arange(int(sizes.sum())) + np.repeat(starts - before, sizes)
+    steps: NDArray[np.int64] = np.arange(int(sizes.sum())) + np.repeat(starts - before, sizes)
+    return steps
 
 
 def pieces_of(encodings: Sequence[Any]) -> NDArray[np.int32]:
