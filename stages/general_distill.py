@@ -26,8 +26,15 @@ from tinybert.core.settings.choices import Loss, Projection
 from tinybert.core.settings.layer_map import LayerMap, teacher_layers
 from tinybert.core.settings.reader import PARAMS, read_param, read_section, read_system, read_yaml
 from tinybert.core.settings.schedule import Schedule
-from tinybert.core.settings.systems import GeneralPhase, Initialisation, Shape, TeacherLayers
+from tinybert.core.settings.systems import (
+    Checkpoint,
+    GeneralPhase,
+    Initialisation,
+    Shape,
+    TeacherLayers,
+)
 from tinybert.distillation.distillation import Distillation, Weights, phase_weights
+from tinybert.distillation.general_rows import general_rows
 from tinybert.distillation.pretraining import Pretraining
 from tinybert.distillation.teacher import Teacher
 from tinybert.distillation.terms import reads_teacher
@@ -40,7 +47,7 @@ from tinybert.encoders.checkpoints import (
     require_same_vocabulary,
 )
 from tinybert.encoders.positions import require_positions
-from tinybert.encoders.student import make_student
+from tinybert.encoders.student import make_student, student_tokenizer
 from tinybert.text.encoded import Blocks
 from tinybert.training.run import Run
 from tinybert.training.sections import GeneralDistillSettings
@@ -123,7 +130,8 @@ def companions(own: Recipe, settings: GeneralDistillSettings, num_layers: int) -
 
 def shares_passes(recipe: Recipe) -> bool:
     """Say whether a student learns from the teacher's passes over the corpus as it is."""
-    return bool(recipe.weights) and not recipe.phase.hides_words
+    own_tokens = isinstance(recipe.start, Checkpoint)  # perhaps: it may have its own tokenizer
+    return bool(recipe.weights) and not recipe.phase.hides_words and not own_tokens
 
 
 def is_wanted(recipe: Recipe) -> bool:
@@ -166,6 +174,7 @@ def general_distill(
     others: list[Recipe],
     teacher: PreTrainedModel,
     tokenizer: Any,
+    teachers: Any,
     corpus: Path,
     schedule: Schedule,
 ) -> tuple[Distillation, pd.DataFrame]:
@@ -175,7 +184,8 @@ def general_distill(
         own: The student to make.
         others: Students to train along; kept where their own stages look.
         teacher: Of `load_teacher`.
-        tokenizer: The teacher's.
+        tokenizer: The student's.
+        teachers: The teacher's tokenizer, whose tokens the corpus is in.
         corpus: The folder of `prepare_corpus`.
         schedule: Length and speed.
     """
@@ -206,8 +216,9 @@ def general_distill(
     pad = model.student.config.pad_token_id or 0
     if not own.weights:
         return model, empty_history()
-    rows = Blocks(corpus, seconds="next_sentence" in own.weights)
-    length = rows.blocks.shape[1]
+    kept = own.how.checkpoints
+    rows = general_rows(corpus, tokenizer, teachers, own.weights, own.how.seed, kept)
+    length = Blocks(corpus).blocks.shape[1]
     for each, whose in ((teacher, "teacher"), (model.student, "student")):
         require_positions(length, each.config, "prepare_corpus.block_length", whose)
     together = Together(models) if others else model
@@ -254,19 +265,21 @@ def _distillation(
 def main(system: str) -> str:
     """Read the settings and make one system's general student."""
     settings = read_section("general_distill", GeneralDistillSettings)
-    tokenizer = load_tokenizer(PRETRAINED)
-    require_same_vocabulary(load_tokenizer(CORPUS), tokenizer, str(CORPUS))
+    teachers = load_tokenizer(PRETRAINED)
+    require_same_vocabulary(load_tokenizer(CORPUS), teachers, str(CORPUS))
     teacher = load_config(PRETRAINED)
     doctor().augmentation(f"general_distill {system}", PRETRAINED)
     num_layers = teacher.num_hidden_layers
     own = read_recipe(system, settings, num_layers)
+    tokenizer = student_tokenizer(own.start, teachers)
     average = own.phase.heads == "mean"
     doctor().fit(
         own.how.phase, own.shape, teacher, own.weights, own.layers, own.projection, average
     )
     with _one_at_a_time(own):
         others = companions(own, settings, num_layers)
-        made = partial(general_distill, tokenizer=tokenizer, corpus=CORPUS, schedule=settings)
+        made = partial(general_distill, tokenizer=tokenizer, teachers=teachers, corpus=CORPUS)
+        made = partial(made, schedule=settings)
         try:
             model, history = made(own, others, load_teacher(own))
         except InputError as error:

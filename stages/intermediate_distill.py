@@ -42,7 +42,7 @@ from tinybert.encoders.checkpoints import (
 from tinybert.encoders.classifier import new_classifier, task_classifier
 from tinybert.encoders.positions import require_positions
 from tinybert.evaluation.prediction import TaskSplit
-from tinybert.tasks.encoding import encode_split
+from tinybert.tasks.aligned_rows import encode_beside
 from tinybert.tasks.task import TRAIN, TaskFile, TaskInfo, read_named_info, read_split
 from tinybert.text.encoded import EncodedRows
 from tinybert.training.grid import dev_scores, dev_split
@@ -140,8 +140,9 @@ def main(system: str, task: str) -> str:
         student = load_encoder(general)
         ours = student.config
         teacher = load_classifier(teacher_folder, new_head=True)  # its layers alone are asked
-    tokenizer = load_tokenizer(general)
-    require_same_vocabulary(tokenizer, load_tokenizer(teacher_folder), str(general))
+    tokenizer, teachers = load_tokenizer(general), load_tokenizer(teacher_folder)
+    if fitted:
+        require_same_vocabulary(tokenizer, teachers, str(general))
     length_of = f"params/tasks/{task}.yaml: max_length"
     for config, whose in ((ours, "student"), (teacher.config, "teacher")):
         require_positions(task_file.max_length, config, length_of, whose)
@@ -158,7 +159,7 @@ def main(system: str, task: str) -> str:
     how = Run(place, kept, seed, dtype, save_steps=settings.save_steps, compile=compiled)
     frame = rows_to_train_on(phase.data, task_folder, augmented, scored, info)
     encoding = task_file.encoding(info)
-    rows = encode_split(frame, tokenizer, encoding)
+    rows = encode_beside(frame, tokenizer, teachers, encoding)
     said: dict[str, Any] = {"start": phase.start}
     head: HeadTargets | None = None
     start: Projections | Path = general / "projections.safetensors"

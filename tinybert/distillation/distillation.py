@@ -6,6 +6,7 @@ label. The other terms are those of the systems it is compared with.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
@@ -15,6 +16,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from tinybert.core.errors import InputError
 from tinybert.core.processes import num_processes, shares, sum_over_all
 from tinybert.core.settings.choices import Kind, Loss, Projection
+from tinybert.distillation.pooling import matched
 from tinybert.distillation.pretraining import Pretraining
 from tinybert.distillation.projections import Projections
 from tinybert.distillation.teacher import TeacherSignals
@@ -137,9 +139,9 @@ class Distillation(nn.Module):
         found = {} if self.pretraining is None else self.pretraining.predict(student, batch)
         with torch.autocast(batch["input_ids"].device.type, enabled=False):
             terms: dict[Term, Tensor] = {}
-            mask, pairs = batch["attention_mask"].bool(), self._pairs
+            ours, mask = matched(student, batch)
             terms |= layer_terms(
-                self.weights, student, teacher, mask, pairs, self.average_heads, self.projections
+                self.weights, ours, teacher, mask, self._pairs, self.average_heads, self.projections
             )
             if self.pretraining is not None:
                 terms |= cast(dict[Term, Tensor], self.pretraining.losses(found, teacher, batch))
@@ -160,7 +162,9 @@ class Distillation(nn.Module):
             return Signals({}, {}, batch["teacher_logits"])
         if self.teacher is None:
             return Signals({}, {})
-        return self.teacher.signals(batch, **self.read_of_teacher())
+        found = self.teacher.signals(batch, **self.read_of_teacher())
+        # Of a teacher with other tokens its stored logits are read, placed at the student's.
+        return replace(found, logits=batch.get("teacher_logits", found.logits))
 
     def read_of_teacher(self) -> dict[str, Any]:
         """Say what the terms read of the teacher, as `Teacher.signals` takes it."""

@@ -6,6 +6,7 @@ from typing import Protocol
 import torch
 from transformers import PreTrainedConfig, PreTrainedModel
 
+from tinybert.distillation.pooling import over_units, teachers_batch
 from tinybert.encoders.signals import Signals, compile_layers, read_signals, record_attention
 from tinybert.text.batching import Batch
 
@@ -26,7 +27,7 @@ class TeacherSignals(Protocol):
     def signals(
         self, batch: Batch, *, attention: Collection[int] = (), hidden: bool = False
     ) -> Signals:
-        """Return what `signals.read_signals` does."""
+        """Return what `signals.read_signals` does, over units where the batch has them."""
 
 
 class Teacher:
@@ -58,9 +59,11 @@ class Teacher:
     def signals(
         self, batch: Batch, *, attention: Collection[int] = (), hidden: bool = False
     ) -> Signals:
-        """Run the teacher on the batch's device, without gradients; see `read_signals`."""
+        """Run the teacher on the batch's device, without gradients; see `TeacherSignals`."""
         device = batch["input_ids"].device
         if self.model.device != device:
             self.model.to(device)
         with torch.no_grad(), torch.autocast(device.type, enabled=False):
-            return read_signals(self.model, batch, attention=attention, hidden=hidden)
+            own = teachers_batch(batch)
+            found = read_signals(self.model, own, attention=attention, hidden=hidden)
+            return over_units(found, batch)

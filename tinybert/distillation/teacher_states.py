@@ -7,7 +7,7 @@ lie in the run's folder of checkpoints, whose name is a hash of teacher, data, s
 import json
 import shutil
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -173,7 +173,8 @@ def store_states(
         folder: Where `states.raw` is kept, with `stored.json`, how far the pass has come.
 
     Returns:
-        The states of every token of `rows.ids`, shape (tokens, values), memory-mapped.
+        The states of every token of `rows.ids`, shape (tokens, values), memory-mapped; of units,
+        the n-th at the row's n-th token.
     """
     folder.mkdir(parents=True, exist_ok=True)
     states = _mapped(folder / "states.raw", (len(rows.ids), sum(layout.sizes)), dtype)
@@ -245,8 +246,6 @@ def use_stored_states(
     if not decision.store:
         return teacher, rows, decision
     states = store_states(teacher, rows, layout, dtype, folder)
-    return (
-        StoredTeacher(teacher.config, layout),
-        rows.with_token_targets(teacher_states=states),
-        decision,
-    )
+    # States over units stand at the student's tokens: what the teacher reads is not needed again.
+    rows = replace(rows, beside=None).with_token_targets(teacher_states=states)
+    return StoredTeacher(teacher.config, layout), rows, decision

@@ -22,6 +22,7 @@ from tinybert.distillation.losses import (
     regression_loss,
     several_labels_loss,
 )
+from tinybert.distillation.pooling import matched_lengths
 from tinybert.distillation.projections import Projections
 from tinybert.encoders.signals import Signals
 from tinybert.text.batching import Batch
@@ -41,7 +42,8 @@ Term = Literal[
     "kl",
     "label",
 ]
-# What a term's mean is taken over: rows (0), real tokens (1), pairs of them (2); scored tokens (3)
+# What a term's mean is taken over: rows (0), real tokens (1), pairs of them (2), where layers are
+# matched at units those in place of tokens; scored tokens (3)
 # for the terms of logits where each word has some. What the terms of `Pretraining` are averaged
 # over is drawn with each batch, and counted there.
 COUNTED: dict[Term, int] = {
@@ -200,7 +202,7 @@ def term_counts(batch: Batch, terms: Sequence[Term], kind: Kind = "classificatio
 
     Rows that the batch's `counts` denies count nothing.
     """
-    lengths, counts = batch["attention_mask"].sum(dim=1), row_counts(batch)
+    lengths, counts = matched_lengths(batch), row_counts(batch)
     found = [counts.sum(), (lengths * counts).sum(), (lengths.square() * counts).sum()]
     if SCORED in batch:
         found.append((batch[SCORED].sum(dim=1) * counts).sum())
