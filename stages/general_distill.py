@@ -32,6 +32,7 @@ from tinybert.core.settings.systems import (
     Initialisation,
     Shape,
     TeacherLayers,
+    Vocabulary,
 )
 from tinybert.distillation.distillation import Distillation, Weights, phase_weights
 from tinybert.distillation.general_rows import general_rows
@@ -47,7 +48,8 @@ from tinybert.encoders.checkpoints import (
     require_same_vocabulary,
 )
 from tinybert.encoders.positions import require_positions
-from tinybert.encoders.student import make_student, student_tokenizer
+from tinybert.encoders.student import make_student, named_tokenizer, student_tokenizer
+from tinybert.encoders.vocabulary import with_vocabulary
 from tinybert.text.encoded import Blocks
 from tinybert.training.run import Run
 from tinybert.training.sections import GeneralDistillSettings
@@ -65,6 +67,7 @@ class Recipe(NamedTuple):
         system: Its name.
         shape: Of the student.
         start: What it starts from.
+        vocabulary: What it reads, in the end.
         phase: What the system's file says of it.
         weights: The phase's terms; none: the student stays as it is.
         layers: [g(1), ..., g(M)].
@@ -75,6 +78,7 @@ class Recipe(NamedTuple):
     system: str
     shape: Shape
     start: Initialisation
+    vocabulary: Vocabulary
     phase: GeneralPhase
     weights: Weights
     layers: list[int]
@@ -92,6 +96,7 @@ def read_recipe(system: str, settings: GeneralDistillSettings, num_layers: int) 
     """
     shape = read_system(system, "shape", Shape)
     start = read_system(system, "initialisation", Initialisation)
+    vocabulary = read_system(system, "vocabulary", Vocabulary)
     layer_map = read_system(system, "layer_map", LayerMap)
     projection = read_system(system, "projection", Projection)
     phase = read_system(system, "general_distill", GeneralPhase)
@@ -106,12 +111,12 @@ def read_recipe(system: str, settings: GeneralDistillSettings, num_layers: int) 
     layers = teacher_layers(layer_map, shape.num_hidden_layers, num_layers)
     read: dict[str, Any] = {"settings": settings.model_dump(), "shape": shape.model_dump()}
     read |= {"start": str(start), "phase": phase.model_dump(), "layers": layers}
-    read |= {"projection": projection, "weights": weights}
+    read |= {"projection": projection, "weights": weights, "tokenizer": vocabulary.tokenizer}
     read |= {"seed": seed, "precision": precision, "compile": compiled}
     kept = checkpoints_folder("general_distill", read, [PRETRAINED, CORPUS])
     place, dtype = f"general_distill {system}", autocast_dtype(precision)
     how = Run(place, kept, seed, dtype, save_steps=settings.save_steps, compile=compiled)
-    return Recipe(system, shape, start, phase, weights, layers, projection, how)
+    return Recipe(system, shape, start, vocabulary, phase, weights, layers, projection, how)
 
 
 def companions(own: Recipe, settings: GeneralDistillSettings, num_layers: int) -> list[Recipe]:
@@ -130,7 +135,8 @@ def companions(own: Recipe, settings: GeneralDistillSettings, num_layers: int) -
 
 def shares_passes(recipe: Recipe) -> bool:
     """Say whether a student learns from the teacher's passes over the corpus as it is."""
-    own_tokens = isinstance(recipe.start, Checkpoint)  # perhaps: it may have its own tokenizer
+    # A checkpoint may have its own tokenizer.
+    own_tokens = isinstance(recipe.start, Checkpoint) or recipe.vocabulary.tokenizer is not None
     return bool(recipe.weights) and not recipe.phase.hides_words and not own_tokens
 
 
@@ -213,6 +219,8 @@ def general_distill(
             fit = fit_student(student, theirs, Blocks(corpus), each.layers, each.how.seed, found)
             print(f"{each.how.phase}: {fit.as_text()}")
     model = models[own.system]
+    if own.vocabulary.tokenizer is not None:
+        model = _with_tokenizer(own, model, frozen, teachers, tokenizer)
     pad = model.student.config.pad_token_id or 0
     if not own.weights:
         return model, empty_history()
@@ -262,6 +270,18 @@ def _distillation(
     )
 
 
+def _with_tokenizer(
+    recipe: Recipe, model: Distillation, teacher: Teacher, teachers: Any, tokenizer: Any
+) -> Distillation:
+    """Return what is trained, with another tokenizer's vocabulary and the same projections."""
+    read = student_tokenizer(recipe.start, teachers)
+    student = with_vocabulary(model.student, read, tokenizer)
+    made = _distillation(recipe, student, teacher, None)
+    if made.projections is not None and model.projections is not None:
+        made.projections.load_state_dict(model.projections.state_dict())
+    return made
+
+
 def main(system: str) -> str:
     """Read the settings and make one system's general student."""
     settings = read_section("general_distill", GeneralDistillSettings)
@@ -271,7 +291,8 @@ def main(system: str) -> str:
     doctor().augmentation(f"general_distill {system}", PRETRAINED)
     num_layers = teacher.num_hidden_layers
     own = read_recipe(system, settings, num_layers)
-    tokenizer = student_tokenizer(own.start, teachers)
+    named = own.vocabulary.tokenizer
+    tokenizer = named_tokenizer(named) if named else student_tokenizer(own.start, teachers)
     average = own.phase.heads == "mean"
     doctor().fit(
         own.how.phase, own.shape, teacher, own.weights, own.layers, own.projection, average

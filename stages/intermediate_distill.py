@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 
 from stages import doctor, run
 from tinybert.closed_form.head import HeadTargets, fit_head
-from tinybert.closed_form.start import fit_student, require_fits
+from tinybert.closed_form.start import Fitted, fit_student, head_in_tokens, require_fits
 from tinybert.core.errors import InputError
 from tinybert.core.fingerprint import checkpoints_folder
 from tinybert.core.outputs import replace_file, replace_folder, write_json
@@ -25,7 +25,7 @@ from tinybert.core.settings.choices import Loss, Projection
 from tinybert.core.settings.layer_map import LayerMap, teacher_layers
 from tinybert.core.settings.reader import read_param, read_section, read_system, read_task
 from tinybert.core.settings.schedule import Schedule
-from tinybert.core.settings.systems import LayerPhase
+from tinybert.core.settings.systems import LayerPhase, Vocabulary
 from tinybert.distillation.distillation import Distillation, Weights, phase_weights
 from tinybert.distillation.projections import Projections
 from tinybert.distillation.teacher import Teacher, TeacherSignals
@@ -37,18 +37,23 @@ from tinybert.encoders.checkpoints import (
     load_config,
     load_encoder,
     load_tokenizer,
-    require_same_vocabulary,
 )
 from tinybert.encoders.classifier import new_classifier, task_classifier
 from tinybert.encoders.positions import require_positions
-from tinybert.evaluation.prediction import TaskSplit
+from tinybert.encoders.vocabulary import with_vocabulary
 from tinybert.tasks.aligned_rows import encode_beside
-from tinybert.tasks.task import TRAIN, TaskFile, TaskInfo, read_named_info, read_split
+from tinybert.tasks.encoding import encode_split
+from tinybert.tasks.phase_rows import read_texts
+from tinybert.tasks.task import TRAIN, Encoding, TaskFile, TaskInfo, read_named_info, read_split
+from tinybert.text.alignment import same_tokenizer
 from tinybert.text.encoded import EncodedRows
+from tinybert.text.vocabulary import count_corpus, piece_counts, trimmed_tokenizer
 from tinybert.training.grid import dev_scores, dev_split
 from tinybert.training.run import Run
 from tinybert.training.sections import IntermediateDistillSettings
 from tinybert.training.training import empty_history, train
+
+CORPUS = Path("data/corpus")
 
 
 def intermediate_distill(
@@ -112,6 +117,7 @@ def num_passes(schedule: Schedule, num_rows: int) -> float:
 def main(system: str, task: str) -> str:
     """Read the settings and distil one system on one task."""
     phase = read_system(system, "intermediate_distill", LayerPhase)
+    vocabulary = read_system(system, "vocabulary", Vocabulary)
     layer_map = read_system(system, "layer_map", LayerMap)
     projection = read_system(system, "projection", Projection)
     loss = Loss(
@@ -128,11 +134,18 @@ def main(system: str, task: str) -> str:
     general, teacher_folder = Path("models/general") / system, Path("models/teacher") / task
     scored = Path("data/teacher_logits") / task
     weights = phase_weights(phase.terms, loss, phase.weights)
-    if not weights and phase.start == "general":
-        copied = partial(shutil.copytree, general, dirs_exist_ok=True)
-        folder = write_outputs(system, task, copied, empty_history(), {"start": phase.start})
-        return f"passed the general student on to {folder}"
+    place, dtype = f"intermediate_distill {system} {task}", autocast_dtype(precision)
     info, fitted = read_named_info(task_folder, task), phase.start == "closed_form"
+    encoding, tokenizer = task_file.encoding(info), load_tokenizer(general)
+    kept = kept_tokenizer(place, tokenizer, vocabulary, task_folder, info, encoding)
+    if not weights and not fitted:
+        save = partial(shutil.copytree, general, dirs_exist_ok=True)
+        if kept is not tokenizer:
+            save = partial(
+                save_student, with_vocabulary(load_encoder(general), tokenizer, kept), kept
+            )
+        folder = write_outputs(system, task, save, empty_history(), {"start": phase.start})
+        return f"passed the general student on to {folder}"
     if fitted:
         ours, teacher = load_config(general), task_classifier(teacher_folder, info)
         require_fits(ours, teacher)
@@ -140,35 +153,45 @@ def main(system: str, task: str) -> str:
         student = load_encoder(general)
         ours = student.config
         teacher = load_classifier(teacher_folder, new_head=True)  # its layers alone are asked
-    tokenizer, teachers = load_tokenizer(general), load_tokenizer(teacher_folder)
-    if fitted:
-        require_same_vocabulary(tokenizer, teachers, str(general))
+    teachers = load_tokenizer(teacher_folder)
     length_of = f"params/tasks/{task}.yaml: max_length"
     for config, whose in ((ours, "student"), (teacher.config, "teacher")):
         require_positions(task_file.max_length, config, length_of, whose)
     layers = teacher_layers(layer_map, ours.num_hidden_layers, teacher.config.num_hidden_layers)
-    place, dtype = f"intermediate_distill {system} {task}", autocast_dtype(precision)
     doctor().teacher(place, teacher_folder, task_folder, task_file, dtype)
     average = phase.heads == "mean"
     doctor().fit(place, ours, teacher.config, weights, layers, projection, average)
     read = {"schedule": settings.model_dump(), "layers": layers, "projection": projection}
     read |= {"weights": weights, "phase": phase.model_dump(), "task": task_file.model_dump()}
     read |= {"seed": seed, "precision": precision, "compile": compiled}
+    read |= {"vocabulary": sorted(kept.get_vocab())}
     inputs = [general, teacher_folder, augmented, scored, task_folder]
-    kept = checkpoints_folder("intermediate_distill", read, inputs)
-    how = Run(place, kept, seed, dtype, save_steps=settings.save_steps, compile=compiled)
+    checkpoints = checkpoints_folder("intermediate_distill", read, inputs)
+    how = Run(place, checkpoints, seed, dtype, save_steps=settings.save_steps, compile=compiled)
     frame = rows_to_train_on(phase.data, task_folder, augmented, scored, info)
-    encoding = task_file.encoding(info)
-    rows = encode_beside(frame, tokenizer, teachers, encoding)
+    rows = encode_beside(frame, kept, teachers, encoding)
     said: dict[str, Any] = {"start": phase.start}
     head: HeadTargets | None = None
     start: Projections | Path = general / "projections.safetensors"
     if fitted:
-        student = new_classifier(general, info, seed)
+        student = with_vocabulary(new_classifier(general, info, seed), tokenizer, teachers)
         start = Projections(len(layers), ours.hidden_size, teacher.config.hidden_size, projection)
         require_every_class(task_folder, info)
-        dev = dev_split(task_folder, tokenizer, encoding, info)
-        said, head = fit_start(student, teacher, rows, layers, start, settings, dev, how)
+        read_by_both = same_tokenizer(kept, teachers)
+        theirs = rows if read_by_both else encode_split(frame, teachers, encoding)
+        teacher.to(computing_device())
+        most = settings.closed_form_tokens
+        fit = fit_student(student, teacher, theirs, layers, seed, start, most)
+        student, head = with_vocabulary(student, teachers, kept), fit.head
+        dev = dev_split(task_folder, kept, encoding, info)
+        said = say_start(place, fit, dev_scores(student, dev, None)())
+        if not read_by_both and head is not None:
+            by_row = head.pooled is not None and rows.origins is None
+            if not by_row:
+                print(f"{place}: the head stays as it was fitted: the phase reads other tokens")
+            head = head_in_tokens(head, theirs, rows, seed, most) if by_row else None
+    else:
+        student = with_vocabulary(student, tokenizer, kept)
     history = empty_history()
     if weights:
         encoder = student.base_model
@@ -179,11 +202,7 @@ def main(system: str, task: str) -> str:
             fit_head(student.eval().to(computing_device()), head, seed)
             student.cpu()
 
-    def save(made: Path) -> None:
-        student.save_pretrained(made)
-        tokenizer.save_pretrained(made)
-
-    folder = write_outputs(system, task, save, history, said)
+    folder = write_outputs(system, task, partial(save_student, student, kept), history, said)
     how.finish()
     trained = f"loss {history['loss'].iloc[-1]:.3f}" if weights else "without a step"
     return f"made the student in {folder} from {len(rows):,} rows ({trained})"
@@ -207,35 +226,46 @@ def write_outputs(
     return folder
 
 
-def fit_start(
-    student: PreTrainedModel,
-    teacher: PreTrainedModel,
-    rows: EncodedRows,
-    layers: list[int],
-    projections: Projections,
-    settings: IntermediateDistillSettings,
-    dev: TaskSplit,
-    how: Run,
-) -> tuple[dict[str, Any], HeadTargets | None]:
-    """Fit a classifier, in place, to the fine-tuned teacher.
-
-    Returns:
-        What the report shows of it, and what its head was fitted to.
-    """
-    fit = fit_student(
-        student,
-        teacher.to(computing_device()),
-        rows,
-        layers,
-        how.seed,
-        projections,
-        settings.closed_form_tokens,
-    )
-    score = dev_scores(student, dev, None)()
-    print(f"{how.phase}: {fit.as_text()}")
+def say_start(place: str, fit: Fitted, score: dict[str, float]) -> dict[str, Any]:
+    """Print how a start was fitted and scores on dev; return what the report shows of it."""
+    print(f"{place}: {fit.as_text()}")
     shown = ", ".join(f"{name} {value:.3f}" for name, value in score.items())
-    print(f"{how.phase}: closed form alone, in {fit.seconds:.0f} s: dev {shown}", flush=True)
-    return fit.report("closed_form", score), fit.head
+    print(f"{place}: closed form alone, in {fit.seconds:.0f} s: dev {shown}", flush=True)
+    return fit.report("closed_form", score)
+
+
+def save_student(student: PreTrainedModel, tokenizer: Any, folder: Path) -> None:
+    """Write a student beside the tokenizer whose pieces it reads."""
+    student.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def kept_tokenizer(
+    place: str,
+    tokenizer: Any,
+    vocabulary: Vocabulary,
+    task_folder: Path,
+    info: TaskInfo,
+    encoding: Encoding,
+) -> Any:
+    """Return a tokenizer of the pieces that task and corpus use most, where not all are kept.
+
+    Args:
+        place: The stage's name and arguments.
+        tokenizer: The general student's.
+        vocabulary: What the system's file says.
+        task_folder: The prepared task.
+        info: What it is.
+        encoding: Of the task.
+    """
+    if vocabulary.max_pieces is None:
+        return tokenizer
+    corpus = count_corpus(tokenizer, CORPUS, load_tokenizer(CORPUS))
+    counts = piece_counts(tokenizer, read_texts(task_folder, info), corpus)
+    kept = trimmed_tokenizer(tokenizer, counts, vocabulary.max_pieces)
+    if kept is not tokenizer:
+        doctor().vocabulary(place, tokenizer, kept, task_folder, encoding)
+    return kept
 
 
 def require_every_class(task_folder: Path, info: TaskInfo) -> None:

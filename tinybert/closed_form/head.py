@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -11,10 +12,10 @@ from tinybert.closed_form.equations import principal_basis
 from tinybert.closed_form.fit import Unexplained
 from tinybert.closed_form.moments import Moments
 from tinybert.closed_form.parts import head_layer, recorded
-from tinybert.closed_form.signals import batches_for
+from tinybert.closed_form.signals import BATCH_TOKENS, batches_for
 from tinybert.core.heads import HEADS_OF, kind_of_head
 from tinybert.encoders.signals import read_signals
-from tinybert.text.batching import Batch
+from tinybert.text.batching import Batch, sorted_batches
 from tinybert.text.encoded import SCORED, Rows
 
 RIDGE = 1e-2  # of the mean diagonal: there are only as many rows as texts
@@ -35,6 +36,15 @@ class HeadTargets(NamedTuple):
     rows: Rows
     pooled: Tensor | None
     logits: Tensor
+
+    def of(self, rows: Rows) -> "HeadTargets":
+        """Return the targets, a value a row, of the same texts in other tokens."""
+        theirs, ours = (
+            np.concatenate(sorted_batches(each, BATCH_TOKENS)) for each in (self.rows, rows)
+        )
+        places = torch.from_numpy(np.argsort(theirs)[ours]).to(self.logits.device)
+        pooled = None if self.pooled is None else self.pooled[places]
+        return HeadTargets(rows, pooled, self.logits[places])
 
 
 HEADS = ("classifier", "qa_outputs")

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from transformers import (
     AutoModel,
     BertConfig,
@@ -185,6 +186,21 @@ def choose_head_targets(
     return head_targets(teacher, choose_rows(rows, HEAD_TIMES * max_tokens, seed))
 
 
+def head_in_tokens(
+    head: HeadTargets, theirs: Rows, ours: Rows, seed: int, max_tokens: int = CLOSED_FORM_TOKENS
+) -> HeadTargets:
+    """Return what a head is fitted to, with its texts in another tokenizer's tokens.
+
+    Args:
+        head: Of `choose_head_targets`, a value a row.
+        theirs: The rows it was chosen from.
+        ours: The same rows in other tokens.
+        seed: As for `choose_head_targets`.
+        max_tokens: Likewise.
+    """
+    return head.of(rows_numbered(ours, _chosen(theirs, HEAD_TIMES * max_tokens, seed)))
+
+
 def require_fits(student: PreTrainedConfig, teacher: PreTrainedModel) -> None:
     """Check that a student can be fitted to a teacher: nothing of it is larger.
 
@@ -224,6 +240,11 @@ def choose_rows(rows: Rows, max_tokens: int, seed: int) -> EncodedRows:
         max_tokens: Where to stop; the row that reaches it is taken too.
         seed: Of the choice; a larger number keeps those of a smaller one.
     """
+    return rows_numbered(rows, _chosen(rows, max_tokens, seed))
+
+
+def _chosen(rows: Rows, max_tokens: int, seed: int) -> NDArray[np.int64]:
+    """Return the numbers of the rows that `choose_rows` takes, ascending."""
     order = np.random.default_rng(seed).permutation(len(rows))
     reached = np.cumsum(rows.lengths[order])
-    return rows_numbered(rows, np.sort(order[: int(np.searchsorted(reached, max_tokens)) + 1]))
+    return np.sort(order[: int(np.searchsorted(reached, max_tokens)) + 1])

@@ -5,6 +5,7 @@ Each function prints its lines and refuses what is wrong; `TINYBERT_DOCTOR=warn`
 """
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from tinybert.doctor import teacher as teachers
 from tinybert.doctor.findings import Finding, as_findings, mode, report, right, wrong
 from tinybert.encoders.checkpoints import load_config, load_tokenizer, require_mask
 from tinybert.encoders.classifier import task_classifier
-from tinybert.tasks.task import TRAIN, TaskFile, read_info, read_split
+from tinybert.tasks.task import DEV, TRAIN, Encoding, TaskFile, read_info, read_split
 from tinybert.text.encoded import Rows
 from tinybert.training.run import Run
 
@@ -108,6 +109,17 @@ def look_at_teacher(
         if info.kind == "span":
             found.append(lengths.judge_windows(frame, tokenizer, encoding, info.name))
     return found
+
+
+def vocabulary(
+    place: str, tokenizer: Any, trimmed: Any, task_folder: Path, encoding: Encoding
+) -> None:
+    """Say how much longer fewer pieces make a task's texts; arguments as of `lengths`."""
+    if mode() != "off":
+        splits = {name: read_split(task_folder, name) for name in (TRAIN, DEV)}
+        judge = partial(lengths.judge_vocabulary, tokenizer=tokenizer, trimmed=trimmed)
+        found = [judge(of, encoding=encoding, split=name) for name, of in splits.items()]
+        report(place, found)
 
 
 def fit(

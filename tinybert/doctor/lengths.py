@@ -14,6 +14,7 @@ from tinybert.text.windows import answer_positions
 
 MAX_ROWS, SEED = 5_000, 0
 OFTEN = 0.01
+TIMES_AS_LONG = 1.2  # so much longer texts take back what a smaller table saves
 judge_positions = as_findings(require_positions)  # rows longer than a model's positions are wrong
 
 
@@ -35,12 +36,42 @@ class Lengths(NamedTuple):
     enough: int
 
 
-def lengths_of(frame: pd.DataFrame, tokenizer: Any, encoding: Encoding) -> Lengths:
-    """Count the tokens of up to 5,000 rows, drawn at random."""
+def judge_vocabulary(
+    frame: pd.DataFrame, tokenizer: Any, trimmed: Any, encoding: Encoding, split: str
+) -> Finding:
+    """Say how much longer a trimmed vocabulary makes up to 5,000 rows.
+
+    Args:
+        frame: The rows.
+        tokenizer: As it was.
+        trimmed: With fewer pieces.
+        encoding: Of the task.
+        split: What the rows are: `dev`.
+    """
     frame = _drawn(frame)
+    before, after = (_tokens(frame, each) for each in (tokenizer, trimmed))
+    most, times = encoding.max_length, float(after.sum() / before.sum())
+    cut = int(((after > most) & (before <= most)).sum()) if encoding.long != "windows" else 0
+    shown = (
+        f"{split}: {len(trimmed):,} of {len(tokenizer):,} pieces make a row of "
+        f"{before.mean():.1f} tokens {after.mean():.1f}, {times:.2f} times as many; {cut:,} of "
+        f"{len(frame):,} rows are cut off at {most} that were not"
+    )
+    if times <= TIMES_AS_LONG and cut <= OFTEN * len(frame):
+        return right(shown)
+    return doubt(f"{shown}; write more vocabulary.max_pieces, or a larger max_length")
+
+
+def _tokens(frame: pd.DataFrame, tokenizer: Any) -> "np.ndarray[Any, Any]":
+    """Return how many tokens each row has, special ones included; shape (rows,)."""
     second = frame["sentence2"].tolist() if "sentence2" in frame else None
     encoded = tokenizer(frame["sentence1"].tolist(), second, truncation=False, verbose=False)
-    return summary(np.array([len(ids) for ids in encoded["input_ids"]]), encoding.max_length)
+    return np.array([len(ids) for ids in encoded["input_ids"]])
+
+
+def lengths_of(frame: pd.DataFrame, tokenizer: Any, encoding: Encoding) -> Lengths:
+    """Count the tokens of up to 5,000 rows, drawn at random."""
+    return summary(_tokens(_drawn(frame), tokenizer), encoding.max_length)
 
 
 def _drawn(frame: pd.DataFrame) -> pd.DataFrame:

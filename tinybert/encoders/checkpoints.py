@@ -48,6 +48,15 @@ def from_hub(hub_id: str, revision: str | None = None) -> Path:
     Raises:
         InputError: The hub has no such checkpoint, or cannot be reached.
     """
+    return require_checkpoint(download(hub_id, revision))
+
+
+def download(hub_id: str, revision: str | None = None) -> Path:
+    """Download what `from_hub` does, whatever is there; return its folder.
+
+    Raises:
+        InputError: The hub has nothing of this name, or cannot be reached.
+    """
     from huggingface_hub import snapshot_download
 
     try:
@@ -58,7 +67,7 @@ def from_hub(hub_id: str, revision: str | None = None) -> Path:
             f"hub checkpoint {hub_id!r}: cannot be had, got {reason}; check the id and the "
             "network, or put its files into a folder and set the profile's teacher.source to folder"
         ) from error
-    return require_checkpoint(Path(folder))
+    return Path(folder)
 
 
 def packaged() -> Path:

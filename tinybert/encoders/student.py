@@ -17,7 +17,7 @@ from transformers import (
 
 from tinybert.core.errors import InputError
 from tinybert.core.settings.systems import Checkpoint, Initialisation, Shape, TeacherLayers
-from tinybert.encoders.checkpoints import from_hub, load_encoder, load_tokenizer
+from tinybert.encoders.checkpoints import download, from_hub, load_encoder, load_tokenizer
 from tinybert.text.alignment import same_tokenizer
 
 LAYERS = "encoder.layer."
@@ -107,6 +107,15 @@ def student_tokenizer(initialisation: Initialisation, teachers: Any) -> Any:
         return teachers
     own = load_tokenizer(folder)
     return teachers if same_tokenizer(own, teachers) else own
+
+
+def named_tokenizer(name: str) -> Any:
+    """Load the tokenizer of a folder or a hub id, whatever else is there.
+
+    Raises:
+        InputError: There is none.
+    """
+    return load_tokenizer(Path(name) if Path(name).is_dir() else download(name))
 
 
 def _folder_of(checkpoint: str) -> Path:

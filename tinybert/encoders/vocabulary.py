@@ -21,7 +21,7 @@ SPECIAL = ("pad", "cls", "sep", "mask", "unk", "bos", "eos")
 def with_vocabulary(
     student: PreTrainedModel, old_tokenizer: Any, new_tokenizer: Any
 ) -> PreTrainedModel:
-    """Return a student that reads another tokenizer's pieces; else as it was.
+    """Return a student that reads another tokenizer's pieces; itself where they are the same.
 
     Whatever has a row or column for each piece is carried over: the table, and a masked-word head's
     decoder and bias. Numbers of special pieces in the configuration are changed too.
@@ -31,6 +31,8 @@ def with_vocabulary(
         old_tokenizer: Whose pieces it reads.
         new_tokenizer: Whose pieces it shall read.
     """
+    if old_tokenizer.get_vocab() == new_tokenizer.get_vocab():
+        return student
     means = _means(student.config.vocab_size, old_tokenizer, new_tokenizer)
     config = copy.deepcopy(student.config)
     config.vocab_size = len(means)

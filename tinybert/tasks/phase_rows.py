@@ -81,6 +81,14 @@ def read_rows(
     return pd.concat([rows.drop(columns="label"), further], ignore_index=True)
 
 
+def read_texts(task_folder: Path, info: TaskInfo) -> list[list[str]]:
+    """Return a task's training and unlabelled texts, those of each segment."""
+    frames = [read_split(task_folder, TRAIN)]
+    frames += [read_unlabelled(task_folder, info)] if info.num_unlabelled else []
+    columns = ("sentence1", "sentence2")
+    return [frame[name].tolist() for frame in frames for name in columns if name in frame]
+
+
 def rows_with_logits(
     data: PhaseData, everything: pd.DataFrame, numbers: NDArray[np.int64]
 ) -> pd.DataFrame:

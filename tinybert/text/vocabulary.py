@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinybert.core.errors import InputError
+from tinybert.text.alignment import same_tokenizer
 from tinybert.text.encoded import CORPUS_COMMAND, read_array
 
 # Of a piece's share of all pieces: what the corpus counts where the task counts 1. Of five values
@@ -22,7 +23,6 @@ from tinybert.text.encoded import CORPUS_COMMAND, read_array
 # into fewest pieces: reports/results/vocabulary.md.
 CORPUS_WEIGHT = 1 / 3
 TEXTS_AT_ONCE = 10_000  # bounds the memory that the tokenizer's own objects take
-SHOULD_SPEND = 1.2  # times as many pieces: longer text is slower, and is cut off sooner
 MODELS = ("WordPiece", "BPE", "Unigram")
 BYTE = re.compile("<0x[0-9A-F]{2}>")
 
@@ -67,8 +67,8 @@ def piece_counts(tokenizer: Any, texts: Iterable[Sequence[str]], corpus: Counts)
         Shares of all pieces, those of the corpus times `CORPUS_WEIGHT`; shape (numbers,).
     """
     task = count_pieces(tokenizer, texts)
-    shares: Counts = task / max(1.0, task.sum())
-    return shares + CORPUS_WEIGHT * corpus / max(1.0, corpus.sum())
+    shares: Counts = task / max(1.0, task.sum()) + CORPUS_WEIGHT * corpus / max(1.0, corpus.sum())
+    return shares
 
 
 def count_pieces(tokenizer: Any, texts: Iterable[Sequence[str]]) -> Counts:
@@ -91,7 +91,7 @@ def count_corpus(tokenizer: Any, folder: Path, cut_by: Any) -> Counts:
         folder: Of `prepare_corpus`.
         cut_by: The tokenizer that its blocks were cut by; of another one the text is read.
     """
-    if cut_by.get_vocab() == tokenizer.get_vocab():
+    if same_tokenizer(cut_by, tokenizer):
         blocks = read_array(folder / "blocks.npy", CORPUS_COMMAND, mapped=True)
         size = max(tokenizer.get_vocab().values()) + 1
         counts: Counts = np.bincount(blocks.ravel(), minlength=size).astype(np.float64)
@@ -108,31 +108,6 @@ def _batches(lines: Iterable[str]) -> Iterable[list[str]]:
             yield held
             held = []
     yield held
-
-
-def judge_pieces(
-    before: NDArray[np.int64], after: NDArray[np.int64], max_length: int, place: str
-) -> list[str]:
-    """Return lines that say how much longer a trimmed vocabulary makes texts.
-
-    Args:
-        before: Tokens of each row, nothing cut off; shape (rows,).
-        after: By the trimmed vocabulary.
-        max_length: Of a row.
-        place: What is read: `dev`.
-    """
-    ratio = after.sum() / max(1, before.sum())
-    cut = int(((after > max_length) & (before <= max_length)).sum())
-    lines = [
-        f"{place}: a row of {before.mean():.1f} tokens becomes {after.mean():.1f}, "
-        f"{ratio:.2f} times as many; {cut:,} of {len(before):,} rows are cut off that were not"
-    ]
-    if ratio > SHOULD_SPEND or cut:
-        lines.append(
-            f"doubt: {place}: texts get longer by {ratio - 1:.0%}, and {cut:,} rows are cut off at "
-            f"{max_length} tokens; write more vocabulary.max_pieces"
-        )
-    return lines
 
 
 def _names(tokenizer: Any) -> dict[int, str]:

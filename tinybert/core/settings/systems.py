@@ -292,6 +292,16 @@ class SystemFile(Settings):
         return self
 
     @model_validator(mode="after")
+    def _hidden_words_are_the_teachers(self) -> "SystemFile":
+        if self.vocabulary.tokenizer is not None and self.general_distill.hides_words:
+            raise ValueError(
+                "vocabulary.tokenizer: general_distill hides the teacher's words, got "
+                f"{self.vocabulary.tokenizer!r}; take its terms of hidden words out, or start from "
+                "a checkpoint with this tokenizer"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _teachers_classifier_has_its_vocabulary(self) -> "SystemFile":
         if self.prediction_distill.classifier == "teacher" and self.vocabulary != Vocabulary():
             raise ValueError(
