@@ -154,9 +154,12 @@ class _Cut:
             return [self.pieces[piece]]
         text, begins = marks.read(piece)
         spaced, found = self._spaced(text), list[int]()
-        for number, word in enumerate(spaced.split()):
+        words = spaced.split() or ([""] if begins else [])  # a mark alone is one
+        for number, word in enumerate(words):
             written = self.marks.write(word, begins or number > 0 or spaced[0].isspace())
-            found += [token.id for token in self.backend.model.tokenize(written)]
+            whole = self.pieces.get(written)  # Unigram may prefer two likelier ones
+            tokens = self.backend.model.tokenize(written) if whole is None else []
+            found += [token.id for token in tokens] if whole is None else [whole]
         return [number for number in found if number != self.unknown] or [self.unknown]
 
     def _spaced(self, text: str) -> str:

@@ -259,6 +259,11 @@ class Vocabulary(Settings):
             )
         return value
 
+    @property
+    def is_teachers(self) -> bool:
+        """Whether it is the teacher's whole one."""
+        return self.max_pieces is None and self.tokenizer is None
+
 
 class SystemFile(Settings):
     """A file of params/systems/: one row of the result table."""
@@ -303,7 +308,7 @@ class SystemFile(Settings):
 
     @model_validator(mode="after")
     def _teachers_classifier_has_its_vocabulary(self) -> "SystemFile":
-        if self.prediction_distill.classifier == "teacher" and self.vocabulary != Vocabulary():
+        if self.prediction_distill.classifier == "teacher" and not self.vocabulary.is_teachers:
             raise ValueError(
                 "vocabulary: classifier teacher is the teacher itself, got another vocabulary; "
                 "write `vocabulary: teacher`"
