@@ -203,11 +203,12 @@ class TaskBench:
         self.bench, self.task, self.max_gigabytes = bench, task, max_gigabytes
         task_folder, teacher_folder = Path("data/tasks") / task, Path("models/teacher") / task
         self.info = read_named_info(task_folder, task)
-        encoding = read_task(task, TaskFile).encoding(self.info)
+        self.encoding = encoding = read_task(task, TaskFile).encoding(self.info)
         self.tokenizer = load_tokenizer(teacher_folder)
         self.teacher = task_classifier(teacher_folder, self.info).to(computing_device()).eval()
         frame = read_rows(None, task_folder, Path("data/augmented") / task, self.info)
-        self.rows = encode_split(frame[:max_rows], self.tokenizer, encoding)
+        self.frame = frame[:max_rows]
+        self.rows = encode_split(self.frame, self.tokenizer, encoding)
         self.dev = dev_split(task_folder, self.tokenizer, encoding, self.info)
         self.begun: dict[tuple[str, int, int], Begun] = {}
         self.heads: dict[int, HeadTargets] = {}  # by seed

@@ -1,0 +1,127 @@
+"""What a student loses, and saves, with fewer pieces in its vocabulary.
+
+python -m benchmarks.vocabularies --tasks a,b [--pieces 30522,8000] [--steps 0,1000] [--seeds 42]
+    [--system NAME] [--show]
+
+Runs in a workspace whose corpus, teachers and augmented rows are made. One student a task and seed
+is fitted in closed form with all pieces, then cut to so many, scored on dev, and trained so many
+steps as `benchmarks.starts` does. A row that the table has is not computed again.
+"""
+
+import argparse
+import copy
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from transformers import PreTrainedModel
+
+from benchmarks.starts import INTERMEDIATE_SHARE, Begun, Bench, TaskBench
+from flows.glue import split_names
+from tinybert.closed_form.head import fit_head
+from tinybert.closed_form.start import head_in_tokens
+from tinybert.core.errors import ends_with_its_lines
+from tinybert.core.outputs import replace_file
+from tinybert.distillation.distillation import Distillation
+from tinybert.distillation.teacher import Teacher
+from tinybert.distillation.teacher_logits import with_logits
+from tinybert.encoders.checkpoints import load_tokenizer
+from tinybert.encoders.vocabulary import with_vocabulary
+from tinybert.tasks.aligned_rows import encode_beside
+from tinybert.tasks.phase_rows import read_texts
+from tinybert.text.vocabulary import count_corpus, piece_counts, trimmed_tokenizer
+from tinybert.training.grid import dev_scores, dev_split
+
+TABLE = Path("reports/benchmarks/vocabularies.csv")
+CORPUS = Path("data/corpus")
+MAX_ROWS = 8000  # of train
+KEYS = ["task", "seed", "pieces", "steps"]
+
+
+def cut_tokenizer(of: TaskBench, pieces: int) -> Any:
+    """Return a task's tokenizer of so many pieces."""
+    corpus = count_corpus(of.tokenizer, CORPUS, load_tokenizer(CORPUS))
+    texts = read_texts(Path("data/tasks") / of.task, of.info)
+    return trimmed_tokenizer(of.tokenizer, piece_counts(of.tokenizer, texts, corpus), pieces)
+
+
+def measure(of: TaskBench, seed: int, pieces: int, steps: int) -> dict[str, float]:
+    """Cut a fitted student to so many pieces and train it; return size, length and dev score."""
+    begun, kept = of.begin("task", seed, 0), cut_tokenizer(of, pieces)
+    student = with_vocabulary(copy.deepcopy(begun.student), of.tokenizer, kept)
+    dev = dev_split(Path("data/tasks") / of.task, kept, of.encoding, of.info)
+    if steps:
+        train(of, replace_student(begun, student), kept, seed, steps)
+    size = sum(each.numel() for each in student.parameters())
+    score = next(iter(dev_scores(student.eval(), dev, None)().values()))
+    return {"parameters": size, "tokens": float(dev.rows.lengths.mean()), "score": score}
+
+
+def replace_student(begun: Begun, student: PreTrainedModel) -> Begun:
+    """Return a start of another student, with projections of its own."""
+    return begun._replace(student=student, projections=copy.deepcopy(begun.projections))
+
+
+def train(of: TaskBench, begun: Begun, kept: Any, seed: int, steps: int) -> None:
+    """Train a student, in place: layers, then predictions, as `TaskBench.score` does."""
+    bench, student = of.bench, begun.student
+    rows = encode_beside(of.frame, kept, of.tokenizer, of.encoding)
+    of_layers = max(1, round(INTERMEDIATE_SHARE * steps))
+    schedule, teacher = bench.layer_schedule(of_layers), Teacher(of.teacher, None)
+    bench.match_layers(student.base_model, begun.projections, teacher, rows, schedule, seed)
+    fit_head(student.eval(), head_in_tokens(begun.head, of.rows, rows, seed), seed)
+    scored = with_logits(replace(rows, targets={}).without_beside(), of.logits, Path(of.task))
+    matching = Distillation(student, {"prediction": 1.0}, kind=of.info.kind)
+    bench.run(matching, scored, bench.output_schedule(steps - of_layers), seed)
+
+
+def show(found: pd.DataFrame) -> str:
+    """Return the table as text, megabytes in float32, scores times 100 and means over seeds."""
+    groups = found.assign(MB=found["parameters"] * 4e-6, score=100 * found["score"])
+    sizes = groups.groupby(["task", "pieces"])[["parameters", "MB", "tokens"]].first()
+    scores = groups.groupby(["task", "pieces", "steps"])["score"].mean().unstack("steps")
+    table = sizes.join(scores.add_prefix("steps ")).sort_index(ascending=[True, False])
+    return str(table.round(1).reset_index().to_markdown(index=False))
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Compute what the table lacks, and show it."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.vocabularies")
+    parser.add_argument("--tasks", required=True)
+    parser.add_argument("--pieces", default="30522,16000,8000,4000,2000")
+    parser.add_argument("--steps", default="0")
+    parser.add_argument("--seeds", default="42")
+    parser.add_argument("--system", default="closed_form_mini")
+    parser.add_argument("--show", action="store_true", help="the table as far as it is")
+    given = parser.parse_args(arguments)
+    found = pd.read_csv(TABLE) if TABLE.is_file() else pd.DataFrame(columns=KEYS)
+    known = set(found[KEYS].itertuples(index=False, name=None))
+    seeds, steps, pieces = (
+        list(map(int, split_names(text))) for text in (given.seeds, given.steps, given.pieces)
+    )
+    asked = product([] if given.show else split_names(given.tasks), seeds, steps, pieces)
+    TABLE.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        bench, of = Bench(given.system, Path(folder)), None
+        for task, seed, num_steps, size in asked:
+            key = (task, seed, size, num_steps)
+            if key in known:
+                continue
+            if of is None or of.task != task:
+                of = TaskBench(bench, task, MAX_ROWS, 0.0)
+            row = dict(zip(KEYS, key, strict=True)) | measure(of, seed, size, num_steps)
+            found = pd.concat([found, pd.DataFrame([row])], ignore_index=True)
+            print(f"vocabularies: {', '.join(f'{a} {b}' for a, b in row.items())}", flush=True)
+            with replace_file(TABLE) as file:
+                found.to_csv(file, index=False)
+    print(show(found))
+
+
+if __name__ == "__main__":
+    with ends_with_its_lines():
+        main(sys.argv[1:])
