@@ -51,6 +51,7 @@ from tinybert.encoders.positions import require_positions
 from tinybert.encoders.student import make_student, named_tokenizer, student_tokenizer
 from tinybert.encoders.vocabulary import with_vocabulary
 from tinybert.text.encoded import Blocks
+from tinybert.text.vocabulary import require_enough
 from tinybert.training.run import Run
 from tinybert.training.sections import GeneralDistillSettings
 from tinybert.training.training import empty_history, train, train_together
@@ -293,6 +294,8 @@ def main(system: str) -> str:
     own = read_recipe(system, settings, num_layers)
     named = own.vocabulary.tokenizer
     tokenizer = named_tokenizer(named) if named else student_tokenizer(own.start, teachers)
+    if own.vocabulary.max_pieces is not None:  # said here, before the task's stages
+        require_enough(tokenizer, own.vocabulary.max_pieces)
     average = own.phase.heads == "mean"
     doctor().fit(
         own.how.phase, own.shape, teacher, own.weights, own.layers, own.projection, average

@@ -1,5 +1,6 @@
 """Students with fewer pieces, or with a tokenizer of their own, go through the stages."""
 
+import json
 import string
 from contextlib import chdir
 from pathlib import Path
@@ -12,6 +13,7 @@ from tests.fixtures.models import VOCABULARY, save_pretrained
 from tests.fixtures.refused import refused
 from tests.fixtures.tokenizers import tokenizer_of
 from tests.fixtures.workspace import (
+    REVIEWS,
     edit_section,
     edit_yaml,
     make_workspace,
@@ -19,9 +21,12 @@ from tests.fixtures.workspace import (
     sentences,
     write_yaml,
 )
-from tinybert.core.settings.reader import parse, read_json, read_yaml
+from tinybert.core.settings.reader import parse, read_yaml
 from tinybert.core.settings.systems import SystemFile
-from tinybert.encoders.checkpoints import load_config, load_tokenizer
+from tinybert.doctor.workspace import PRETRAINED, look_at_system
+from tinybert.encoders.checkpoints import load_classifier, load_config, load_tokenizer
+from tinybert.tasks.task import TaskFile, read_info
+from tinybert.training.grid import dev_scores, dev_split
 
 LETTERS = [prefix + letter for letter in string.ascii_lowercase for prefix in ("", "##")]
 PIECES = list(dict.fromkeys([*VOCABULARY, *LETTERS]))
@@ -40,6 +45,7 @@ def workspace(tmp_path_factory) -> Path:
     edit_yaml(systems / f"{FITTED}.yaml", shape=shape, vocabulary={"max_pieces": KEPT})
     edit_yaml(systems / f"{SYSTEM}.yaml", vocabulary={"tokenizer": "own", "max_pieces": 300})
     both = read_yaml(systems / f"{FITTED}.yaml") | {"vocabulary": {"tokenizer": "own"}}
+    both["intermediate_distill"] |= {"terms": []}
     write_yaml(systems / "both.yaml", both)
     passed = {"intermediate_distill": {"terms": []}, "vocabulary": {"max_pieces": KEPT}}
     edit_yaml(systems / "scratch_mini.yaml", **passed)
@@ -55,9 +61,8 @@ def workspace(tmp_path_factory) -> Path:
             run_stage(stage, "reviews")
         for name in names:
             run_stage("general_distill", name)
-            for stage in ("intermediate_distill", "prediction_distill", "evaluate"):
+            for stage in ("intermediate_distill", "prediction_distill"):
                 run_stage(stage, name, "reviews")
-        run_stage("export", FITTED, "reviews")
         yield folder
 
 
@@ -82,7 +87,7 @@ def test_general_students_have_the_named_tokenizer_and_all_pieces(workspace):
         assert len(load_tokenizer(folder)) == load_config(folder).vocab_size == pieces
 
 
-@pytest.mark.parametrize("name", [SYSTEM, FITTED, "both"])
+@pytest.mark.parametrize("name", [SYSTEM, FITTED])
 def test_every_phase_trains(workspace, name):
     for stage in ("intermediate_distill", "prediction_distill"):
         history = pd.read_csv(workspace / f"reports/training/{stage}/{name}-reviews.csv")
@@ -94,14 +99,11 @@ def test_every_phase_trains(workspace, name):
 
 
 def test_a_start_is_scored_as_it_is_cut(workspace):
-    found = read_json(workspace / f"reports/start/{FITTED}-reviews.json", dict, "")
-    assert found["start"] == "closed_form"
-    assert set(found["score"]) == {"accuracy", "f1_macro"} or found["score"]
-
-
-def test_the_export_reads_the_trimmed_tokenizer(workspace):
-    exported = workspace / "models/onnx" / FITTED / "reviews"
-    assert len(load_tokenizer(exported)) == KEPT
+    found = json.loads((workspace / "reports/start/both-reviews.json").read_text())
+    folder, task = workspace / "models/intermediate/both/reviews", workspace / "data/tasks/reviews"
+    info, file = read_info(task), parse(TaskFile, REVIEWS, "reviews")
+    dev = dev_split(task, load_tokenizer(folder), file.encoding(info), info)
+    assert found["score"] == dev_scores(load_classifier(folder), dev, None)()
 
 
 def test_fewer_pieces_than_can_write_every_text_are_refused(workspace, monkeypatch):
@@ -109,9 +111,22 @@ def test_fewer_pieces_than_can_write_every_text_are_refused(workspace, monkeypat
     monkeypatch.setenv("TINYBERT_DOCTOR", "warn")
     file = workspace / f"params/systems/{FITTED}.yaml"
     edit_yaml(file, vocabulary={"max_pieces": 20})
-    line = refused(run_stage, "intermediate_distill", FITTED, "reviews")
+    lines = [
+        refused(run_stage, "general_distill", FITTED),
+        refused(run_stage, "intermediate_distill", FITTED, "reviews"),
+    ]
+    (wrong, *_) = look_at_system(parse(SystemFile, read_yaml(file), ""), PRETRAINED, {})
     edit_yaml(file, vocabulary={"max_pieces": KEPT})
-    assert line.startswith("vocabulary.max_pieces: special pieces and single characters are ")
+    assert wrong.level == "wrong"
+    for line in (*lines, wrong.line):
+        assert line.startswith("vocabulary.max_pieces: special pieces and single characters are ")
+
+
+def test_the_doctor_says_how_many_pieces_are_kept(workspace, monkeypatch):
+    monkeypatch.chdir(workspace)
+    for name, said in ((FITTED, f"{KEPT} pieces of {len(PIECES)}"), ("both", "330 pieces of 330")):
+        system = parse(SystemFile, read_yaml(Path(f"params/systems/{name}.yaml")), "")
+        assert said in [found.line for found in look_at_system(system, PRETRAINED, {})]
 
 
 @pytest.mark.parametrize(

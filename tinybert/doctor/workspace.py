@@ -21,9 +21,10 @@ from tinybert.encoders.checkpoints import (
     require_same_vocabulary,
 )
 from tinybert.encoders.classifier import finetuned_classifier
-from tinybert.encoders.student import from_checkpoint
+from tinybert.encoders.student import from_checkpoint, named_tokenizer
 from tinybert.encoders.teacher_source import TeacherSource, locate_teacher
 from tinybert.tasks.task import TaskFile, read_info
+from tinybert.text.vocabulary import require_enough
 
 CORPUS, TASKS = Path("data/corpus"), Path("data/tasks")
 PRETRAINED, TEACHERS = Path("models/pretrained"), Path("models/teacher")
@@ -135,10 +136,10 @@ def look_at_system(
         pretrained: The pretrained teacher's folder.
         weights: The terms of its phases.
     """
-    found: list[Finding] = []
+    found = _vocabulary(system, pretrained)
     start = system.initialisation
     if isinstance(start, Checkpoint):
-        found = _starts(start.checkpoint, system)
+        found += _starts(start.checkpoint, system)
     if not LAYER_TERMS & weights.keys():
         return [*found, right("matches no layers")]
     config = load_config(pretrained)
@@ -146,6 +147,18 @@ def look_at_system(
     return found + fit_by_map(
         system.shape, config, weights, system.layer_map, system.projection, average_heads
     )
+
+
+@as_findings
+def _vocabulary(system: SystemFile, pretrained: Path) -> list[Finding]:
+    """Look at the student's own tokenizer, and at how many of its pieces are kept."""
+    named, most = system.vocabulary.tokenizer, system.vocabulary.max_pieces
+    if system.vocabulary.is_teachers:
+        return []
+    tokenizer = named_tokenizer(named) if named else load_tokenizer(pretrained)
+    if most is not None:
+        require_enough(tokenizer, most)
+    return [right(f"{min(most or len(tokenizer), len(tokenizer)):,} pieces of {len(tokenizer):,}")]
 
 
 @as_findings

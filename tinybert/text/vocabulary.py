@@ -47,12 +47,28 @@ def trimmed_tokenizer(tokenizer: Any, counts: Counts, max_pieces: int) -> Any:
         print(f"vocabulary: all {len(names):,} pieces are kept, {max_pieces:,} were allowed")
         return tokenizer
     needed, order = _needed_and_order(tokenizer, names, counts)
+    _require_enough(max_pieces, needed)
+    return _with_pieces(tokenizer, sorted(order[:max_pieces]))
+
+
+def require_enough(tokenizer: Any, max_pieces: int) -> None:
+    """Check that so many pieces can write what all can, whatever is used most.
+
+    Raises:
+        InputError: They cannot, or it is a tokenizer that cannot be trimmed.
+    """
+    names = _names(tokenizer)
+    if max_pieces < len(names):
+        uses = np.zeros(max(names) + 1)
+        _require_enough(max_pieces, _needed_and_order(tokenizer, names, uses)[0])
+
+
+def _require_enough(max_pieces: int, needed: int) -> None:
     if max_pieces < needed:
         raise InputError(
             f"vocabulary.max_pieces: special pieces and single characters are {needed:,}, got "
             f"{max_pieces:,}; write {needed:,} or more, since other text could not be written"
         )
-    return _with_pieces(tokenizer, sorted(order[:max_pieces]))
 
 
 def piece_counts(tokenizer: Any, texts: Iterable[Sequence[str]], corpus: Counts) -> Counts:
