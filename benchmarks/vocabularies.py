@@ -4,8 +4,9 @@ python -m benchmarks.vocabularies --tasks a,b [--pieces 30522,8000] [--steps 0,1
     [--system NAME] [--show]
 
 Runs in a workspace whose corpus, teachers and augmented rows are made. One student a task and seed
-is fitted in closed form with all pieces, then cut to so many, scored on dev, and trained so many
-steps as `benchmarks.starts` does. A row that the table has is not computed again.
+is fitted in closed form with all pieces, then cut to so many, scored on dev, scored again with its
+head fitted to the cut rows, and trained so many steps as `benchmarks.starts` does. A row that the
+table has is not computed again.
 """
 
 import argparse
@@ -19,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from transformers import PreTrainedModel
 
 from benchmarks.starts import INTERMEDIATE_SHARE, Begun, Bench, TaskBench
 from flows.glue import split_names
@@ -34,6 +34,7 @@ from tinybert.encoders.checkpoints import load_tokenizer
 from tinybert.encoders.vocabulary import with_vocabulary
 from tinybert.tasks.aligned_rows import encode_beside
 from tinybert.tasks.phase_rows import read_texts
+from tinybert.text.encoded import EncodedRows
 from tinybert.text.vocabulary import count_corpus, piece_counts, trimmed_tokenizer
 from tinybert.training.grid import dev_scores, dev_split
 
@@ -55,26 +56,26 @@ def measure(of: TaskBench, seed: int, pieces: int, steps: int) -> dict[str, floa
     begun, kept = of.begin("task", seed, 0), cut_tokenizer(of, pieces)
     student = with_vocabulary(copy.deepcopy(begun.student), of.tokenizer, kept)
     dev = dev_split(Path("data/tasks") / of.task, kept, of.encoding, of.info)
+    cut = next(iter(dev_scores(student.eval(), dev, None)().values()))
+    rows = encode_beside(of.frame, kept, of.tokenizer, of.encoding)
+    head = head_in_tokens(begun.head, of.rows, rows, seed)
+    fit_head(student, head, seed)
     if steps:
-        train(of, replace_student(begun, student), kept, seed, steps)
+        own = Begun(student, copy.deepcopy(begun.projections), head)
+        train(of, own, rows, seed, steps)
     size = sum(each.numel() for each in student.parameters())
     score = next(iter(dev_scores(student.eval(), dev, None)().values()))
-    return {"parameters": size, "tokens": float(dev.rows.lengths.mean()), "score": score}
+    tokens = float(dev.rows.lengths.mean())
+    return {"parameters": size, "tokens": tokens, "cut": cut, "score": score}
 
 
-def replace_student(begun: Begun, student: PreTrainedModel) -> Begun:
-    """Return a start of another student, with projections of its own."""
-    return begun._replace(student=student, projections=copy.deepcopy(begun.projections))
-
-
-def train(of: TaskBench, begun: Begun, kept: Any, seed: int, steps: int) -> None:
+def train(of: TaskBench, begun: Begun, rows: EncodedRows, seed: int, steps: int) -> None:
     """Train a student, in place: layers, then predictions, as `TaskBench.score` does."""
     bench, student = of.bench, begun.student
-    rows = encode_beside(of.frame, kept, of.tokenizer, of.encoding)
     of_layers = max(1, round(INTERMEDIATE_SHARE * steps))
     schedule, teacher = bench.layer_schedule(of_layers), Teacher(of.teacher, None)
     bench.match_layers(student.base_model, begun.projections, teacher, rows, schedule, seed)
-    fit_head(student.eval(), head_in_tokens(begun.head, of.rows, rows, seed), seed)
+    fit_head(student.eval(), begun.head, seed)
     scored = with_logits(replace(rows, targets={}).without_beside(), of.logits, Path(of.task))
     matching = Distillation(student, {"prediction": 1.0}, kind=of.info.kind)
     bench.run(matching, scored, bench.output_schedule(steps - of_layers), seed)
@@ -82,10 +83,11 @@ def train(of: TaskBench, begun: Begun, kept: Any, seed: int, steps: int) -> None
 
 def show(found: pd.DataFrame) -> str:
     """Return the table as text, megabytes in float32, scores times 100 and means over seeds."""
-    groups = found.assign(MB=found["parameters"] * 4e-6, score=100 * found["score"])
-    sizes = groups.groupby(["task", "pieces"])[["parameters", "MB", "tokens"]].first()
-    scores = groups.groupby(["task", "pieces", "steps"])["score"].mean().unstack("steps")
-    table = sizes.join(scores.add_prefix("steps ")).sort_index(ascending=[True, False])
+    scores = {name: 100 * found[name] for name in ("cut", "score")}
+    groups = found.assign(MB=found["parameters"] * 4e-6, **scores)
+    sizes = groups.groupby(["task", "pieces"])[["parameters", "MB", "tokens", "cut"]].mean()
+    trained = groups.groupby(["task", "pieces", "steps"])["score"].mean().unstack("steps")
+    table = sizes.join(trained.add_prefix("steps ")).sort_index(ascending=[True, False])
     return str(table.round(1).reset_index().to_markdown(index=False))
 
 

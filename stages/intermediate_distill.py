@@ -183,13 +183,14 @@ def main(system: str, task: str) -> str:
         most = settings.closed_form_tokens
         fit = fit_student(student, teacher, theirs, layers, seed, start, most)
         student, head = with_vocabulary(student, teachers, kept), fit.head
-        dev = dev_split(task_folder, kept, encoding, info)
-        said = say_start(place, fit, dev_scores(student, dev, None)())
         if not read_by_both and head is not None:
             by_row = head.pooled is not None and rows.origins is None
             if not by_row:
                 print(f"{place}: the head stays as it was fitted: the phase reads other tokens")
             head = head_in_tokens(head, theirs, rows, seed, most) if by_row else None
+            refit_head(student, head, seed)
+        dev = dev_split(task_folder, kept, encoding, info)
+        said = say_start(place, fit, dev_scores(student, dev, None)())
     else:
         student = with_vocabulary(student, tokenizer, kept)
     history = empty_history()
@@ -198,9 +199,7 @@ def main(system: str, task: str) -> str:
         history = intermediate_distill(
             encoder, teacher, rows, weights, layers, projection, start, settings, how, average
         )
-        if head is not None:  # the layers have moved since
-            fit_head(student.eval().to(computing_device()), head, seed)
-            student.cpu()
+        refit_head(student, head, seed)  # the layers have moved since
 
     folder = write_outputs(system, task, partial(save_student, student, kept), history, said)
     how.finish()
@@ -232,6 +231,13 @@ def say_start(place: str, fit: Fitted, score: dict[str, float]) -> dict[str, Any
     shown = ", ".join(f"{name} {value:.3f}" for name, value in score.items())
     print(f"{place}: closed form alone, in {fit.seconds:.0f} s: dev {shown}", flush=True)
     return fit.report("closed_form", score)
+
+
+def refit_head(student: PreTrainedModel, head: HeadTargets | None, seed: int) -> None:
+    """Fit a head, in place, where what it is fitted to is known."""
+    if head is not None:
+        fit_head(student.eval().to(computing_device()), head, seed)
+        student.cpu()
 
 
 def save_student(student: PreTrainedModel, tokenizer: Any, folder: Path) -> None:

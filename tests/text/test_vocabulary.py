@@ -169,23 +169,35 @@ def test_a_text_of_kept_pieces_is_cut_as_before(make):
         assert new.tokenize(text) == old.tokenize(text)
 
 
-def test_the_most_used_pieces_are_kept_and_what_they_are_merged_from():
+NAMED = {"pad_token": "<pad>", "cls_token": "<s>", "sep_token": "</s>", "unk_token": "<unk>"}
+ENDS = [("<s>", 6), ("</s>", 7)]
+PROCESSORS = {
+    "bert": processors.BertProcessing(ENDS[1], ENDS[0]),
+    "template": processors.TemplateProcessing(single="<s> $A </s>", special_tokens=ENDS),
+    "sequence": processors.Sequence([processors.RobertaProcessing(ENDS[1], ENDS[0])]),
+}
+
+
+@pytest.mark.parametrize("processor", PROCESSORS)
+def test_the_most_used_pieces_are_kept_and_what_they_are_merged_from(processor):
     # "aab" is merged from "aa" and "b", "aa" from "a" and "a": used by itself, it needs "aa" too.
     merges = [("a", "a"), ("b", "b"), ("aa", "b")]
-    vocab = ["<pad>", "<s>", "</s>", "<unk>", "a", "b", "bb", "aa", "aab"]
-    backend = Tokenizer(models.BPE({each: n for n, each in enumerate(vocab)}, merges))
+    vocab = ["a", "b", "bb", "aa", "aab", *NAMED.values()]
+    numbers = {each: number for number, each in enumerate(vocab)}
+    assert [numbers[name] for name, _ in ENDS] == [number for _, number in ENDS]
+    backend = Tokenizer(models.BPE(numbers, merges))
     backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    backend.post_processor = processors.BertProcessing(("</s>", 2), ("<s>", 1))
-    names = {"pad_token": "<pad>", "cls_token": "<s>", "sep_token": "</s>", "unk_token": "<unk>"}
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, **names)
+    backend.post_processor = PROCESSORS[processor]
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, **NAMED)
     counts = count_pieces(tokenizer, [["aab aab bb"]])
-    assert counts.tolist() == [0, 0, 0, 0, 0, 0, 1, 0, 2]
+    assert counts.tolist() == [0, 0, 1, 0, 2, 0, 0, 0, 0]
     two = trimmed_tokenizer(tokenizer, counts, 8)
-    assert two.get_vocab().keys() - {*names.values(), "a", "b"} == {"aa", "aab"}
+    assert two.get_vocab().keys() - {*NAMED.values(), "a", "b"} == {"aa", "aab"}
     assert two.tokenize("aab bb") == ["aab", "b", "b"]
     one = trimmed_tokenizer(tokenizer, counts, 7)
     assert one.tokenize("aab bb") == ["aa", "b", "b", "b"]
-    assert two("aab")["input_ids"] == [1, 7, 2]
+    # a, b, aa, aab, <pad>, <s>, </s>, <unk>
+    assert two("aab")["input_ids"] == [5, 3, 6]
 
 
 SENTENCEPIECE = {
