@@ -7,17 +7,21 @@ import pandas as pd
 import pytest
 import torch
 
-from tests.fixtures.kinds import frame_of
+from tests.fixtures.kinds import frame_of, model_of
 from tests.fixtures.refused import refused
 from tests.fixtures.tokenizers import tokenizer_of
 from tinybert.distillation.carried_logits import encode_with_logits
+from tinybert.distillation.distillation import Distillation
+from tinybert.distillation.losses import patient_loss
+from tinybert.distillation.teacher import Teacher
 from tinybert.distillation.teacher_logits import row_sizes, with_logits
 from tinybert.distillation.terms import LOWEST, compared
+from tinybert.encoders.signals import read_signals
 from tinybert.tasks.aligned_rows import encode_beside
 from tinybert.tasks.encoding import encode_split
 from tinybert.tasks.task import Encoding
 from tinybert.text.alignment import partners
-from tinybert.text.batching import collate
+from tinybert.text.batching import collate, teachers_batch
 
 OURS, THEIRS = tokenizer_of("wordpiece"), tokenizer_of("byte_level")
 PLACE = Path("data/teacher_logits/mine")
@@ -164,3 +168,22 @@ def test_a_row_without_a_piece_in_common_is_named():
     assert line.startswith("row 2: student's and teacher's tokenizer have no piece of the text")
     assert repr("a" * 40) in line
     assert "1 of 3 rows" in line
+
+
+@pytest.mark.parametrize("kind", SIZES)
+def test_patience_runs_the_teacher_on_its_tokens_beside_stored_logits(kind):
+    rows, _, _ = carried(kind, beside=True)
+    models = [model_of(kind, seed, vocab_size=340) for seed in (1, 2)]
+    teacher = Teacher(models[1])
+    weights = {"kl": 1.0, "patient": 1.0}
+    model = Distillation(models[0], weights, teacher, [1, 2], kind=kind).eval()
+    batch = collate([rows[n] for n in range(len(rows))], 0)
+    found = model(**batch)
+    own = teachers_batch(batch)
+    states = [
+        read_signals(each, of, hidden=True).hidden[1][:, 0]
+        for each, of in zip(models, (batch, own), strict=True)
+    ]
+    assert found["loss/patient"].item() == pytest.approx(patient_loss(*states).item(), rel=1e-5)
+    alone = Distillation(models[0], {"kl": 1.0}, kind=kind).eval()
+    assert found["loss/kl"].item() == pytest.approx(alone(**batch)["loss/kl"].item(), rel=1e-6)
