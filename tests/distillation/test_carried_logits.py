@@ -120,10 +120,11 @@ def test_a_word_that_one_side_does_not_reach_counts_for_neither():
     assert sorted(keys.tolist()) == sorted(both.tolist())
 
 
-def test_an_answer_begins_and_ends_with_its_unit():
+@pytest.mark.parametrize(("student", "teacher"), [(OURS, THEIRS), (THEIRS, OURS)])
+def test_an_answer_begins_and_ends_with_its_unit(student, teacher):
     text = "unbelievable  cat"
-    rows, _, logits = carried("span", texts=[text])
-    units = encode_beside(frame("span", [text]), OURS, THEIRS, encoding("span"))
+    rows, _, logits = carried("span", student, teacher, texts=[text])
+    units = encode_beside(frame("span", [text]), student, teacher, encoding("span"))
     mine = units.token_targets["units"].numpy()
     other = units.beside.token_targets["units"].numpy()
     found = rows.token_targets["teacher_logits"].numpy()
@@ -138,7 +139,7 @@ def test_an_answer_begins_and_ends_with_its_unit():
         assert found[tokens[-1], 1] == pytest.approx(expected[1], rel=1e-6)
         assert (found[tokens[1:], 0] == LOWEST).all()
         assert (found[tokens[:-1], 1] == LOWEST).all()
-        seen += len(tokens) > 1 or len(theirs) > 1
+        seen += len(tokens if student is THEIRS else theirs) > 1
     assert seen
     assert (found[mine == 0] == LOWEST).all()
 
