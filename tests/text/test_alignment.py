@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers.processors import TemplateProcessing
 
 from tests.fixtures.tokenizers import MAKES, TEXTS, tokenizer_of
 from tinybert.text.alignment import find_units, partners, same_tokenizer
@@ -103,24 +104,23 @@ OWN = (-1, 0, 0)
 
 def test_units_by_hand():
     text = "a unbelievable \N{GRINNING FACE}  b"
-    # a un believ able emoji b; three bytes of the emoji; a space by itself that only they count.
+    # a un believ able emoji space b
     ours = by_hand(
-        OWN, (0, 0, 1), (0, 2, 4), (0, 4, 10), (0, 10, 14), (0, 15, 16), (0, 18, 19), OWN
+        OWN,
+        *((0, 0, 1), (0, 2, 4), (0, 4, 10), (0, 10, 14)),
+        *((0, 15, 16), (0, 17, 18), (0, 18, 19)),
+        OWN,
     )
+    # a " unbe" "liev" able, three bytes of the emoji, a space without characters, " b"
     theirs = by_hand(
         OWN,
-        (0, 0, 1),
-        (0, 1, 6),
-        (0, 6, 10),
-        (0, 10, 14),
-        *[(0, 15, 16)] * 3,
-        (0, 16, 17),
-        (0, 17, 19),
+        *((0, 0, 1), (0, 1, 6), (0, 6, 10), (0, 10, 14)),
+        *((0, 15, 16), (0, 15, 16), (0, 15, 16), (0, 16, 16), (0, 17, 19)),
         OWN,
     )
     units = find_units(ours, theirs, [text], None)
-    # "un" and "believ" overlap with " unbe" and "liev".
-    assert units.ours.tolist() == [1, 2, 3, 3, 4, 5, 6, 7]
+    # "un" and "believ" overlap with " unbe" and "liev"; " b" is b, and a space by itself is none.
+    assert units.ours.tolist() == [1, 2, 3, 3, 4, 5, 0, 6, 7]
     assert units.theirs.tolist() == [1, 2, 3, 3, 4, 5, 5, 5, 0, 6, 7]
     assert units.texts.tolist() == [5]
     assert units.shown.tolist() == [True]
@@ -197,12 +197,18 @@ def test_tokenizers_are_compared_by_what_they_do():
     assert not same_tokenizer(one, other)
     assert not same_tokenizer(one, tokenizer_of("unigram"))
     assert not same_tokenizer(*(_lowering(each) for each in (True, False)))
+    assert same_tokenizer(*(_lowering(True) for _ in range(2)))
+    bare, other = _lowering(True), _lowering(True)
+    bare.backend_tokenizer.post_processor = TemplateProcessing(
+        single="[CLS] $A", pair="[CLS] $A $B", special_tokens=[("[CLS]", bare.cls_token_id)]
+    )
+    assert not same_tokenizer(bare, other)
 
 
 def _lowering(lowers):
     from transformers import BertTokenizerFast
 
-    vocabulary = {piece: number for number, piece in enumerate(tokenizer_of("cased").get_vocab())}
+    vocabulary = dict(tokenizer_of("cased").get_vocab())
     return BertTokenizerFast(vocab=vocabulary, do_lower_case=lowers)
 
 

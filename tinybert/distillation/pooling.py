@@ -49,15 +49,6 @@ def pooled(signals: Signals, units: Tensor, num_places: int) -> Signals:
     )
 
 
-def teachers_batch(batch: Batch) -> Batch:
-    """Return what the teacher reads of a batch: its own tokens where they are others."""
-    if f"{TEACHERS}input_ids" not in batch:
-        return batch
-    return {
-        name.removeprefix(TEACHERS): of for name, of in batch.items() if name.startswith(TEACHERS)
-    }
-
-
 def over_units(teacher: Signals, batch: Batch) -> Signals:
     """Average a teacher's pass over the batch's units, if its tokens are others."""
     if f"{TEACHERS}{UNITS}" not in batch:

@@ -6,9 +6,9 @@ from typing import Protocol
 import torch
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from tinybert.distillation.pooling import over_units, teachers_batch
+from tinybert.distillation.pooling import over_units
 from tinybert.encoders.signals import Signals, compile_layers, read_signals, record_attention
-from tinybert.text.batching import Batch
+from tinybert.text.batching import Batch, teachers_batch
 
 
 class TeacherSignals(Protocol):

@@ -1,12 +1,13 @@
 """What can be looked at before, or between, the stages: sources, teachers, vocabularies, fit."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from tinybert.core.settings.systems import Checkpoint, SystemFile
+from tinybert.distillation.general_rows import require_alignable
 from tinybert.distillation.terms import LAYER_TERMS
 from tinybert.doctor import lengths
 from tinybert.doctor.checkup import look_at_augmentation, look_at_teacher
@@ -21,9 +22,10 @@ from tinybert.encoders.checkpoints import (
     require_same_vocabulary,
 )
 from tinybert.encoders.classifier import finetuned_classifier
-from tinybert.encoders.student import from_checkpoint, named_tokenizer
+from tinybert.encoders.student import from_checkpoint, named_tokenizer, student_tokenizer
 from tinybert.encoders.teacher_source import TeacherSource, locate_teacher
 from tinybert.tasks.task import TaskFile, read_info
+from tinybert.text.alignment import same_tokenizer
 from tinybert.text.vocabulary import require_enough
 
 CORPUS, TASKS = Path("data/corpus"), Path("data/tasks")
@@ -82,6 +84,15 @@ def _same_vocabulary(ours: Path, theirs: Path, place: Path, said: str) -> list[F
     return [right(said.format(num_pieces=len(teacher)))]
 
 
+@as_findings
+def _vocabulary(pretrained: Path, folder: Path) -> list[Finding]:
+    """Say how the layers of a task's teacher are matched by students of the pretrained one."""
+    students, teacher = load_tokenizer(pretrained), load_tokenizer(folder)
+    if same_tokenizer(students, teacher):
+        return [right("the students' vocabulary")]
+    return [right("a tokenizer of its own: what its pieces share with the students' is matched")]
+
+
 def look_at_corpus(pretrained: Path, block_length: int) -> list[Finding]:
     """Look at the corpus's vocabulary and the length of its blocks."""
     place = "prepare_corpus.block_length"
@@ -93,7 +104,11 @@ def look_at_corpus(pretrained: Path, block_length: int) -> list[Finding]:
 
 
 def look_at_task(
-    name: str, task: TaskFile, dtype: torch.dtype | None, pretrained: Path, matched: bool
+    name: str,
+    task: TaskFile,
+    dtype: torch.dtype | None,
+    pretrained: Path,
+    matched: bool,
 ) -> list[Finding]:
     """Look at a task's teachers: the one its file names, and the one that is there.
 
@@ -102,7 +117,7 @@ def look_at_task(
         task: Its file.
         dtype: What passes are autocast to.
         pretrained: The pretrained teacher's folder, whose vocabulary the students have.
-        matched: Whether a system matches this teacher's layers, and so needs its vocabulary.
+        matched: Whether a system matches this teacher's layers.
     """
     place = f"params/tasks/{name}.yaml: max_length"
     found = lengths.judge_positions(task.max_length, load_config(pretrained), place)
@@ -113,7 +128,7 @@ def look_at_task(
                 found.append(right(f"no teacher yet: `dvc repro finetune_teacher@{name}`"))
             continue
         if matched:
-            found += _same_vocabulary(pretrained, folder, folder, "the students' vocabulary")
+            found += _vocabulary(pretrained, folder)
         if (TASKS / name).is_dir():
             loads: dict[str, Any] = {} if folder == own else {"load": finetuned_classifier}
             found += look_at_teacher(folder, TASKS / name, task, dtype, **loads)
@@ -136,10 +151,13 @@ def look_at_system(
         pretrained: The pretrained teacher's folder.
         weights: The terms of its phases.
     """
-    found = _vocabulary(system, pretrained)
+    found = _own_vocabulary(system, pretrained)
     start = system.initialisation
     if isinstance(start, Checkpoint):
-        found += _starts(start.checkpoint, system)
+        begins = _starts(start.checkpoint, system)
+        found += begins
+        if all(each.level == "right" for each in begins):
+            found += _reads_alike(start, pretrained, system.general_distill.terms)
     if not LAYER_TERMS & weights.keys():
         return [*found, right("matches no layers")]
     config = load_config(pretrained)
@@ -150,15 +168,25 @@ def look_at_system(
 
 
 @as_findings
-def _vocabulary(system: SystemFile, pretrained: Path) -> list[Finding]:
+def _own_vocabulary(system: SystemFile, pretrained: Path) -> list[Finding]:
     """Look at the student's own tokenizer, and at how many of its pieces are kept."""
     named, most = system.vocabulary.tokenizer, system.vocabulary.max_pieces
     if system.vocabulary.is_teachers:
         return []
-    tokenizer = named_tokenizer(named) if named else load_tokenizer(pretrained)
+    start = student_tokenizer(system.initialisation, load_tokenizer(pretrained))
+    tokenizer = named_tokenizer(named) if named else start
     if most is not None:
         require_enough(tokenizer, most)
     return [right(f"{min(most or len(tokenizer), len(tokenizer)):,} pieces of {len(tokenizer):,}")]
+
+
+@as_findings
+def _reads_alike(start: Checkpoint, pretrained: Path, terms: Sequence[Any]) -> list[Finding]:
+    teachers = load_tokenizer(pretrained)
+    if student_tokenizer(start, teachers) is teachers:
+        return []
+    require_alignable(terms)
+    return [right("keeps its checkpoint's tokenizer")]
 
 
 @as_findings

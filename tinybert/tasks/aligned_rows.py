@@ -15,7 +15,7 @@ SHOWN = 40  # characters of a row in a message
 
 
 def encode_beside(
-    frame: pd.DataFrame, tokenizer: Any, teachers: Any, encoding: Encoding
+    frame: pd.DataFrame, tokenizer: Any, teachers: Any, encoding: Encoding, whole: bool = True
 ) -> EncodedRows:
     """Encode rows for a student; where its teacher's tokenizer is another, with the teacher's.
 
@@ -24,6 +24,7 @@ def encode_beside(
         tokenizer: The student's.
         teachers: The teacher's.
         encoding: Of the task.
+        whole: Whether every row must have a unit.
 
     Raises:
         InputError: The two have no piece of a row in common.
@@ -31,11 +32,16 @@ def encode_beside(
     if same_tokenizer(tokenizer, teachers):
         return encode_split(frame, tokenizer, encoding)
     ours, theirs = (encode_split(frame, each, encoding, True) for each in (tokenizer, teachers))
-    return put_beside(ours, theirs.at(partners(ours, theirs)), teachers.pad_token_id, frame)
+    theirs = theirs.at(partners(ours, theirs))
+    return put_beside(ours, theirs, teachers.pad_token_id, frame, whole)
 
 
 def put_beside(
-    ours: EncodedRows, theirs: EncodedRows, pad_token_id: int, frame: pd.DataFrame
+    ours: EncodedRows,
+    theirs: EncodedRows,
+    pad_token_id: int,
+    frame: pd.DataFrame,
+    whole: bool = True,
 ) -> EncodedRows:
     """Put rows of the same texts side by side, with their units.
 
@@ -44,13 +50,15 @@ def put_beside(
         theirs: The teacher's, one for each of ours.
         pad_token_id: That fills up theirs.
         frame: The texts.
+        whole: Whether every row must have a unit.
 
     Raises:
         InputError: A row with text has no unit but special tokens.
     """
     second = frame["sentence2"].tolist() if "sentence2" in frame else None
     units = find_units(ours, theirs, frame["sentence1"].tolist(), second)
-    _require_units(units, ours, frame)
+    if whole:
+        _require_units(units, ours, frame)
     return ours.with_beside(theirs, units.ours, units.theirs, pad_token_id)
 
 

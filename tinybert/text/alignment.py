@@ -24,7 +24,8 @@ Flags = NDArray[np.bool_]
 ROWS_AT_ONCE = 10_000  # bounds the memory that characters take
 ZONES = 5  # of a row: its first special token, a segment, special tokens, a segment, its last one
 FIRST, BETWEEN, LAST = 0, 2, 4
-PARTS = ("normalizer", "pre_tokenizer", "model", "post_processor")
+PARTS = ("normalizer", "pre_tokenizer", "model")
+PROBE = ("a b", "c")  # shows which tokens a tokenizer adds
 
 
 def same_tokenizer(ours: Any, theirs: Any) -> bool:
@@ -32,7 +33,8 @@ def same_tokenizer(ours: Any, theirs: Any) -> bool:
     if ours.get_vocab() != theirs.get_vocab():
         return False
     one, other = (json.loads(each.backend_tokenizer.to_str()) for each in (ours, theirs))
-    return all(one[part] == other[part] for part in PARTS)
+    added = [each(*probe)["input_ids"] for each in (ours, theirs) for probe in (PROBE, PROBE[:1])]
+    return added[:2] == added[2:] and all(one[part] == other[part] for part in PARTS)
 
 
 def partners(ours: EncodedRows, theirs: EncodedRows) -> Numbers:

@@ -69,6 +69,15 @@ def _padded(values: list[Tensor], num_tokens: int) -> Tensor:
     return padded
 
 
+def teachers_batch(batch: Batch) -> Batch:
+    """Return what the teacher reads of a batch: its own tokens where they are others."""
+    if f"{TEACHERS}input_ids" not in batch:
+        return batch
+    return {
+        name.removeprefix(TEACHERS): of for name, of in batch.items() if name.startswith(TEACHERS)
+    }
+
+
 class EpochBatches(Sampler[list[int]]):
     """Which rows make a batch: every row once an epoch, by the seed and the epoch alone.
 
