@@ -126,6 +126,8 @@ def embedding_tables(model: PreTrainedModel) -> EmbeddingTables:
         getattr(tables, name, None) for name in ("position_embeddings", "token_type_embeddings")
     )
     projection = getattr(base, "embeddings_project", None)
+    if projection is None:  # RemBERT's
+        projection = getattr(getattr(base, "encoder", None), "embedding_hidden_mapping_in", None)
     # RoBERTa counts positions from the padding token's number on.
     offset = getattr(places, "padding_idx", None)
     return EmbeddingTables(
