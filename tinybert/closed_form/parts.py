@@ -71,9 +71,12 @@ def layers_of(model: PreTrainedModel) -> list[LayerParts]:
     for stack, names in STACKS:
         try:
             layers: Any = model.base_model.get_submodule(stack)
-            return [LayerParts(*map(layer.get_submodule, names)) for layer in layers]
+            found = [LayerParts(*map(layer.get_submodule, names)) for layer in layers]
         except AttributeError:
             continue
+        width = model.config.hidden_size  # MobileBERT's and ConvBERT's maps are narrower
+        if all(getattr(each.query, "out_features", None) == width for each in found):
+            return found
     raise InputError(
         "closed form: the teacher must be built like BERT (BERT, RoBERTa, XLM-R, CamemBERT, "
         "ELECTRA, DistilBERT, MPNet, DeBERTa-v2 and v3), got "

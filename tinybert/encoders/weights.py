@@ -247,8 +247,12 @@ def _not_numbers(model: PreTrainedModel, files: list[Path]) -> str:
 
 
 def _is_empty_matrix(name: str, weight: Tensor) -> bool:
-    """Return whether a layer's matrix is all zeros; embeddings that nothing uses may be."""
-    return weight.ndim > 1 and "embedding" not in name and not bool(weight.any())
+    """Return whether a layer's matrix is all zeros; embeddings that nothing uses may be.
+
+    So may biases, of which ConvBERT has some with a second dimension of 1.
+    """
+    named = "embedding" in name or name.endswith("bias")
+    return weight.ndim > 1 and not named and not bool(weight.any())
 
 
 def unknown_unused(loaded: Loaded, model: PreTrainedModel) -> list[str]:
