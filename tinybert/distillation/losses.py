@@ -329,7 +329,8 @@ def _cut_in_heads(x_BLD: Tensor, mask_BL: Tensor, num_heads: int) -> Tensor:
         raise ValueError(f"relations: {num_heads} relation heads do not divide a width of {width}")
     real_BLD = torch.where(mask_BL[..., None], x_BLD.float(), 0.0)
     heads_BHLD = torch.stack(real_BLD.chunk(num_heads, dim=-1), dim=1)
-    return heads_BHLD * (num_heads / width) ** 0.25
+    scaled_BHLD: Tensor = heads_BHLD * (num_heads / width) ** 0.25
+    return scaled_BHLD
 
 
 class _Divergence(torch.autograd.Function):
@@ -355,11 +356,10 @@ class _Divergence(torch.autograd.Function):
                 part = slice(row, row + rows)
                 log_S, log_T = (_relation_log_probs(of[:, part], of, real) for of in (of_S, of_T))
                 probs_T = log_T.exp()
-                divergence = (probs_T * (log_T - log_S)).sum(dim=-1)
-                total += _masked_sum(divergence, real[:, part])
+                total += (probs_T * (log_T - log_S)).sum()  # 0 of padded queries: both even
                 if not ctx.needs_input_grad[0]:
                     continue
-                by_scores = (log_S.exp() - probs_T) * real[:, part, None]
+                by_scores = log_S.exp() - probs_T
                 gradient[some, part] += by_scores @ of_S
                 gradient[some] += by_scores.mT @ of_S[:, part]
         ctx.save_for_backward(gradient.view_as(x_S_BHLD))
