@@ -5,6 +5,7 @@ all in float32.
 """
 
 import time
+from collections.abc import Sequence
 from statistics import median
 
 import torch
@@ -15,15 +16,20 @@ from transformers import PreTrainedModel
 from benchmarks import shapes
 from benchmarks.machine import wait_for
 from benchmarks.options import Options
-from tinybert.text.batching import collate
-from tinybert.text.encoded import EncodedRows
+from tinybert.text.batching import Batch, collate
+from tinybert.text.encoded import EncodedRows, Row
 
 REPEATS = 3
 
 
-def padded_batch(rows: EncodedRows, batch_size: int, length: int) -> dict[str, Tensor]:
+def padded_batch(rows: EncodedRows, batch_size: int, length: int) -> Batch:
     """Return the first rows, padded to the full length."""
-    batch = collate([rows[number % len(rows)] for number in range(batch_size)], 0)
+    return padded([rows[number % len(rows)] for number in range(batch_size)], length)
+
+
+def padded(rows: Sequence[Row], length: int) -> Batch:
+    """Return rows as a batch in which each has as many tokens."""
+    batch = collate(rows, 0)
     short = length - batch["input_ids"].shape[1]
     names = ("input_ids", "attention_mask", "token_type_ids")
     return {name: F.pad(batch[name], (0, short)) for name in names}
