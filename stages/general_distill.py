@@ -30,11 +30,17 @@ from tinybert.core.settings.systems import (
     Checkpoint,
     GeneralPhase,
     Initialisation,
+    Relation,
     Shape,
     TeacherLayers,
     Vocabulary,
 )
-from tinybert.distillation.distillation import Distillation, Weights, phase_weights
+from tinybert.distillation.distillation import (
+    Distillation,
+    Weights,
+    matched_weights,
+    phase_weights,
+)
 from tinybert.distillation.general_rows import general_rows
 from tinybert.distillation.pretraining import Pretraining
 from tinybert.distillation.teacher import Teacher
@@ -73,6 +79,7 @@ class Recipe(NamedTuple):
         weights: The phase's terms; none: the student stays as it is.
         layers: [g(1), ..., g(M)].
         projection: Kind of W_h.
+        relation: Whose relations are matched.
         how: Seed, precision, checkpoints.
     """
 
@@ -84,16 +91,20 @@ class Recipe(NamedTuple):
     weights: Weights
     layers: list[int]
     projection: Projection
+    relation: Relation
     how: Run
 
 
-def read_recipe(system: str, settings: GeneralDistillSettings, num_layers: int) -> Recipe:
+def read_recipe(
+    system: str, settings: GeneralDistillSettings, encoder: PreTrainedModel, said: bool = False
+) -> Recipe:
     """Read a system's file.
 
     Args:
         system: Its name.
         settings: The profile's.
-        num_layers: The teacher's.
+        encoder: The teacher's, which decides how its attention is matched.
+        said: Whether another way than the file's is said.
     """
     shape = read_system(system, "shape", Shape)
     start = read_system(system, "initialisation", Initialisation)
@@ -108,19 +119,25 @@ def read_recipe(system: str, settings: GeneralDistillSettings, num_layers: int) 
     )
     seed, precision = read_param("seed", int), read_param("precision", Precision)
     compiled = read_param("torch_compile", bool)
+    place, dtype = f"general_distill {system}", autocast_dtype(precision)
     weights = phase_weights(phase.terms, loss, phase.weights)
+    weights = matched_weights(weights, encoder, place if said else "")
+    num_layers = encoder.config.num_hidden_layers
     layers = teacher_layers(layer_map, shape.num_hidden_layers, num_layers)
     read: dict[str, Any] = {"settings": settings.model_dump(), "shape": shape.model_dump()}
     read |= {"start": str(start), "phase": phase.model_dump(), "layers": layers}
     read |= {"projection": projection, "weights": weights, "tokenizer": vocabulary.tokenizer}
     read |= {"seed": seed, "precision": precision, "compile": compiled}
     kept = checkpoints_folder("general_distill", read, [PRETRAINED, CORPUS])
-    place, dtype = f"general_distill {system}", autocast_dtype(precision)
     how = Run(place, kept, seed, dtype, save_steps=settings.save_steps, compile=compiled)
-    return Recipe(system, shape, start, vocabulary, phase, weights, layers, projection, how)
+    relation = phase.relation(num_layers)
+    matched = weights, layers, projection, relation
+    return Recipe(system, shape, start, vocabulary, phase, *matched, how)
 
 
-def companions(own: Recipe, settings: GeneralDistillSettings, num_layers: int) -> list[Recipe]:
+def companions(
+    own: Recipe, settings: GeneralDistillSettings, encoder: PreTrainedModel
+) -> list[Recipe]:
     """Return the other systems of params.yaml whose general students are still to be made.
 
     They are trained along, on the same passes of the teacher; their own stages then find them
@@ -130,7 +147,7 @@ def companions(own: Recipe, settings: GeneralDistillSettings, num_layers: int) -
     if not shares_passes(own) or os.environ.get(TOGETHER) == "0" or own.how.is_finished:
         return []
     names = [name for name in read_yaml(PARAMS).get("systems", []) if name != own.system]
-    recipes = [read_recipe(name, settings, num_layers) for name in names]
+    recipes = [read_recipe(name, settings, encoder) for name in names]
     return [each for each in recipes if shares_passes(each) and is_wanted(each)]
 
 
@@ -268,6 +285,7 @@ def _distillation(
         recipe.projection,
         average_heads=recipe.phase.heads == "mean",
         pretraining=pretraining,
+        relation=recipe.relation,
     )
 
 
@@ -288,20 +306,26 @@ def main(system: str) -> str:
     settings = read_section("general_distill", GeneralDistillSettings)
     teachers = load_tokenizer(PRETRAINED)
     require_same_vocabulary(load_tokenizer(CORPUS), teachers, str(CORPUS))
-    teacher = load_config(PRETRAINED)
+    encoder = load_encoder(PRETRAINED)
     doctor().augmentation(f"general_distill {system}", PRETRAINED)
-    num_layers = teacher.num_hidden_layers
-    own = read_recipe(system, settings, num_layers)
+    own = read_recipe(system, settings, encoder, said=True)
     named = own.vocabulary.tokenizer
     tokenizer = named_tokenizer(named) if named else student_tokenizer(own.start, teachers)
     if own.vocabulary.max_pieces is not None:  # said here, before the task's stages
         require_enough(tokenizer, own.vocabulary.max_pieces)
     average = own.phase.heads == "mean"
     doctor().fit(
-        own.how.phase, own.shape, teacher, own.weights, own.layers, own.projection, average
+        own.how.phase,
+        own.shape,
+        encoder.config,
+        own.weights,
+        own.layers,
+        own.projection,
+        average,
+        own.relation,
     )
     with _one_at_a_time(own):
-        others = companions(own, settings, num_layers)
+        others = companions(own, settings, encoder)
         made = partial(general_distill, tokenizer=tokenizer, teachers=teachers, corpus=CORPUS)
         made = partial(made, schedule=settings)
         try:

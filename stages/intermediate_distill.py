@@ -25,13 +25,18 @@ from tinybert.core.settings.choices import Loss, Projection
 from tinybert.core.settings.layer_map import LayerMap, teacher_layers
 from tinybert.core.settings.reader import read_param, read_section, read_system, read_task
 from tinybert.core.settings.schedule import Schedule
-from tinybert.core.settings.systems import LayerPhase, Vocabulary
-from tinybert.distillation.distillation import Distillation, Weights, phase_weights
+from tinybert.core.settings.systems import LayerPhase, Relation, Vocabulary
+from tinybert.distillation.distillation import (
+    Distillation,
+    Weights,
+    matched_weights,
+    phase_weights,
+)
 from tinybert.distillation.projections import Projections
 from tinybert.distillation.teacher import Teacher, TeacherSignals
 from tinybert.distillation.teacher_logits import rows_to_train_on
 from tinybert.distillation.teacher_states import use_stored_states
-from tinybert.distillation.terms import ATTENTION_TERMS
+from tinybert.distillation.terms import ATTENTION_TERMS, RELATION_TERMS
 from tinybert.encoders.checkpoints import (
     load_classifier,
     load_config,
@@ -67,6 +72,7 @@ def intermediate_distill(
     settings: IntermediateDistillSettings,
     how: Run,
     average_heads: bool,
+    relation: Relation,
 ) -> pd.DataFrame:
     """Train the student, in place, on the task's rows; return the history.
 
@@ -81,6 +87,7 @@ def intermediate_distill(
         settings: Length and speed; beyond so many bytes of states the teacher runs in every step.
         how: Seed, precision, checkpoints.
         average_heads: Whether attention_probs matches the means over heads.
+        relation: Whose relations are matched.
     """
     frozen = Teacher(teacher.to(computing_device()), how.dtype)
     signals: TeacherSignals = frozen
@@ -93,10 +100,19 @@ def intermediate_distill(
             num_passes(settings, len(rows)),
             settings.max_stored_gigabytes,
             how.checkpoints / "teacher_states",
+            [relation.layer] if RELATION_TERMS & weights.keys() else [],
         )
         did = "stores" if decision.store else "does not store"
         print(f"{how.phase}: {did} the teacher's states: {decision.reason}", flush=True)
-    model = Distillation(student, weights, signals, layers, projection, average_heads=average_heads)
+    model = Distillation(
+        student,
+        weights,
+        signals,
+        layers,
+        projection,
+        average_heads=average_heads,
+        relation=relation,
+    )
     if model.projections is not None:
         if isinstance(start, Path):
             model.projections.load(start)
@@ -157,10 +173,12 @@ def main(system: str, task: str) -> str:
     length_of = f"params/tasks/{task}.yaml: max_length"
     for config, whose in ((ours, "student"), (teacher.config, "teacher")):
         require_positions(task_file.max_length, config, length_of, whose)
-    layers = teacher_layers(layer_map, ours.num_hidden_layers, teacher.config.num_hidden_layers)
+    depth = teacher.config.num_hidden_layers
+    layers = teacher_layers(layer_map, ours.num_hidden_layers, depth)
     doctor().teacher(place, teacher_folder, task_folder, task_file, dtype)
     average = phase.heads == "mean"
-    doctor().fit(place, ours, teacher.config, weights, layers, projection, average)
+    weights, relation = matched_weights(weights, teacher.base_model, place), phase.relation(depth)
+    doctor().fit(place, ours, teacher.config, weights, layers, projection, average, relation)
     read = {"schedule": settings.model_dump(), "layers": layers, "projection": projection}
     read |= {"weights": weights, "phase": phase.model_dump(), "task": task_file.model_dump()}
     read |= {"seed": seed, "precision": precision, "compile": compiled}
@@ -197,7 +215,17 @@ def main(system: str, task: str) -> str:
     if weights:
         encoder = student.base_model
         history = intermediate_distill(
-            encoder, teacher, rows, weights, layers, projection, start, settings, how, average
+            encoder,
+            teacher,
+            rows,
+            weights,
+            layers,
+            projection,
+            start,
+            settings,
+            how,
+            average,
+            relation,
         )
         refit_head(student, head, seed)  # the layers have moved since
 

@@ -9,6 +9,7 @@ import torch
 
 from tests.fixtures.models import tiny_classifier, tiny_encoder
 from tests.fixtures.tokenizers import TEXTS, tokenizer_of
+from tinybert.core.settings.systems import Relation
 from tinybert.distillation import teacher_states
 from tinybert.distillation.distillation import Distillation
 from tinybert.distillation.losses import attention_loss, hidden_loss
@@ -26,7 +27,7 @@ FRAME = pd.DataFrame({"sentence1": [*TEXTS, "a cat 🙂"], "sentence2": [*TEXTS[
 ENCODING = Encoding("classification", 2, 50)
 OURS, THEIRS = tokenizer_of("wordpiece"), tokenizer_of("byte_level")
 LAYERS = [2, 4]
-TERMS = ("attention", "attention_probs", "hidden", "embedding", "cosine", "patient")
+TERMS = ("attention", "attention_probs", "relations", "hidden", "embedding", "cosine", "patient")
 
 
 def teacher(dtype=None, **changes) -> Teacher:
@@ -38,7 +39,8 @@ def student(terms, own_teacher) -> Distillation:
     torch.manual_seed(5)
     encoder = tiny_encoder(seed=3, vocab_size=340)
     weights = dict.fromkeys(terms, 1.0)
-    return Distillation(encoder, weights, own_teacher, LAYERS).eval()
+    relation = Relation(4, 6)
+    return Distillation(encoder, weights, own_teacher, LAYERS, relation=relation).eval()
 
 
 def alike(make="byte_level"):
@@ -181,9 +183,11 @@ def test_stored_states_give_the_losses_of_a_pass(tmp_path, monkeypatch, dtype):
     monkeypatch.setattr(teacher_states, "BYTES_PER_SECOND", 1e15)
     rows, hidden = aligned(), [0, *LAYERS]
     own = teacher(dtype)
-    terms = ["attention", "hidden", "embedding"]
+    terms = ["attention", "relations", "hidden", "embedding"]
     live = student(terms, own)
-    signals, stored, decision = use_stored_states(own, rows, LAYERS, hidden, 50.0, 1.0, tmp_path)
+    signals, stored, decision = use_stored_states(
+        own, rows, LAYERS, hidden, 50.0, 1.0, tmp_path, [4]
+    )
     assert decision.store
     assert stored.beside is None
     read = student(terms, signals)

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from tinybert.core.settings.systems import Checkpoint, SystemFile
+from tinybert.distillation.distillation import Weights, matched_weights
 from tinybert.distillation.general_rows import require_alignable
 from tinybert.distillation.terms import LAYER_TERMS
 from tinybert.doctor import lengths
@@ -160,10 +161,20 @@ def look_at_system(
             found += _reads_alike(start, pretrained, system.general_distill.terms)
     if not LAYER_TERMS & weights.keys():
         return [*found, right("matches no layers")]
-    config = load_config(pretrained)
-    average_heads = system.general_distill.heads == "mean"
-    return found + fit_by_map(
-        system.shape, config, weights, system.layer_map, system.projection, average_heads
+    return found + _fits(system, pretrained, weights)
+
+
+@as_findings
+def _fits(system: SystemFile, pretrained: Path, weights: Weights) -> list[Finding]:
+    teacher, phase = load_encoder(pretrained), system.general_distill
+    return fit_by_map(
+        system.shape,
+        teacher.config,
+        matched_weights(weights, teacher),
+        system.layer_map,
+        system.projection,
+        phase.heads == "mean",
+        phase.relation(teacher.config.num_hidden_layers),
     )
 
 

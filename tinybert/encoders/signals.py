@@ -211,11 +211,10 @@ def _interface_calls(model: PreTrainedModel) -> int:
     """Switch a model to the recording attention function; return how often a pass calls it."""
     AttentionInterface.register(RECORDING_ATTENTION, _recording_attention)
     AttentionMaskInterface.register(RECORDING_ATTENTION, sdpa_mask)
-    before = model.config._attn_implementation
-    try:
-        model.set_attn_implementation(RECORDING_ATTENTION)
-    except ValueError:  # the architecture knows of no interface
+    if not model._can_set_attn_implementation():  # the architecture knows of no interface
         return 0
+    before = model.config._attn_implementation
+    model.set_attn_implementation(RECORDING_ATTENTION)
     every = range(1, model.config.num_hidden_layers + 1)
     with torch.no_grad(), _recording(every) as recorded:
         model(input_ids=_few_tokens(model))

@@ -18,6 +18,7 @@ from transformers import (
 from tinybert.core.errors import InputError
 from tinybert.core.settings.systems import Checkpoint, Initialisation, Shape, TeacherLayers
 from tinybert.encoders.checkpoints import download, from_hub, load_encoder, load_tokenizer
+from tinybert.encoders.positions import MOST_POSITIONS, positions
 from tinybert.text.alignment import same_tokenizer
 
 LAYERS = "encoder.layer."
@@ -44,7 +45,7 @@ def student_config(shape: Shape, teacher: Any) -> PreTrainedConfig:
     """
     common: dict[str, Any] = {
         "vocab_size": teacher.vocab_size,
-        "max_position_embeddings": min(512, teacher.max_position_embeddings),
+        "max_position_embeddings": min(MOST_POSITIONS, positions(teacher) or MOST_POSITIONS),
         "pad_token_id": teacher.pad_token_id or 0,
     }
     if shape.architecture == "distilbert":
