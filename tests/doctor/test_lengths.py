@@ -6,7 +6,14 @@ import pytest
 from transformers import RobertaConfig
 
 from tests.fixtures.models import WORDS, tiny_config, tiny_tokenizer
-from tinybert.doctor.lengths import judge, judge_positions, judge_windows, lengths_of, summary
+from tinybert.doctor.lengths import (
+    judge,
+    judge_positions,
+    judge_vocabulary,
+    judge_windows,
+    lengths_of,
+    summary,
+)
 from tinybert.encoders.positions import positions
 from tinybert.tasks.task import Encoding
 
@@ -77,3 +84,25 @@ def test_windows_lose_nothing_and_head_and_tail_the_middle():
     assert (
         "10.0% of rows lose their middle" in judge(found, encoding(128, long="head_tail"), "m").line
     )
+
+
+def test_what_fewer_pieces_make_of_rows_is_said_and_doubted(tmp_path):
+    letters = [*"catdog", *(f"##{letter}" for letter in "catdog")]
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    few = tiny_tokenizer(tmp_path / "few", [*special, *letters, "cat"])
+    more = tiny_tokenizer(tmp_path / "more", [*special, *letters, "cat", "dog"])
+    frame = pd.DataFrame({"sentence1": ["cat " * 10, "cat " * 6 + "dog"]})
+    # 12 and 9 tokens with [CLS] and [SEP]; "dog" becomes 3 pieces: 12 and 11, 23 of 21.
+    found = judge_vocabulary(frame, more, few, encoding(16), "dev")
+    assert found.level == "right"
+    assert found.line == (
+        "dev: 18 of 19 pieces make a row of 10.5 tokens 11.5, 1.10 times as many; 0 of 2 rows are "
+        "cut off at 16 that were not"
+    )
+    cut = judge_vocabulary(frame, more, few, encoding(10), "dev")
+    assert cut.level == "doubt"
+    assert "1 of 2 rows are cut off at 10 that were not; write more vocabulary.max_p" in cut.line
+    windows = encoding(10, long="windows", stride=2)
+    assert judge_vocabulary(frame, more, few, windows, "dev").level == "right"
+    longer = judge_vocabulary(frame[1:], more, few, encoding(16), "dev")  # 11 of 9 tokens
+    assert longer.level == "doubt"

@@ -8,7 +8,13 @@ import pytest
 
 from tests.fixtures.measured import task_info
 from tinybert.core.errors import InputError
-from tinybert.tasks.phase_rows import default_data, original_rows, read_rows, rows_with_logits
+from tinybert.tasks.phase_rows import (
+    default_data,
+    original_rows,
+    read_rows,
+    read_texts,
+    rows_with_logits,
+)
 from tinybert.tasks.task import TaskInfo, write_task
 
 # Two rows, the first with one copy, the second with two; and three without labels.
@@ -116,3 +122,8 @@ def test_rows_that_the_teacher_has_not_scored_are_left_out_but_for_original_ones
 
 def test_original_rows_are_the_first_of_their_copies():
     assert original_rows(np.array([0, 0, 1, 1, 1, -1, -1])).tolist() == [0, 2]
+
+
+def test_a_tasks_texts_are_those_of_train_and_of_unlabelled_rows(folders):
+    assert read_texts(folders[0], info(3)) == [["a", "b"], ["u", "v", "w"]]
+    assert read_texts(folders[0], info(0)) == [["a", "b"]]
