@@ -38,7 +38,7 @@ KINDS = {
     "squeezebert": (False, False),
     "xlm": (False, False),
 }
-FAST = ("mpnet", "deberta-v2", "modernbert")
+FAST = ("deberta-v2",)
 
 
 def kinds() -> list:

@@ -7,6 +7,7 @@ document borders as `Blocks` do. They are made a few megabytes of text at a time
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +20,7 @@ from tinybert.core.outputs import replace_folder
 from tinybert.core.processes import wait_for_all
 from tinybert.text.alignment import find_units
 from tinybert.text.blocks import NUM_SPECIAL, sentence_ends
-from tinybert.text.encoded import EncodedRows, joined, pieces_of
+from tinybert.text.encoded import EncodedRows, pieces_of
 
 Numbers = NDArray[np.int64]
 
@@ -169,10 +170,15 @@ def _stream(
 
 def _encoded(paragraphs: list[str], tokenizer: Any) -> EncodedRows:
     """Encode whole paragraphs, without special tokens."""
-    encoded = tokenizer(paragraphs, add_special_tokens=False, verbose=False)
-    ids = [np.asarray(tokens, dtype=np.int32) for tokens in encoded["input_ids"]]
-    rows = joined(ids, [len(tokens) for tokens in ids], {})
-    return replace(rows, characters=pieces_of(encoded.encodings))
+    backend = tokenizer.backend_tokenizer
+    # A checkpoint's tokenizer.json may say to pad and cut every text.
+    backend.no_padding()
+    backend.no_truncation()
+    encodings = backend.encode_batch(paragraphs, add_special_tokens=False)
+    lengths = np.array([len(encoding) for encoding in encodings], dtype=np.int32)
+    ids = np.fromiter(chain.from_iterable(encoding.ids for encoding in encodings), np.int32)
+    ends = np.cumsum(lengths, dtype=np.int64)
+    return EncodedRows(ids, ends, lengths, {}, characters=pieces_of(encodings))
 
 
 class _Cuts(NamedTuple):

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -178,12 +179,12 @@ def steps_of(starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> NDArray[np.
 
 def pieces_of(encodings: Sequence[Any]) -> NDArray[np.int32]:
     """Return segments and offsets of encodings as `EncodedRows.characters` has them."""
-    found = []
-    for encoding in encodings:
-        segments = [-1 if of is None else of for of in encoding.sequence_ids]
-        offsets = np.array(encoding.offsets, dtype=np.int32).reshape(-1, 2)
-        found.append(np.column_stack([np.array(segments, dtype=np.int32), offsets]))
-    return np.concatenate([np.empty((0, 3), np.int32), *found])
+    found = np.empty((sum(map(len, encodings)), 3), dtype=np.int32)
+    segments = chain.from_iterable(encoding.sequence_ids for encoding in encodings)
+    offsets = chain.from_iterable(encoding.offsets for encoding in encodings)
+    found[:, 0] = [-1 if segment is None else segment for segment in segments]
+    found[:, 1:] = np.fromiter(chain.from_iterable(offsets), np.int32).reshape(-1, 2)
+    return found
 
 
 def rows_numbered(rows: "Rows", numbers: NDArray[np.int64]) -> EncodedRows:
