@@ -27,7 +27,7 @@ from tinybert.augmentation.kept_words import is_replaceable
 from tinybert.augmentation.masked_words import MaskedWords, Request, Span
 from tinybert.augmentation.row_labels import RowLabels
 from tinybert.augmentation.slots import Change, Slot, frame_of, open_slots, sample_words
-from tinybert.text.word_vectors import nearest_words, vector_key, word_spans
+from tinybert.text.word_vectors import has_no_words, nearest_words, vector_key, word_spans
 
 if TYPE_CHECKING:
     from gensim.models import KeyedVectors
@@ -48,8 +48,8 @@ class Augmenter:
 
     Attributes:
         counts: Of what `augment` has done so far: rows in, augmented and out, augmented ones
-            without a candidate and without a copy, duplicates dropped, and the words of augmented
-            rows by kind (`Slot`).
+            without a candidate and without a copy, those in scripts without spaces, duplicates
+            dropped, and the words of augmented rows by kind (`Slot`).
     """
 
     def __init__(
@@ -220,6 +220,7 @@ class Augmenter:
                 row = (*original[:place], frame % words, *original[place + 1 :])
                 if row != original:
                     rows.setdefault(row, Change(side, free, words))
+        self.counts["rows_unspaced"] += all(map(has_no_words, original))
         has_candidates = any(open_slots(found) for found in slots.values())
         self.counts["rows_without_candidates"] += not has_candidates
         self.counts["rows_without_copies"] += not rows
