@@ -12,6 +12,8 @@ def test_function_words_negations_and_numbers_stay(word):
     assert not is_replaceable(word)
 
 
-@pytest.mark.parametrize("word", "cat Cat system fire bill serious o'clock café собака कुत्ता".split())
+@pytest.mark.parametrize(
+    "word", "cat Cat system fire bill serious o'clock café собака कुत्ता".split()
+)
 def test_content_words_may_be_replaced(word):
     assert is_replaceable(word)

@@ -1,7 +1,11 @@
 """Remembered words have the tokenizer's own ids, whatever the text is made of."""
 
+from functools import partial
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.fixtures.models import VOCABULARY, tiny_tokenizer
 from tinybert.text import word_tokens
@@ -57,6 +61,58 @@ def test_ids_of_random_characters_are_the_tokenizers_own(tokenizer):
     for _ in range(200):
         texts = ["".join(rng.choice([*letters, *" " * 200], 60)) for _ in range(4)]
         assert_own(texts, backend, remembering)
+
+
+CORPUS = [*STRANGE, "इस कुत्ते को", "สุนัขนอน", "שלום עולם", "Con chó ngủ", "영화는 좋았다", "لَذِيذًا"]
+
+
+def backends():
+    """Return a tokenizer of each kind that checkpoints come with, trained on a few words."""
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+
+    def trained(model, trainer, normalizer, pre_tokenizer):
+        found = Tokenizer(model)
+        if normalizer:
+            found.normalizer = normalizer
+        found.pre_tokenizer = pre_tokenizer
+        found.decoder = decoders.Fuse()
+        found.train_from_iterator(
+            CORPUS, trainer(vocab_size=400, special_tokens=["<unk>", "[MASK]"], show_progress=False)
+        )
+        return found
+
+    bert, plain = normalizers.BertNormalizer, pre_tokenizers.BertPreTokenizer
+    pieces = (lambda: models.WordPiece(unk_token="<unk>"), trainers.WordPieceTrainer)
+    unigram = partial(trainers.UnigramTrainer, unk_token="<unk>")
+    return {
+        "cased": trained(pieces[0](), pieces[1], bert(lowercase=False), plain()),
+        "uncased": trained(pieces[0](), pieces[1], bert(lowercase=True), plain()),
+        "lowered, accents kept": trained(pieces[0](), pieces[1], bert(lowercase=True, strip_accents=False), plain()),
+        "cased, ideographs joined": trained(pieces[0](), pieces[1], bert(lowercase=False, handle_chinese_chars=False, clean_text=False), plain()),
+        "byte-level": trained(models.BPE(), trainers.BpeTrainer, None, pre_tokenizers.ByteLevel(add_prefix_space=False)),
+        "metaspace": trained(models.Unigram(), unigram, normalizers.NFKC(), pre_tokenizers.Metaspace()),
+        "split at spaces": trained(models.WordPiece(unk_token="<unk>"), pieces[1], None, pre_tokenizers.WhitespaceSplit()),
+    }  # fmt: skip
+
+
+BACKENDS = backends()
+LETTERS = st.characters(exclude_categories=["Cs"])
+MIXED = st.lists(
+    st.one_of(
+        st.sampled_from([*CORPUS, " ", ".", "\u0301", "\u200d", "[MASK]"]),
+        st.text(LETTERS, max_size=8),
+    ),
+    max_size=6,
+).map("".join)
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+@given(texts=st.lists(MIXED, max_size=4))
+@settings(deadline=None, max_examples=60, derandomize=True)
+def test_ids_of_any_text_are_those_of_a_tokenizer_of_any_kind(name, texts):
+    backend = BACKENDS[name]
+    assert WordTokens(backend, np.uint16).knows_words == ("cased" in name or "lowered" in name)
+    assert_own(texts, backend)
 
 
 def test_words_that_share_a_slot_are_told_apart(tokenizer, monkeypatch):

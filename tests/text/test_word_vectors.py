@@ -37,7 +37,10 @@ GLOVE = ROOT.parent / "shared" / "data" / "glove"
         ("कुत्ता पेड़।", ["कुत्ता", "पेड़"]),
         ("لَذِيذًا جدًّا،", ["لَذِيذًا", "جدًّا"]),
         ("mi\u0300nh đa\u0303 no\u0301i", ["mi\u0300nh", "đa\u0303", "no\u0301i"]),
-        ("\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645", ["\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645"]),
+        (
+            "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",
+            ["\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645"],
+        ),
         ("a\u200bb c\u200d \u2764\ufe0f\u200d\U0001f525", ["a", "b", "c"]),
         ("한국어 영화 😀", ["한국어", "영화"]),
         # Chinese, Japanese, Thai, Lao, Khmer, Burmese: words cannot be told.

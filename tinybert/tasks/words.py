@@ -86,9 +86,7 @@ def words_inside_pieces(
     stop = len(shown) if to_end else of_pieces[-1]
     words = [word for word in np.flatnonzero(~shown).tolist() if of_pieces[0] < word < stop]
     touching = [
-        word
-        for word in words
-        if starts[word] == ends[word - 1] and is_unspaced(text[starts[word]])
+        word for word in words if starts[word] == ends[word - 1] and is_unspaced(text[starts[word]])
     ]
     return np.array(touching, dtype=np.int64)
 

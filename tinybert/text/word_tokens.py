@@ -58,7 +58,7 @@ class WordTokens:
         """Make an empty table for a tokenizer of the library `tokenizers`."""
         self.backend, self.dtype = backend, dtype
         layout = json.loads(backend.to_str())
-        self.knows_words = _parts_at_punctuation(layout)
+        self.knows_words = parts_at_punctuation(layout)
         self.added = [token["content"].encode() for token in layout["added_tokens"]]
         self.lowers = bool((layout["normalizer"] or {}).get("lowercase"))
         self.normalizer, self.pre_tokenizer = backend.normalizer, backend.pre_tokenizer
@@ -143,7 +143,8 @@ class WordTokens:
             self.tokens[kept] = ids[places]  # columns past the count are never read
 
 
-def _parts_at_punctuation(layout: dict[str, Any]) -> bool:
+def parts_at_punctuation(layout: dict[str, Any]) -> bool:
+    """Say whether a tokenizer, by its tokenizer.json, is one whose words can be remembered."""
     kinds = [(layout[name] or {}).get("type") for name in ("normalizer", "pre_tokenizer", "model")]
     plain = not any(token["normalized"] for token in layout["added_tokens"])
     return kinds == ["BertNormalizer", "BertPreTokenizer", "WordPiece"] and plain
