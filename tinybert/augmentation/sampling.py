@@ -27,6 +27,7 @@ from tinybert.augmentation.kept_words import is_replaceable
 from tinybert.augmentation.masked_words import MaskedWords, Request, Span
 from tinybert.augmentation.row_labels import RowLabels
 from tinybert.augmentation.slots import Change, Slot, frame_of, open_slots, sample_words
+from tinybert.text.scripts import script_of
 from tinybert.text.word_vectors import has_no_words, nearest_words, vector_key, word_spans
 
 if TYPE_CHECKING:
@@ -161,8 +162,8 @@ class Augmenter:
         if not is_replaceable(word):
             return Slot(span, "kept", ())
         if span in found:
-            return Slot(span, "masked", self.answers.words(found[span]))
-        words = tuple(self.neighbours.get(vector_key(word), ()))
+            return Slot(span, "masked", _of_script(word, self.answers.words(found[span])))
+        words = _of_script(word, self.neighbours.get(vector_key(word), ()))
         if word[0].isupper():  # vectors are of lowercase words, but the teacher may be cased
             words = tuple(neighbour[:1].upper() + neighbour[1:] for neighbour in words)
         return Slot(span, "vectors" if words else "no_vector", words)
@@ -226,3 +227,9 @@ class Augmenter:
         self.counts["rows_without_copies"] += not rows
         self.counts["duplicates_dropped"] += self.num_copies * len(original) - len(rows)
         return rows
+
+
+def _of_script(word: str, candidates: Iterable[str]) -> tuple[str, ...]:
+    """Return the candidates of a word's own script: models of many languages know others too."""
+    script = script_of(word)
+    return tuple([each for each in candidates if script_of(each) == script])

@@ -15,8 +15,9 @@ MOST_UNKNOWN, MUCH_UNKNOWN = 0.5, 0.05  # of all word pieces, as for the corpus
 def unknown_share(texts: Sequence[str], tokenizer: Any) -> float:
     """Return which share of the texts' word pieces is the one for what a vocabulary lacks."""
     found = tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
-    pieces = [piece for row in found for piece in row]
-    return sum(piece == tokenizer.unk_token_id for piece in pieces) / max(1, len(pieces))
+    pieces: list[int] = [piece for row in found for piece in row]
+    num_unknown = pieces.count(tokenizer.unk_token_id)
+    return num_unknown / max(1, len(pieces))
 
 
 def judge(frame: pd.DataFrame, tokenizer: Any, task: str) -> list[Finding]:

@@ -9,7 +9,7 @@ from tinybert.core.errors import InputError
 from tinybert.core.outputs import write_json
 from tinybert.text.blocks import NUM_SPECIAL, write_blocks
 from tinybert.text.shards import SHARD_CHARACTERS, Document, store_shards
-from tinybert.text.word_tokens import parts_at_punctuation
+from tinybert.text.word_tokens import count_words, parts_at_punctuation
 
 # Of all word pieces. English Wikipedia in BERT's vocabulary has 0.00002, Thai text 0.4, Chinese 0.6
 # (measured); where half is unknown, teacher and student would agree on noise.
@@ -59,7 +59,7 @@ def limit_words(documents: Iterable[Document], max_words: int | None) -> Iterato
     num_words = 0
     for document in documents:
         yield document
-        num_words += sum(len(paragraph.split()) for paragraph in document)
+        num_words += count_words(document)
         if num_words >= max_words:
             return
 

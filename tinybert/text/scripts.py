@@ -5,6 +5,8 @@ such as emoji, beside which words are told by spaces.
 """
 
 import re
+import unicodedata
+from functools import lru_cache
 
 # Blocks of Unicode 16, scripts of East Asia in the second half.
 UNSPACED = (
@@ -26,3 +28,10 @@ def is_unspaced(character: str) -> bool:
 def count_unspaced(text: str) -> int:
     """Count the characters of scripts without spaces."""
     return 0 if text.isascii() else len(CHARACTER.findall(text))
+
+
+@lru_cache(maxsize=1 << 16)
+def script_of(word: str) -> str:
+    """Name the script of a word's first letter as Unicode's names do: LATIN; empty without one."""
+    letters = (unicodedata.name(character, "") for character in word if character.isalpha())
+    return next(letters, "").split(" ")[0]

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tinybert.text.scripts import CHARACTERS_A_WORD, count_unspaced
+
 Ids = NDArray[Any]  # token ids, as narrow as the vocabulary allows
 Numbers = NDArray[np.int64]
 Keys = NDArray[np.uint64]
@@ -36,10 +38,17 @@ MASKS = (np.tri(KEY_BYTES, k=-1, dtype=np.uint8) * 255).view(np.uint64)  # by le
 
 
 def count_words(texts: Sequence[str]) -> int:
-    """Count words as `len(text.split())` does, without a Python object for each."""
+    """Count words as `len(text.split())` does, without a Python object for each.
+
+    Of scripts without spaces a few characters more count as a word each (`scripts`).
+    """
     plain = "\n".join(["", *(text for text in texts if text.isascii()), ""])
     blank = BLANK[np.frombuffer(plain.encode(), np.uint8)]
-    others = sum(len(text.split()) for text in texts if not text.isascii())
+    others = sum(
+        len(text.split()) + count_unspaced(text) // CHARACTERS_A_WORD
+        for text in texts
+        if not text.isascii()
+    )
     return int(np.count_nonzero(blank[:-1] & ~blank[1:])) + others
 
 
