@@ -13,11 +13,13 @@ MOST_UNKNOWN, MUCH_UNKNOWN = 0.5, 0.05  # of all word pieces, as for the corpus
 
 
 def unknown_share(texts: Sequence[str], tokenizer: Any) -> float:
-    """Return which share of the texts' word pieces is the one for what a vocabulary lacks."""
+    """Return which share of a text's word pieces stands for what a vocabulary lacks, on average.
+
+    On average over texts, so that a long one counts no more than what will be read of it.
+    """
     found = tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
-    pieces: list[int] = [piece for row in found for piece in row]
-    num_unknown = pieces.count(tokenizer.unk_token_id)
-    return num_unknown / max(1, len(pieces))
+    shares = [row.count(tokenizer.unk_token_id) / len(row) for row in found if row]
+    return sum(shares) / max(1, len(shares))
 
 
 def judge(frame: pd.DataFrame, tokenizer: Any, task: str) -> list[Finding]:

@@ -88,7 +88,7 @@ class _Paragraphs:
         with self.file.open(encoding="utf-8", newline="\n") as lines:
             for line in lines:
                 text = vector_key(line)
-                self.num_lines += 1
+                self.num_lines += bool(text.strip())
                 self.num_unspaced += has_no_words(text)
                 words = [text[start:end] for start, end in word_spans(text)]
                 for start in range(0, len(words), WORDS_PER_SENTENCE):
