@@ -57,7 +57,7 @@ def write_tasks(folder: Path) -> None:
             "qas": [
                 {
                     "id": str(number),
-                    "question": "что ماذا อะไร?",
+                    "question": "Фильм كَانَ อาหาร ?",
                     "answers": [{"text": of, "answer_start": text.index(of)}],
                 }
             ],

@@ -18,7 +18,8 @@ def unknown_share(texts: Sequence[str], tokenizer: Any) -> float:
     On average over texts, so that a long one counts no more than what will be read of it.
     """
     found = tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
-    shares = [row.count(tokenizer.unk_token_id) / len(row) for row in found if row]
+    unknown = tokenizer.unk_token_id
+    shares: list[float] = [row.count(unknown) / len(row) for row in found if row]
     return sum(shares) / max(1, len(shares))
 
 
