@@ -230,6 +230,6 @@ class Augmenter:
 
 
 def _of_script(word: str, candidates: Iterable[str]) -> tuple[str, ...]:
-    """Return the candidates of a word's own script: models of many languages know others too."""
+    """Return candidates without those of other scripts, which models of many languages know."""
     script = script_of(word)
-    return tuple([each for each in candidates if script_of(each) == script])
+    return tuple([each for each in candidates if script_of(each) in (script, "")])
