@@ -57,7 +57,7 @@ def write_tasks(folder: Path) -> None:
             "qas": [
                 {
                     "id": str(number),
-                    "question": "Фильм كَانَ อาหาร ?",
+                    "question": "Фильм كَانَ อาหาร.",
                     "answers": [{"text": of, "answer_start": text.index(of)}],
                 }
             ],
@@ -106,7 +106,8 @@ def test_three_scripts_run_through_every_stage(inside, capsys, save_teacher):
             run_stage(stage, task)
     said = capsys.readouterr().out
     assert "does not know the text" not in said
-    assert said.count("since they are written without spaces") == (len(TASKS) if copies else 0)
+    # Of a question and its passage one has spaces: those rows get copies.
+    assert said.count("since they are written without spaces") == (2 if copies else 0)
     run_stage("general_distill", "tinybert_mini")
     for stage in ("intermediate_distill", "prediction_distill", "evaluate", "model_card", "export"):
         for task in TASKS:
