@@ -64,16 +64,14 @@ def word_spans(text: str) -> list[tuple[int, int]]:
     text that is mostly of them: a Latin word in a Chinese sentence is a name more often than not.
     """
     found = [match.span() for match in _word_pattern().finditer(text)]
-    return [] if _outnumbers(text, len(found)) else found
+    return [] if count_unspaced(text) > CHARACTERS_A_WORD * len(found) else found
 
 
 def has_no_words(text: str) -> bool:
     """Say whether a text is mostly of scripts without spaces, so that words cannot be told."""
-    return _outnumbers(text, sum(1 for _ in _word_pattern().finditer(text)))
-
-
-def _outnumbers(text: str, num_words: int) -> bool:
-    return count_unspaced(text) > CHARACTERS_A_WORD * num_words
+    unspaced = count_unspaced(text)
+    words = sum(1 for _ in _word_pattern().finditer(text)) if unspaced else 0
+    return unspaced > CHARACTERS_A_WORD * words
 
 
 class _Paragraphs:
