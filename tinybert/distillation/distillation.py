@@ -146,9 +146,12 @@ class Distillation(nn.Module):
             terms |= output_terms(
                 self.weights, student, teacher, batch, self.temperature, self.kind
             )
-            terms = self._share(terms, batch)
-            total = torch.stack([self.weights[term] * terms[term] for term in terms]).sum()
-        return {"loss": total} | {f"loss/{term}": terms[term].detach() for term in terms}
+            values = torch.stack(list(terms.values())) * self._shares(list(terms), batch)
+            total = torch.stack(
+                [self.weights[term] * value for term, value in zip(terms, values, strict=True)]
+            ).sum()
+        each = zip(terms, values.detach(), strict=True)
+        return {"loss": total} | {f"loss/{term}": value for term, value in each}
 
     @property
     def teacher(self) -> TeacherSignals | None:
@@ -166,21 +169,20 @@ class Distillation(nn.Module):
         """Say what the terms read of the teacher, as `Teacher.signals` takes it."""
         return {"attention": self._attention_layers, "hidden": self._reads_hidden}
 
-    def _share(self, terms: dict[Term, Tensor], batch: Batch) -> dict[Term, Tensor]:
+    def _shares(self, terms: Sequence[Term], batch: Batch) -> Tensor | float:
         """Weigh each term by what its mean is taken over here, against the whole or the usual.
 
         Of several processes, this one has a part of the batch. Of batches by tokens, those of long
         rows have fewer: without this a row would count more the longer it is.
         """
         if "per_batch" not in batch and num_processes() == 1:
-            return terms
-        counts = self._counts(batch, list(terms))
+            return 1.0
+        counts = self._counts(batch, terms)
         if "per_batch" in batch:
             whole = torch.stack([batch["per_batch"][counted(term, self.kind)] for term in terms])
         else:
             whole = sum_over_all(counts)
-        factors = shares(counts, whole, num_processes())
-        return {term: terms[term] * factor for term, factor in zip(terms, factors, strict=True)}
+        return shares(counts, whole, num_processes())
 
     def _counts(self, batch: Batch, terms: Sequence[Term]) -> Tensor:
         if self.pretraining is None:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import cast
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -45,6 +46,15 @@ class Projections(nn.Module):
         """Project the output of student layer `layer`, counted from 1."""
         index = layer - 1 if len(self.hidden_projection) > 1 else 0
         return cast(Tensor, self.hidden_projection[index](hidden_S))
+
+    def all_hidden(self, hidden_S: Tensor) -> Tensor:
+        """Project the outputs of all layers, one layer's rows after another's: (M B, L, D_S)."""
+        matrices = list(self.hidden_projection)
+        if len(matrices) == 1:
+            return cast(Tensor, matrices[0](hidden_S))
+        weights = torch.stack([cast(Tensor, matrix.weight) for matrix in matrices])
+        by_layer = hidden_S.unflatten(0, (len(matrices), -1)).flatten(1, 2)
+        return (by_layer @ weights.mT).view(*hidden_S.shape[:-1], -1)
 
     def embedding(self, embedding_S: Tensor) -> Tensor:
         """Project the student's embedding output."""

@@ -23,7 +23,7 @@ from tinybert.distillation.losses import (
     several_labels_loss,
 )
 from tinybert.distillation.projections import Projections
-from tinybert.encoders.signals import Signals
+from tinybert.encoders.signals import QueryKey, Signals
 from tinybert.text.batching import Batch
 from tinybert.text.encoded import SCORED
 
@@ -110,19 +110,19 @@ def layer_terms(
     Attention's and hidden are summed over the layers, as in Eq. 11; patient is averaged over all
     but the last, which is left to the classifiers (PKD-skip); cosine is the last layer's. Hidden
     and embedding (Eq. 8 and 9) need the projections.
+
+    What is summed is computed once, with layers as further rows: M times the mean over the rows of
+    M layers is the sum of the layers' means.
     """
     terms: dict[Term, Tensor] = {}
+    ours, theirs = [m for m, _ in pairs], [n for _, n in pairs]
+    num_layers, masks = len(pairs), mask.repeat(len(pairs), 1)
+    if ATTENTION_TERMS & set(names):
+        scores = (attention_of_layers(student, ours), attention_of_layers(teacher, theirs), masks)
     if "attention" in names:
-        terms["attention"] = torch.stack(
-            [attention_loss(student.attention[m], teacher.attention[n], mask) for m, n in pairs]
-        ).sum()
+        terms["attention"] = num_layers * attention_loss(*scores)
     if "attention_probs" in names:
-        terms["attention_probs"] = torch.stack(
-            [
-                attention_probs_loss(s, t, mask, average_heads)
-                for s, t in ((student.attention[m], teacher.attention[n]) for m, n in pairs)
-            ]
-        ).sum()
+        terms["attention_probs"] = num_layers * attention_probs_loss(*scores, average_heads)
     if "cosine" in names:
         last_S, last_T = pairs[-1]
         terms["cosine"] = cosine_loss(student.hidden[last_S], teacher.hidden[last_T], mask)
@@ -131,16 +131,27 @@ def layer_terms(
             [patient_loss(student.hidden[m][:, 0], teacher.hidden[n][:, 0]) for m, n in pairs[:-1]]
         ).mean()
     if "hidden" in names and projections is not None:
-        terms["hidden"] = torch.stack(
-            [
-                hidden_loss(projections.hidden(m, student.hidden[m].float()), t, mask)
-                for m, t in ((m, teacher.hidden[n]) for m, n in pairs)
-            ]
-        ).sum()
+        projected = projections.all_hidden(hidden_of_layers(student, ours).float())
+        terms["hidden"] = num_layers * hidden_loss(
+            projected, hidden_of_layers(teacher, theirs), masks
+        )
     if "embedding" in names and projections is not None:
         projected = projections.embedding(student.hidden[0].float())
         terms["embedding"] = embedding_loss(projected, teacher.hidden[0], mask)
     return terms
+
+
+def attention_of_layers(signals: Signals, layers: Sequence[int]) -> QueryKey:
+    """Return the queries and keys of layers, one layer's rows after another's: (M B, H, L, D)."""
+    queries, keys, scalings = zip(*(signals.attention[layer] for layer in layers), strict=True)
+    if len(set(scalings)) > 1:
+        raise ValueError(f"attention: layers scale their scores otherwise, got {scalings}")
+    return QueryKey(torch.cat(queries), torch.cat(keys), scalings[0])
+
+
+def hidden_of_layers(signals: Signals, layers: Sequence[int]) -> Tensor:
+    """Return the outputs of layers, one layer's rows after another's: (M B, L, D)."""
+    return torch.cat([signals.hidden[layer] for layer in layers])
 
 
 def output_terms(

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import sdpa_mask
+from transformers.masking_utils import bidirectional_mask_function, sdpa_mask
 
+from tinybert.core import precision
 from tinybert.core.errors import InputError
 
 RECORDING_ATTENTION = "recording_sdpa"
@@ -109,9 +110,7 @@ def record_attention(model: PreTrainedModel) -> None:
     Raises:
         InputError: The architecture does not go through the attention interface.
     """
-    AttentionInterface.register(RECORDING_ATTENTION, _recording_attention)
-    AttentionMaskInterface.register(RECORDING_ATTENTION, sdpa_mask)
-    model.set_attn_implementation(RECORDING_ATTENTION)
+    _use_recording(model)
     ids = torch.full((1, 2), model.config.pad_token_id or 0, device=model.device) + 1
     num_layers = model.config.num_hidden_layers
     with torch.no_grad(), _recording(range(1, num_layers + 1)) as recorded:
@@ -122,6 +121,18 @@ def record_attention(model: PreTrainedModel) -> None:
             "transformers' attention interface; choose a BERT or RoBERTa style encoder, or set "
             "loss.attn_weight to 0"
         )
+
+
+def ask_for_no_wait(model: PreTrainedModel) -> None:
+    """Keep a model with fused attention from reading, in each pass, whether its mask is full."""
+    if model.config._attn_implementation == "sdpa":
+        _use_recording(model)
+
+
+def _use_recording(model: PreTrainedModel) -> None:
+    AttentionInterface.register(RECORDING_ATTENTION, _recording_attention)
+    AttentionMaskInterface.register(RECORDING_ATTENTION, _attention_bias)
+    model.set_attn_implementation(RECORDING_ATTENTION)
 
 
 def compile_layers(model: PreTrainedModel) -> None:
@@ -150,6 +161,33 @@ def _recording(layers: Collection[int]) -> Iterator[_Recording]:
         yield recording
     finally:
         _record.reset(token)
+
+
+def _attention_bias(
+    attention_mask: Tensor | None = None,
+    mask_function: Any = None,
+    dtype: torch.dtype = torch.float32,
+    use_vmap: bool = False,
+    **kwargs: Any,
+) -> Tensor | None:
+    """Make once a pass what each layer adds to its scores: 0, or -inf for a key that is padding.
+
+    transformers' own gives a boolean mask, which SDPA turns into this one in each layer, and looks
+    whether there is padding at all, for which a GPU has to be waited for.
+
+    Returns:
+        Shape (batch, 1, 1, keys); None where nothing is padding, if that can be read at once.
+    """
+    if attention_mask is None or use_vmap or mask_function is not bidirectional_mask_function:
+        kwargs |= {"attention_mask": attention_mask, "mask_function": mask_function}
+        return sdpa_mask(dtype=dtype, use_vmap=use_vmap, **kwargs)
+    device = attention_mask.device
+    if precision.reads_at_once(device) and bool(attention_mask.all()):
+        return None
+    if torch.is_autocast_enabled(device.type):
+        dtype = torch.get_autocast_dtype(device.type)
+    zeros = torch.zeros(attention_mask.shape, dtype=dtype, device=device)
+    return zeros.masked_fill_(~attention_mask, -torch.inf)[:, None, None, :]
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]

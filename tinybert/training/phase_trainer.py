@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from tinybert.core.errors import InputError
+from tinybert.core.precision import reads_at_once
 from tinybert.core.processes import num_processes, of_the_first, rank, sum_over_all, wait_for_all
 from tinybert.core.settings.schedule import Schedule
 from tinybert.distillation.distillation import Distillation
@@ -76,9 +77,9 @@ class PhaseTrainer(Trainer):  # type: ignore[misc]
         self.remove_callback(PrinterCallback)
         self.add_callback(_Epochs(self.batches))
         self.add_callback(_Evaluations(epochs_between(num_evaluated, len(rows))))
-        self._sums: dict[str, Tensor] = {}
+        self._names: list[str] = []  # of the loss and the terms
+        self._sums: Tensor | None = None  # of each, since the last row of the log
         self._num_summed = 0
-        self._all_finite: Tensor | bool = True
         self._num_tokens: Tensor | int = 0
         self._row_time = time.monotonic()
 
@@ -118,27 +119,46 @@ class PhaseTrainer(Trainer):  # type: ignore[misc]
         fast = inputs["input_ids"].device.type == "cpu" and not self.run.compile
         with CpuDropout() if fast else nullcontext():
             terms = model(**inputs)
-        for name, value in terms.items():
-            self._sums[name] = self._sums.get(name, 0) + value.detach().float()
-        self._num_summed += 1
+        self._add(list(terms), torch.stack(list(terms.values())).detach().float())
         self._num_tokens = self._num_tokens + inputs["attention_mask"].sum()  # read by `log` alone
         return cast(Tensor, terms["loss"])
+
+    def _add(self, names: list[str], values: Tensor) -> None:
+        self._sums = values if self._sums is None else self._sums + values
+        self._names = names
+        self._num_summed += 1
 
     def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
         """Stop at a loss that is no number, before the optimizer spoils the weights with it.
 
-        On CUDA, where looking at a number waits for the device, it is looked at in `log` instead,
-        and before a checkpoint is written.
+        Where looking at a number waits for the device, the sum of the losses is looked at instead,
+        in `log` and before a checkpoint is written.
         """
-        loss = sum_over_all(super().training_step(*args, **kwargs)) / num_processes()
-        self._all_finite = torch.isfinite(loss) & self._all_finite
-        if loss.device.type == "cpu":
-            self._require_finite(f"at step {self.state.global_step + 1}")  # not counted yet
+        loss = super().training_step(*args, **kwargs)
+        if reads_at_once(loss.device):
+            mean = sum_over_all(loss) / num_processes()
+            if not torch.isfinite(mean):
+                self._stop_at_loss(f"at step {self.state.global_step + 1}")  # not counted yet
+            return mean
         return loss
 
-    def _require_finite(self, when: str | None = None) -> None:
-        if not self._all_finite:
-            self._stop("the loss became NaN or infinite", when)
+    def _stop_at_loss(self, when: str | None = None) -> None:
+        self._stop("the loss became NaN or infinite", when)
+
+    def _means(self) -> dict[str, float]:
+        """Return the means of loss and terms since the last row of the log, of all processes.
+
+        Raises:
+            InputError: The loss was no number once.
+        """
+        if self._sums is None:
+            return {}
+        sums = sum_over_all(self._sums) / num_processes()
+        means = (sums.double() / self._num_summed).tolist()
+        found = dict(zip(self._names, means, strict=True))
+        if not math.isfinite(found["loss"]):
+            self._stop_at_loss()
+        return found
 
     def _clip_grad_norm(self, model: nn.Module) -> Tensor:
         """Clip each student's gradient by its own norm, as if it were trained alone."""
@@ -149,7 +169,7 @@ class PhaseTrainer(Trainer):  # type: ignore[misc]
         return norms[0]
 
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
-        self._require_finite()
+        self._means()  # stops at a loss that was no number
         weights = self.model.parameters()
         if not all(bool(torch.isfinite(weight).all()) for weight in weights):
             self._stop("a weight became NaN or infinite")
@@ -173,14 +193,16 @@ class PhaseTrainer(Trainer):  # type: ignore[misc]
 
     def _save_sums(self, checkpoint: Path) -> None:
         """Keep what was summed since the last row of the log, which the Trainer would forget."""
-        sums = {name: float(value) for name, value in self._sums.items()}
+        values = [] if self._sums is None else self._sums.tolist()
+        sums = dict(zip(self._names, values, strict=bool(values)))
         text = json.dumps({"num_summed": self._num_summed, "sums": sums})
         (checkpoint / f"sums_{rank()}.json").write_text(text, encoding="utf-8")
 
     def _load_sums(self, checkpoint: Path) -> None:
         kept = json.loads((checkpoint / f"sums_{rank()}.json").read_text(encoding="utf-8"))
-        device = self.args.device
-        self._sums = {name: torch.tensor(v, device=device) for name, v in kept["sums"].items()}
+        sums = kept["sums"]
+        self._names = list(sums)
+        self._sums = torch.tensor([*sums.values()], device=self.args.device) if sums else None
         self._num_summed = kept["num_summed"]
 
     def _stop(self, what: str, when: str | None = None) -> None:
@@ -193,12 +215,10 @@ class PhaseTrainer(Trainer):  # type: ignore[misc]
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Put in the means of the loss and of each term since the last row, of all processes."""
-        self._require_finite()
-        if "loss" in logs and self._num_summed:
-            sums = sum_over_all(torch.stack(list(self._sums.values()))) / num_processes()
-            means = (sums.double() / self._num_summed).tolist()
-            logs |= dict(zip(self._sums, means, strict=True))
-            self._sums, self._num_summed = {}, 0
+        means = self._means()
+        if "loss" in logs and means:
+            logs |= means
+            self._sums, self._num_summed = None, 0
             self._announce_row(logs)
         super().log(logs, start_time)
 
