@@ -54,7 +54,8 @@ class Projections(nn.Module):
             return cast(Tensor, matrices[0](hidden_S))
         weights = torch.stack([cast(Tensor, matrix.weight) for matrix in matrices])
         by_layer = hidden_S.unflatten(0, (len(matrices), -1)).flatten(1, 2)
-        return (by_layer @ weights.mT).view(*hidden_S.shape[:-1], -1)
+        projected: Tensor = by_layer @ weights.mT
+        return projected.view(*hidden_S.shape[:-1], -1)
 
     def embedding(self, embedding_S: Tensor) -> Tensor:
         """Project the student's embedding output."""

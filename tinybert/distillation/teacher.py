@@ -1,11 +1,13 @@
 """The teacher: a frozen model, or whatever else gives the signals of its passes."""
 
 from collections.abc import Collection
+from functools import partial
 from typing import Protocol
 
 import torch
 from transformers import PreTrainedConfig, PreTrainedModel
 
+from tinybert.distillation.teacher_graphs import PassGraphs
 from tinybert.encoders.signals import Signals, compile_layers, read_signals, record_attention
 from tinybert.text.batching import Batch
 
@@ -35,10 +37,16 @@ class Teacher:
     Args:
         model: The pretrained or fine-tuned model.
         dtype: Its weights' dtype; None leaves float32.
+        graphs: Its passes by shape, if they are to be captured; signals then hold until the next.
     """
 
-    def __init__(self, model: PreTrainedModel, dtype: torch.dtype | None = None) -> None:
-        self.model = model.eval().requires_grad_(False)
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        dtype: torch.dtype | None = None,
+        graphs: PassGraphs | None = None,
+    ) -> None:
+        self.model, self.graphs = model.eval().requires_grad_(False), graphs
         if dtype is not None:
             self.model.to(dtype)
 
@@ -62,5 +70,8 @@ class Teacher:
         device = batch["input_ids"].device
         if self.model.device != device:
             self.model.to(device)
+        run = partial(read_signals, self.model, attention=attention, hidden=hidden)
         with torch.no_grad(), torch.autocast(device.type, enabled=False):
-            return read_signals(self.model, batch, attention=attention, hidden=hidden)
+            if self.graphs is not None:
+                return self.graphs.signals(run, batch, attention, hidden)
+            return run(batch)

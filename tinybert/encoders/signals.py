@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -180,7 +180,7 @@ def _attention_bias(
     """
     if attention_mask is None or use_vmap or mask_function is not bidirectional_mask_function:
         kwargs |= {"attention_mask": attention_mask, "mask_function": mask_function}
-        return sdpa_mask(dtype=dtype, use_vmap=use_vmap, **kwargs)
+        return cast(Tensor | None, sdpa_mask(dtype=dtype, use_vmap=use_vmap, **kwargs))
     device = attention_mask.device
     if precision.reads_at_once(device) and bool(attention_mask.all()):
         return None

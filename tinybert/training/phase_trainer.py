@@ -17,13 +17,20 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
+from tinybert.core import precision
 from tinybert.core.errors import InputError
-from tinybert.core.precision import reads_at_once
 from tinybert.core.processes import num_processes, of_the_first, rank, sum_over_all, wait_for_all
 from tinybert.core.settings.schedule import Schedule
 from tinybert.distillation.distillation import Distillation
 from tinybert.distillation.together import Together, log_of
-from tinybert.text.batching import EpochBatches, PartBatches, Parts, collate, epoch_batches
+from tinybert.text.batching import (
+    EpochBatches,
+    PartBatches,
+    Parts,
+    collate,
+    epoch_batches,
+    length_multiple,
+)
 from tinybert.text.encoded import Rows
 from tinybert.training.cpu_dropout import CpuDropout
 from tinybert.training.listeners import Row, announce
@@ -61,6 +68,9 @@ class PhaseTrainer(Trainer):  # type: ignore[misc]
         # cuDNN's attention plans anew for each shape, and batches by tokens have many: without it a
         # step of the intermediate phase took 0.70 (MRPC) and 0.85 (SST-2) of the time on an H200.
         torch.backends.cuda.enable_cudnn_sdp(False)
+        # Losses and projections multiply in float32: where layers do in bfloat16, whose 8 bits are
+        # fewer than TF32's 11, CUDA's tensor cores may do it.
+        torch.backends.cuda.matmul.allow_tf32 = run.dtype == torch.bfloat16
         if run.compile and isinstance(model, Distillation | Together):
             model.compile_layers()
         self.batches = epoch_batches(rows, schedule.batch_size, schedule.batches, run.seed)
@@ -70,7 +80,11 @@ class PhaseTrainer(Trainer):  # type: ignore[misc]
             train_dataset=cast(Any, rows if num_processes() == 1 else Parts(rows)),
             eval_dataset=cast(Any, rows),  # never read: `evaluate` is our own
             data_collator=partial(
-                collate, pad_token_id=pad_token_id, per_batch=self.batches.per_batch
+                collate,
+                pad_token_id=pad_token_id,
+                per_batch=self.batches.per_batch,
+                multiple=length_multiple(),
+                longest=int(rows.lengths.max()),
             ),
             callbacks=[_Lines(run.phase)] if not (sys.stderr.isatty() or rank()) else [],
         )
@@ -134,8 +148,8 @@ class PhaseTrainer(Trainer):  # type: ignore[misc]
         Where looking at a number waits for the device, the sum of the losses is looked at instead,
         in `log` and before a checkpoint is written.
         """
-        loss = super().training_step(*args, **kwargs)
-        if reads_at_once(loss.device):
+        loss: Tensor = super().training_step(*args, **kwargs)
+        if precision.reads_at_once(loss.device):
             mean = sum_over_all(loss) / num_processes()
             if not torch.isfinite(mean):
                 self._stop_at_loss(f"at step {self.state.global_step + 1}")  # not counted yet
