@@ -31,6 +31,7 @@ PICKING = {"index", "index_put", "index_put_", "_index_put_impl_"}  # wait if by
 ALLOCATING = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided"}
 ON_HOST = {"scalar_tensor", "lift_fresh", "_local_scalar_dense"}
 NO_KERNEL = {*ALLOCATING, *ON_HOST, "detach", "_unsafe_view", "set_"}
+DROPOUT = "tinybert.training.phase_trainer.CpuDropout"
 BOOKKEEPING, HOST = "bookkeeping", "host"  # in no named part; where tensors are the host's own
 
 
@@ -124,7 +125,9 @@ class _AsOnCuda(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-class _OwnDropout(AbstractContextManager[None]):
+class OwnDropout(AbstractContextManager[None]):
+    """Stands where training on a CPU changes dropout, and changes nothing."""
+
     def __exit__(self, *_: object) -> None:
         return None
 
@@ -134,7 +137,7 @@ def counting() -> Iterator[Counting]:
     """Count in the block what would happen on a GPU."""
     found = Counting()
     with ExitStack() as stack:
-        stack.enter_context(patch("tinybert.training.phase_trainer.CpuDropout", _OwnDropout))
+        stack.enter_context(patch(DROPOUT, OwnDropout))
         stack.enter_context(patch("tinybert.core.precision.reads_at_once", lambda device: False))
         stack.enter_context(patch.dict(LENGTH_MULTIPLE, cpu=LENGTH_MULTIPLE["cuda"]))
         stack.enter_context(_AsOnCuda(found))

@@ -31,7 +31,13 @@ from tinybert.distillation.terms import (
     row_counts,
     term_counts,
 )
-from tinybert.encoders.signals import Signals, compile_layers, read_signals, record_attention
+from tinybert.encoders.signals import (
+    Signals,
+    ask_for_no_wait,
+    compile_layers,
+    read_signals,
+    record_attention,
+)
 from tinybert.text.batching import Batch
 
 Weights = Mapping[Term, float]
@@ -75,6 +81,7 @@ class Distillation(nn.Module):
         self.average_heads = average_heads
         self.projections: Projections | None = None
         self._teacher = (teacher,)  # in a tuple, so that it is no part of this module's state
+        ask_for_no_wait(student)
         if self._matches_layers and teacher is not None:
             if ATTENTION_TERMS & self.weights.keys():
                 if not (average_heads and "attention" not in self.weights):
@@ -107,6 +114,12 @@ class Distillation(nn.Module):
     @property
     def _attention_layers(self) -> list[int]:
         return self.layers if ATTENTION_TERMS & self.weights.keys() else []
+
+    def train(self, mode: bool = True) -> "Distillation":
+        """Change the mode, if it is another: the Trainer asks in each step, over all modules."""
+        if self.training != mode or self.student.training != mode:
+            super().train(mode)
+        return self
 
     def compile_layers(self) -> None:
         """Let torch.compile make kernels for the layers of student and teacher."""

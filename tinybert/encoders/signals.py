@@ -190,11 +190,13 @@ def _attention_bias(
     return zeros.masked_fill_(~attention_mask, -torch.inf)[:, None, None, :]
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]
 def _keep(query: Tensor, key: Tensor, scaling: float | None) -> None:
     recording = _record.get()
     if recording is not None:
         recording.keep(query, key, query.shape[-1] ** -0.5 if scaling is None else scaling)
+
+
+_keep_between_compiled = torch.compiler.disable(_keep)  # which costs even where nothing is compiled
 
 
 def _recording_attention(
@@ -205,7 +207,8 @@ def _recording_attention(
     attention_mask: Tensor | None,
     **kwargs: Any,
 ) -> tuple[Tensor, Tensor | None]:
-    _keep(query, key, kwargs.get("scaling"))
+    keep = _keep_between_compiled if torch.compiler.is_compiling() else _keep
+    keep(query, key, kwargs.get("scaling"))
     attended: tuple[Tensor, Tensor | None] = sdpa_attention_forward(
         module, query, key, value, attention_mask, **kwargs
     )

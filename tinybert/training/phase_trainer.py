@@ -20,6 +20,7 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 from tinybert.core import precision
 from tinybert.core.errors import InputError
 from tinybert.core.processes import num_processes, of_the_first, rank, sum_over_all, wait_for_all
+from tinybert.core.seeds import seed_step
 from tinybert.core.settings.schedule import Schedule
 from tinybert.distillation.distillation import Distillation
 from tinybert.distillation.together import Together, log_of
@@ -91,6 +92,8 @@ class PhaseTrainer(Trainer):  # type: ignore[misc]
         self.remove_callback(PrinterCallback)
         self.add_callback(_Epochs(self.batches))
         self.add_callback(_Evaluations(epochs_between(num_evaluated, len(rows))))
+        parts = list(model.students) if isinstance(model, Together) else [model]
+        self._clipped = [list(part.parameters()) for part in parts]
         self._names: list[str] = []  # of the loss and the terms
         self._sums: Tensor | None = None  # of each, since the last row of the log
         self._num_summed = 0
@@ -128,7 +131,7 @@ class PhaseTrainer(Trainer):  # type: ignore[misc]
 
         The step's random numbers depend on seed, step and process alone.
         """
-        torch.manual_seed((self.args.seed * 2**32 + self.state.global_step) * 2**10 + rank())
+        seed_step((self.args.seed * 2**32 + self.state.global_step) * 2**10 + rank())
         # Compiled layers have a dropout of their own.
         fast = inputs["input_ids"].device.type == "cpu" and not self.run.compile
         with CpuDropout() if fast else nullcontext():
@@ -176,10 +179,8 @@ class PhaseTrainer(Trainer):  # type: ignore[misc]
 
     def _clip_grad_norm(self, model: nn.Module) -> Tensor:
         """Clip each student's gradient by its own norm, as if it were trained alone."""
-        whole = self.accelerator.unwrap_model(model)
-        parts = list(whole.students) if isinstance(whole, Together) else [whole]
         limit = self.args.max_grad_norm
-        norms = [nn.utils.clip_grad_norm_(part.parameters(), limit) for part in parts]
+        norms = [nn.utils.clip_grad_norm_(weights, limit) for weights in self._clipped]
         return norms[0]
 
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
