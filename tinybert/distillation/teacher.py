@@ -7,9 +7,16 @@ from typing import Protocol
 import torch
 from transformers import PreTrainedConfig, PreTrainedModel
 
+from tinybert.distillation.pooling import over_units
 from tinybert.distillation.teacher_graphs import PassGraphs
-from tinybert.encoders.signals import Signals, compile_layers, read_signals, record_attention
-from tinybert.text.batching import Batch
+from tinybert.encoders.signals import (
+    Signals,
+    compile_layers,
+    read_signals,
+    record_attention,
+    record_relations,
+)
+from tinybert.text.batching import Batch, teachers_batch
 
 
 class TeacherSignals(Protocol):
@@ -22,13 +29,21 @@ class TeacherSignals(Protocol):
     def record_attention(self) -> None:
         """Prepare for queries and keys to be asked for."""
 
+    def record_relations(self) -> int:
+        """Prepare for relations to be asked for; return how wide queries, keys and values are."""
+
     def compile_layers(self) -> None:
         """Let torch.compile make kernels for the passes that are still to come."""
 
     def signals(
-        self, batch: Batch, *, attention: Collection[int] = (), hidden: bool = False
+        self,
+        batch: Batch,
+        *,
+        attention: Collection[int] = (),
+        hidden: bool = False,
+        relations: Collection[int] = (),
     ) -> Signals:
-        """Return what `signals.read_signals` does."""
+        """Return what `signals.read_signals` does, over units where the batch has them."""
 
 
 class Teacher:
@@ -59,19 +74,32 @@ class Teacher:
         """Prepare for queries and keys to be asked for."""
         record_attention(self.model)
 
+    def record_relations(self) -> int:
+        """Prepare for relations to be asked for; return how wide queries, keys and values are."""
+        return record_relations(self.model)
+
     def compile_layers(self) -> None:
         """Let torch.compile make kernels for each layer."""
         compile_layers(self.model)
 
     def signals(
-        self, batch: Batch, *, attention: Collection[int] = (), hidden: bool = False
+        self,
+        batch: Batch,
+        *,
+        attention: Collection[int] = (),
+        hidden: bool = False,
+        relations: Collection[int] = (),
     ) -> Signals:
-        """Run the teacher on the batch's device, without gradients; see `read_signals`."""
+        """Run the teacher on the batch's device, without gradients; see `TeacherSignals`."""
         device = batch["input_ids"].device
         if self.model.device != device:
             self.model.to(device)
-        run = partial(read_signals, self.model, attention=attention, hidden=hidden)
+        run = partial(
+            read_signals, self.model, attention=attention, hidden=hidden, relations=relations
+        )
         with torch.no_grad(), torch.autocast(device.type, enabled=False):
-            if self.graphs is not None:
-                return self.graphs.signals(run, batch, attention, hidden)
-            return run(batch)
+            own = teachers_batch(batch)
+            if self.graphs is None:
+                return over_units(run(own), batch)
+            read = (tuple(attention), hidden, tuple(relations))
+            return over_units(self.graphs.signals(run, own, read), batch)

@@ -4,7 +4,7 @@ A pass of BERT-base is some 160 kernels, and a GPU waits for the host to launch 
 is small. Off unless asked for: what is around the capture is tested on a CPU, the capture on none.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Hashable
 from typing import NamedTuple
 
 import torch
@@ -17,7 +17,6 @@ MAX_SHAPES = 32  # each holds the signals of its shape
 WARM_UP = 3  # passes before a capture, in which libraries choose and allocate
 
 Pass = Callable[[Batch], Signals]
-Key = tuple[tuple[int, ...], tuple[int, ...], bool]
 
 
 class Captured(NamedTuple):
@@ -42,18 +41,17 @@ class PassGraphs:
     """
 
     def __init__(self, capture: Callable[[Pass, Batch], Captured] | None = None) -> None:
-        self.capture, self.captured = capture or capture_on_cuda, dict[Key, Captured]()
+        self.capture, self.captured = capture or capture_on_cuda, dict[Hashable, Captured]()
 
-    def signals(self, run: Pass, batch: Batch, attention: Collection[int], hidden: bool) -> Signals:
+    def signals(self, run: Pass, batch: Batch, read: Hashable) -> Signals:
         """Return what `run` does; it holds until the next call.
 
         Args:
             run: The pass.
             batch: Of any shape; beyond so many shapes `run` is simply called.
-            attention: What it reads, as in `read_signals`.
-            hidden: The same.
+            read: What it reads; another capture for each.
         """
-        key = (tuple(batch["input_ids"].shape), tuple(sorted(set(attention))), hidden)
+        key = (batch["input_ids"].shape, read)
         if key not in self.captured:
             if len(self.captured) >= MAX_SHAPES:
                 return run(batch)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from tinybert.core.settings.choices import Kind
+from tinybert.core.settings.systems import Relation
 from tinybert.distillation.losses import (
     attention_loss,
     attention_probs_loss,
@@ -20,8 +21,10 @@ from tinybert.distillation.losses import (
     patient_loss,
     prediction_loss,
     regression_loss,
+    relations_loss,
     several_labels_loss,
 )
+from tinybert.distillation.pooling import matched_lengths
 from tinybert.distillation.projections import Projections
 from tinybert.encoders.signals import QueryKey, Signals
 from tinybert.text.batching import Batch
@@ -32,6 +35,7 @@ Term = Literal[
     "hidden",
     "embedding",
     "attention_probs",
+    "relations",
     "cosine",
     "patient",
     "mlm",
@@ -41,7 +45,8 @@ Term = Literal[
     "kl",
     "label",
 ]
-# What a term's mean is taken over: rows (0), real tokens (1), pairs of them (2); scored tokens (3)
+# What a term's mean is taken over: rows (0), real tokens (1), pairs of them (2), where layers are
+# matched at units those in place of tokens; scored tokens (3)
 # for the terms of logits where each word has some. What the terms of `Pretraining` are averaged
 # over is drawn with each batch, and counted there.
 COUNTED: dict[Term, int] = {
@@ -49,6 +54,7 @@ COUNTED: dict[Term, int] = {
     "hidden": 1,
     "embedding": 1,
     "attention_probs": 1,
+    "relations": 1,
     "cosine": 1,
     "patient": 0,
     "prediction": 0,
@@ -56,6 +62,7 @@ COUNTED: dict[Term, int] = {
     "label": 0,
 }
 ATTENTION_TERMS: frozenset[Term] = frozenset({"attention", "attention_probs"})
+RELATION_TERMS: frozenset[Term] = frozenset({"relations"})
 PROJECTED_TERMS: frozenset[Term] = frozenset({"hidden", "embedding"})
 EQUAL_WIDTH_TERMS: frozenset[Term] = frozenset({"cosine", "patient"})
 # Terms that compare a head's logits with the teacher's.
@@ -63,7 +70,7 @@ TEACHERS_LOGITS: tuple[Term, ...] = ("prediction", "kl")
 TEACHER_OUTPUT_TERMS: frozenset[Term] = frozenset({"mlm_kl", *TEACHERS_LOGITS})
 HEAD_TERMS: frozenset[Term] = frozenset({"label", *TEACHERS_LOGITS})
 LOWEST = -1e4  # a logit without probability; finite, so that it may meet a probability of 0
-LAYER_TERMS = ATTENTION_TERMS | PROJECTED_TERMS | EQUAL_WIDTH_TERMS
+LAYER_TERMS = ATTENTION_TERMS | RELATION_TERMS | PROJECTED_TERMS | EQUAL_WIDTH_TERMS
 LayerPair = tuple[int, int]  # (m, g(m)), counted from 1
 
 
@@ -104,25 +111,32 @@ def layer_terms(
     pairs: Sequence[LayerPair],
     average_heads: bool,
     projections: Projections | None,
+    relation: Relation | None = None,
 ) -> dict[Term, Tensor]:
     """Return the terms that match layers.
 
     Attention's and hidden are summed over the layers, as in Eq. 11; patient is averaged over all
     but the last, which is left to the classifiers (PKD-skip); cosine is the last layer's. Hidden
-    and embedding (Eq. 8 and 9) need the projections.
+    and embedding (Eq. 8 and 9) need the projections. Relations are of the student's last layer.
 
     What is summed is computed once, with layers as further rows: M times the mean over the rows of
     M layers is the sum of the layers' means.
     """
     terms: dict[Term, Tensor] = {}
-    ours, theirs = [m for m, _ in pairs], [n for _, n in pairs]
+    layers_S, layers_T = [m for m, _ in pairs], [n for _, n in pairs]
     num_layers, masks = len(pairs), mask.repeat(len(pairs), 1)
     if ATTENTION_TERMS & set(names):
-        scores = (attention_of_layers(student, ours), attention_of_layers(teacher, theirs), masks)
+        attention_S = attention_of_layers(student, layers_S)
+        attention_T = attention_of_layers(teacher, layers_T)
     if "attention" in names:
-        terms["attention"] = num_layers * attention_loss(*scores)
+        terms["attention"] = num_layers * attention_loss(attention_S, attention_T, masks)
     if "attention_probs" in names:
-        terms["attention_probs"] = num_layers * attention_probs_loss(*scores, average_heads)
+        terms["attention_probs"] = num_layers * attention_probs_loss(
+            attention_S, attention_T, masks, average_heads
+        )
+    if "relations" in names and relation is not None:
+        ours, theirs = student.relations[len(pairs)], teacher.relations[relation.layer]
+        terms["relations"] = relations_loss(ours, theirs, mask, relation.heads)
     if "cosine" in names:
         last_S, last_T = pairs[-1]
         terms["cosine"] = cosine_loss(student.hidden[last_S], teacher.hidden[last_T], mask)
@@ -131,9 +145,9 @@ def layer_terms(
             [patient_loss(student.hidden[m][:, 0], teacher.hidden[n][:, 0]) for m, n in pairs[:-1]]
         ).mean()
     if "hidden" in names and projections is not None:
-        projected = projections.all_hidden(hidden_of_layers(student, ours).float())
+        projected = projections.all_hidden(hidden_of_layers(student, layers_S).float())
         terms["hidden"] = num_layers * hidden_loss(
-            projected, hidden_of_layers(teacher, theirs), masks
+            projected, hidden_of_layers(teacher, layers_T), masks
         )
     if "embedding" in names and projections is not None:
         projected = projections.embedding(student.hidden[0].float())
@@ -211,7 +225,7 @@ def term_counts(batch: Batch, terms: Sequence[Term], kind: Kind = "classificatio
 
     Rows that the batch's `counts` denies count nothing.
     """
-    lengths, counts = batch["attention_mask"].sum(dim=1), row_counts(batch)
+    lengths, counts = matched_lengths(batch), row_counts(batch)
     found = [counts.sum(), (lengths * counts).sum(), (lengths.square() * counts).sum()]
     if SCORED in batch:
         found.append((batch[SCORED].sum(dim=1) * counts).sum())
