@@ -353,7 +353,12 @@ def test_the_mean_over_an_epochs_batches_is_that_of_all_rows_at_once():
 
 
 @pytest.mark.parametrize("kind", ["per_layer", "shared", "identity"])
-def test_layers_matched_at_once_have_the_sum_and_the_gradients_of_one_after_another(kind):
+@pytest.mark.parametrize("alone", [True, False])
+def test_layers_matched_at_once_have_the_sum_and_the_gradients_of_one_after_another(
+    monkeypatch, kind, alone
+):
+    monkeypatch.setattr("tinybert.core.precision.reads_at_once", lambda device: alone)
+
     def matched(loss_of):
         model = layers_of_two(projection=kind).eval()
         signals = Teacher(tiny_encoder(seed=1))
