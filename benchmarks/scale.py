@@ -175,7 +175,7 @@ def show(work: Work, machine: Machine, found: Sequence[Forecast], tokens: float)
         table.add_row(
             *(f"{each.gpus}", f"{each.rows:,}", f"{each.steps:,}"),
             *(f"{value * 1e3:.1f}" for value in (each.computing, each.sending, each.step)),
-            *(f"{each.rows * work.length / each.step:,.0f}", f"{each.hours:.1f}"),
+            *(f"{each.rows * work.length / each.step:,.0f}", f"{each.hours:.2f}"),
             *(f"{each.hours * each.gpus:.1f}", f"{1 - each.computing / each.step:.1%}"),
         )
     console.print(table)
