@@ -1,7 +1,7 @@
-"""Memory of the attention loss against row length: without maps of scores, and with them.
+"""Memory of the attention and relation losses against row length, without maps of scores.
 
 Each case is the most that tensors hold while the loss and its gradient are computed, for the same
-number of tokens: what does not grow with L^2 stays flat.
+number of tokens: what does not grow with L^2 stays flat. Beside them the attention loss with maps.
 """
 
 import time
@@ -13,8 +13,8 @@ from benchmarks import shapes
 from benchmarks.machine import wait_for
 from benchmarks.options import Options
 from benchmarks.result import Result
-from tinybert.distillation.losses import attention_loss
-from tinybert.encoders.signals import QueryKey
+from tinybert.distillation.losses import attention_loss, relations_loss
+from tinybert.encoders.signals import QueryKey, QueryKeyValue
 
 LENGTHS = (64, 128, 256, 512)
 TOKENS, HEADS = 4096, 12
@@ -24,7 +24,11 @@ def measure(options: Options) -> list[Result]:
     """Measure 4,096 tokens in rows of four lengths."""
     results = []
     for length in LENGTHS:
-        for case, loss in (("without maps", attention_loss), ("with maps", _with_maps)):
+        for case, loss in (
+            ("without maps", attention_loss),
+            ("with maps", _with_maps),
+            ("relations", _relations),
+        ):
             seconds, gigabytes = _measure(options, length, loss)
             results.append(
                 Result(
@@ -44,6 +48,16 @@ def _with_maps(attention_S: QueryKey, attention_T: QueryKey, mask: torch.Tensor)
     pairs = mask[:, None, :, None] & mask[:, None, None, :]
     difference = torch.where(pairs, scores[0] - scores[1], 0.0)
     return difference.square().sum() / (HEADS * pairs.sum())
+
+
+def _relations(attention_S: QueryKey, attention_T: QueryKey, mask: torch.Tensor) -> torch.Tensor:
+    """Return the relation loss, the keys standing for the values too."""
+    joined = (
+        [x.transpose(1, 2).flatten(2) for x in (of.query, of.key, of.key)]
+        for of in (attention_S, attention_T)
+    )
+    ours, theirs = (QueryKeyValue(*parts) for parts in joined)
+    return relations_loss(ours, theirs, mask, HEADS)
 
 
 def _measure(options: Options, length: int, loss: object) -> tuple[float, float]:

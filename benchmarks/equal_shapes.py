@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
+import numpy as np
 import pandas as pd
 import torch
 from transformers import PreTrainedModel
@@ -36,6 +37,7 @@ from tinybert.tasks.task import read_named_info
 FOLDER = Path("reports/benchmarks")
 TIMES, TABLE = FOLDER / "equal_shapes_times.csv", FOLDER / "equal_shapes.csv"
 MAX_ROWS = 8000  # of train
+TIMED_WIDTHS = 5  # of each depth, to begin with
 SEED = 0  # of the weights and tokens that are timed
 KEYS = ["task", "steps", "seed", "shape"]
 
@@ -61,33 +63,33 @@ def with_size(reference: Shape, layers: int, width: int) -> Shape:
     return reference.model_copy(update=changes)
 
 
-def shapes_to_time(reference: Shape, teacher: Any) -> list[Shape]:
-    """Return every depth with every width that the heads divide, up to the teacher's sizes."""
+def depths(teacher: Any) -> list[int]:
+    """Return the depths compared: no more layers than the teacher has."""
+    return [layers for layers in LAYERS if layers <= teacher.num_hidden_layers]
+
+
+def width_of_cost(
+    reference: Shape, widths: Sequence[int], costs: Sequence[float], goal: float
+) -> int:
+    """Return the width, a multiple of the heads, that costs a goal, between those measured.
+
+    Args:
+        reference: Whose heads divide it.
+        widths: Measured, ascending.
+        costs: Of each; made ascending, which noise may undo.
+        goal: The cost looked for; beyond all of them the nearest width is taken.
+    """
+    ascending = np.maximum.accumulate(np.asarray(costs, dtype=float))
     heads = reference.num_attention_heads
-    return [
-        with_size(reference, layers, width)
-        for layers in LAYERS
-        if layers <= teacher.num_hidden_layers
-        for width in range(6 * heads, teacher.hidden_size + 1, heads)
-    ]
-
-
-def nearest(
-    shapes: Sequence[Shape], costs: Sequence[float], reference: Shape, goal: float
-) -> list[Shape]:
-    """Return of each depth the shape whose cost is nearest to a goal; the reference of its own."""
-    found: dict[int, Shape] = {}
-    for shape, _ in sorted(zip(shapes, costs, strict=True), key=lambda of: abs(of[1] - goal)):
-        found.setdefault(shape.num_hidden_layers, shape)
-    return [*({**found, reference.num_hidden_layers: reference}).values()]
+    return heads * round(float(np.interp(goal, ascending, widths)) / heads)
 
 
 def measure(
     reference: Shape, teacher: PreTrainedModel, engine: EngineName, length: int
-) -> tuple[list[Measured], list[Measured]]:
+) -> dict[str, list[Measured]]:
     """Return the shapes of as many parameters as the reference, and those of as many milliseconds.
 
-    The widths of equal milliseconds are chosen by a first timing of all, and timed once more.
+    The widths of equal milliseconds lie between widths that are timed first, all in turn.
     """
 
     def count(shape: Shape) -> int:
@@ -97,24 +99,33 @@ def measure(
         threads = torch.get_num_threads()
         return measure_shapes(which, teacher, engine, length, threads, SEED)
 
-    shapes = shapes_to_time(reference, teacher.config)
-    by_parameters = nearest(shapes, [count(of) for of in shapes], reference, count(reference))
-    times = timed([*shapes, reference])
-    by_time = nearest(shapes, times[:-1], reference, times[-1])
-    again = timed([*by_parameters, *by_time])
-    found = [
-        Measured(shape_name(of), count(of), ms)
-        for of, ms in zip([*by_parameters, *by_time], again, strict=True)
-    ]
-    return found[: len(by_parameters)], found[len(by_parameters) :]
+    heads, own = reference.num_attention_heads, reference.num_hidden_layers
+    widths = [heads * of for of in range(6, teacher.config.hidden_size // heads + 1)]
+    some = [widths[at] for at in np.linspace(0, len(widths) - 1, TIMED_WIDTHS).astype(int)]
+    shapes = [with_size(reference, m, of) for m in depths(teacher.config) for of in some]
+    *times, limit = timed([*shapes, reference])
+    equal: dict[str, list[Shape]] = {"parameters": [], "milliseconds": []}
+    for number, layers in enumerate(depths(teacher.config)):
+        counts = [count(with_size(reference, layers, of)) for of in widths]
+        ms = times[number * len(some) : (number + 1) * len(some)]
+        by_count = width_of_cost(reference, widths, counts, count(reference))
+        by_time = width_of_cost(reference, some, ms, limit)
+        for name, width in (("parameters", by_count), ("milliseconds", by_time)):
+            shape = with_size(reference, layers, width)
+            equal[name].append(reference if layers == own else shape)
+    again = iter(timed([*equal["parameters"], *equal["milliseconds"]]))
+    return {
+        name: [Measured(shape_name(of), count(of), next(again)) for of in shapes]
+        for name, shapes in equal.items()
+    }
 
 
-def known_or_measured(made: Callable[[], tuple[list[Measured], list[Measured]]]) -> pd.DataFrame:
+def known_or_measured(made: Callable[[], dict[str, list[Measured]]]) -> pd.DataFrame:
     """Return the file of times, measured where there is none: `equal` says what is equal."""
     if not TIMES.is_file():
-        parameters, times = made()
-        rows = [{"equal": "parameters", **of._asdict()} for of in parameters]
-        rows += [{"equal": "milliseconds", **of._asdict()} for of in times]
+        rows = [
+            {"equal": name, **of._asdict()} for name, measured in made().items() for of in measured
+        ]
         TIMES.parent.mkdir(parents=True, exist_ok=True)
         with replace_file(TIMES) as file:
             pd.DataFrame(rows).to_csv(file, index=False)

@@ -123,8 +123,10 @@ def findings(setup: Setup, pretrained: Path) -> Iterator[tuple[str, list[Finding
         weights |= setup.weights(name, "intermediate_distill")
         yield name, workspace.look_at_system(system, pretrained, weights)
     matched = any(setup.weights(name, "intermediate_distill") for name in setup.systems)
+    starts = {system.intermediate_distill.start for system in setup.systems.values()}
     for name, task in setup.tasks.items():
-        yield name, workspace.look_at_task(name, task, setup.run.dtype, pretrained, matched)
+        dtype, fitted = setup.run.dtype, "closed_form" in starts
+        yield name, workspace.look_at_task(name, task, dtype, pretrained, matched, fitted)
 
 
 def forecasts(setup: Setup, pretrained: Path) -> Iterator[Forecast]:

@@ -26,7 +26,7 @@ from tinybert.deployment.latency import (
 from tinybert.deployment.memory import peak_megabytes
 from tinybert.deployment.sections import TASK_ROWS, BenchmarkLatencySettings, EngineName
 from tinybert.encoders.checkpoints import load_classifier, load_tokenizer
-from tinybert.tasks.encoding import encode_split
+from tinybert.tasks.aligned_rows import encode_beside
 from tinybert.tasks.task import DEV, TaskFile, read_named_info, read_split
 from tinybert.text.encoded import EncodedRows
 
@@ -115,7 +115,8 @@ def main(system: str) -> str:
     if TASK_ROWS in settings.sequence_lengths:
         folder = Path("data/tasks") / task
         encoding = read_task(task, TaskFile).encoding(read_named_info(folder, task))
-        rows = encode_split(read_split(folder, DEV), load_tokenizer(student), encoding)
+        tokenizers = load_tokenizer(student), load_tokenizer(Path("models/teacher") / task)
+        rows = encode_beside(read_split(folder, DEV), *tokenizers, encoding, whole=False)
     speedup = benchmark_latency(
         student,
         Path("models/teacher") / task,

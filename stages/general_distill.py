@@ -26,8 +26,21 @@ from tinybert.core.settings.choices import Loss, Projection
 from tinybert.core.settings.layer_map import LayerMap, teacher_layers
 from tinybert.core.settings.reader import PARAMS, read_param, read_section, read_system, read_yaml
 from tinybert.core.settings.schedule import Schedule
-from tinybert.core.settings.systems import GeneralPhase, Initialisation, Shape, TeacherLayers
-from tinybert.distillation.distillation import Distillation, Weights, phase_weights
+from tinybert.core.settings.systems import (
+    Checkpoint,
+    GeneralPhase,
+    Initialisation,
+    Relation,
+    Shape,
+    TeacherLayers,
+)
+from tinybert.distillation.distillation import (
+    Distillation,
+    Weights,
+    matched_weights,
+    phase_weights,
+)
+from tinybert.distillation.general_rows import general_rows
 from tinybert.distillation.pretraining import Pretraining
 from tinybert.distillation.teacher import Teacher
 from tinybert.distillation.terms import reads_teacher
@@ -40,7 +53,7 @@ from tinybert.encoders.checkpoints import (
     require_same_vocabulary,
 )
 from tinybert.encoders.positions import require_positions
-from tinybert.encoders.student import make_student
+from tinybert.encoders.student import make_student, student_tokenizer
 from tinybert.text.encoded import Blocks
 from tinybert.training.run import Run
 from tinybert.training.sections import GeneralDistillSettings
@@ -62,6 +75,7 @@ class Recipe(NamedTuple):
         weights: The phase's terms; none: the student stays as it is.
         layers: [g(1), ..., g(M)].
         projection: Kind of W_h.
+        relation: Whose relations are matched.
         how: Seed, precision, checkpoints.
     """
 
@@ -72,16 +86,20 @@ class Recipe(NamedTuple):
     weights: Weights
     layers: list[int]
     projection: Projection
+    relation: Relation
     how: Run
 
 
-def read_recipe(system: str, settings: GeneralDistillSettings, num_layers: int) -> Recipe:
+def read_recipe(
+    system: str, settings: GeneralDistillSettings, encoder: PreTrainedModel, said: bool = False
+) -> Recipe:
     """Read a system's file.
 
     Args:
         system: Its name.
         settings: The profile's.
-        num_layers: The teacher's.
+        encoder: The teacher's, which decides how its attention is matched.
+        said: Whether another way than the file's is said.
     """
     shape = read_system(system, "shape", Shape)
     start = read_system(system, "initialisation", Initialisation)
@@ -95,19 +113,24 @@ def read_recipe(system: str, settings: GeneralDistillSettings, num_layers: int) 
     )
     seed, precision = read_param("seed", int), read_param("precision", Precision)
     compiled = read_param("torch_compile", bool)
+    place, dtype = f"general_distill {system}", autocast_dtype(precision)
     weights = phase_weights(phase.terms, loss, phase.weights)
+    weights = matched_weights(weights, encoder, place if said else "")
+    num_layers = encoder.config.num_hidden_layers
     layers = teacher_layers(layer_map, shape.num_hidden_layers, num_layers)
     read: dict[str, Any] = {"settings": settings.model_dump(), "shape": shape.model_dump()}
     read |= {"start": str(start), "phase": phase.model_dump(), "layers": layers}
     read |= {"projection": projection, "weights": weights}
     read |= {"seed": seed, "precision": precision, "compile": compiled}
     kept = checkpoints_folder("general_distill", read, [PRETRAINED, CORPUS])
-    place, dtype = f"general_distill {system}", autocast_dtype(precision)
     how = Run(place, kept, seed, dtype, save_steps=settings.save_steps, compile=compiled)
-    return Recipe(system, shape, start, phase, weights, layers, projection, how)
+    relation = phase.relation(num_layers)
+    return Recipe(system, shape, start, phase, weights, layers, projection, relation, how)
 
 
-def companions(own: Recipe, settings: GeneralDistillSettings, num_layers: int) -> list[Recipe]:
+def companions(
+    own: Recipe, settings: GeneralDistillSettings, encoder: PreTrainedModel
+) -> list[Recipe]:
     """Return the other systems of params.yaml whose general students are still to be made.
 
     They are trained along, on the same passes of the teacher; their own stages then find them
@@ -117,13 +140,14 @@ def companions(own: Recipe, settings: GeneralDistillSettings, num_layers: int) -
     if not shares_passes(own) or os.environ.get(TOGETHER) == "0" or own.how.is_finished:
         return []
     names = [name for name in read_yaml(PARAMS).get("systems", []) if name != own.system]
-    recipes = [read_recipe(name, settings, num_layers) for name in names]
+    recipes = [read_recipe(name, settings, encoder) for name in names]
     return [each for each in recipes if shares_passes(each) and is_wanted(each)]
 
 
 def shares_passes(recipe: Recipe) -> bool:
     """Say whether a student learns from the teacher's passes over the corpus as it is."""
-    return bool(recipe.weights) and not recipe.phase.hides_words
+    own_tokens = isinstance(recipe.start, Checkpoint)  # perhaps: it may have its own tokenizer
+    return bool(recipe.weights) and not recipe.phase.hides_words and not own_tokens
 
 
 def is_wanted(recipe: Recipe) -> bool:
@@ -166,6 +190,7 @@ def general_distill(
     others: list[Recipe],
     teacher: PreTrainedModel,
     tokenizer: Any,
+    teachers: Any,
     corpus: Path,
     schedule: Schedule,
 ) -> tuple[Distillation, pd.DataFrame]:
@@ -175,7 +200,8 @@ def general_distill(
         own: The student to make.
         others: Students to train along; kept where their own stages look.
         teacher: Of `load_teacher`.
-        tokenizer: The teacher's.
+        tokenizer: The student's.
+        teachers: The teacher's tokenizer, whose tokens the corpus is in.
         corpus: The folder of `prepare_corpus`.
         schedule: Length and speed.
     """
@@ -206,8 +232,9 @@ def general_distill(
     pad = model.student.config.pad_token_id or 0
     if not own.weights:
         return model, empty_history()
-    rows = Blocks(corpus, seconds="next_sentence" in own.weights)
-    length = rows.blocks.shape[1]
+    kept = own.how.checkpoints
+    rows = general_rows(corpus, tokenizer, teachers, own.weights, own.how.seed, kept)
+    length = Blocks(corpus).blocks.shape[1]
     for each, whose in ((teacher, "teacher"), (model.student, "student")):
         require_positions(length, each.config, "prepare_corpus.block_length", whose)
     together = Together(models) if others else model
@@ -248,25 +275,34 @@ def _distillation(
         recipe.projection,
         average_heads=recipe.phase.heads == "mean",
         pretraining=pretraining,
+        relation=recipe.relation,
     )
 
 
 def main(system: str) -> str:
     """Read the settings and make one system's general student."""
     settings = read_section("general_distill", GeneralDistillSettings)
-    tokenizer = load_tokenizer(PRETRAINED)
-    require_same_vocabulary(load_tokenizer(CORPUS), tokenizer, str(CORPUS))
-    teacher = load_config(PRETRAINED)
+    teachers = load_tokenizer(PRETRAINED)
+    require_same_vocabulary(load_tokenizer(CORPUS), teachers, str(CORPUS))
+    encoder = load_encoder(PRETRAINED)
     doctor().augmentation(f"general_distill {system}", PRETRAINED)
-    num_layers = teacher.num_hidden_layers
-    own = read_recipe(system, settings, num_layers)
+    own = read_recipe(system, settings, encoder, said=True)
+    tokenizer = student_tokenizer(own.start, teachers)
     average = own.phase.heads == "mean"
     doctor().fit(
-        own.how.phase, own.shape, teacher, own.weights, own.layers, own.projection, average
+        own.how.phase,
+        own.shape,
+        encoder.config,
+        own.weights,
+        own.layers,
+        own.projection,
+        average,
+        own.relation,
     )
     with _one_at_a_time(own):
-        others = companions(own, settings, num_layers)
-        made = partial(general_distill, tokenizer=tokenizer, corpus=CORPUS, schedule=settings)
+        others = companions(own, settings, encoder)
+        made = partial(general_distill, tokenizer=tokenizer, teachers=teachers, corpus=CORPUS)
+        made = partial(made, schedule=settings)
         try:
             model, history = made(own, others, load_teacher(own))
         except InputError as error:

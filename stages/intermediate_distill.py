@@ -25,13 +25,18 @@ from tinybert.core.settings.choices import Loss, Projection
 from tinybert.core.settings.layer_map import LayerMap, teacher_layers
 from tinybert.core.settings.reader import read_param, read_section, read_system, read_task
 from tinybert.core.settings.schedule import Schedule
-from tinybert.core.settings.systems import LayerPhase
-from tinybert.distillation.distillation import Distillation, Weights, phase_weights
+from tinybert.core.settings.systems import LayerPhase, Relation
+from tinybert.distillation.distillation import (
+    Distillation,
+    Weights,
+    matched_weights,
+    phase_weights,
+)
 from tinybert.distillation.projections import Projections
 from tinybert.distillation.teacher import Teacher, TeacherSignals
 from tinybert.distillation.teacher_logits import rows_to_train_on
 from tinybert.distillation.teacher_states import use_stored_states
-from tinybert.distillation.terms import ATTENTION_TERMS
+from tinybert.distillation.terms import ATTENTION_TERMS, RELATION_TERMS
 from tinybert.encoders.checkpoints import (
     load_classifier,
     load_config,
@@ -42,7 +47,7 @@ from tinybert.encoders.checkpoints import (
 from tinybert.encoders.classifier import new_classifier, task_classifier
 from tinybert.encoders.positions import require_positions
 from tinybert.evaluation.prediction import TaskSplit
-from tinybert.tasks.encoding import encode_split
+from tinybert.tasks.aligned_rows import encode_beside
 from tinybert.tasks.task import TRAIN, TaskFile, TaskInfo, read_named_info, read_split
 from tinybert.text.encoded import EncodedRows
 from tinybert.training.grid import dev_scores, dev_split
@@ -62,6 +67,7 @@ def intermediate_distill(
     settings: IntermediateDistillSettings,
     how: Run,
     average_heads: bool,
+    relation: Relation,
 ) -> pd.DataFrame:
     """Train the student, in place, on the task's rows; return the history.
 
@@ -76,6 +82,7 @@ def intermediate_distill(
         settings: Length and speed; beyond so many bytes of states the teacher runs in every step.
         how: Seed, precision, checkpoints.
         average_heads: Whether attention_probs matches the means over heads.
+        relation: Whose relations are matched.
     """
     frozen = Teacher(teacher.to(computing_device()), how.dtype)
     signals: TeacherSignals = frozen
@@ -88,10 +95,19 @@ def intermediate_distill(
             num_passes(settings, len(rows)),
             settings.max_stored_gigabytes,
             how.checkpoints / "teacher_states",
+            [relation.layer] if RELATION_TERMS & weights.keys() else [],
         )
         did = "stores" if decision.store else "does not store"
         print(f"{how.phase}: {did} the teacher's states: {decision.reason}", flush=True)
-    model = Distillation(student, weights, signals, layers, projection, average_heads=average_heads)
+    model = Distillation(
+        student,
+        weights,
+        signals,
+        layers,
+        projection,
+        average_heads=average_heads,
+        relation=relation,
+    )
     if model.projections is not None:
         if isinstance(start, Path):
             model.projections.load(start)
@@ -140,16 +156,19 @@ def main(system: str, task: str) -> str:
         student = load_encoder(general)
         ours = student.config
         teacher = load_classifier(teacher_folder, new_head=True)  # its layers alone are asked
-    tokenizer = load_tokenizer(general)
-    require_same_vocabulary(tokenizer, load_tokenizer(teacher_folder), str(general))
+    tokenizer, teachers = load_tokenizer(general), load_tokenizer(teacher_folder)
+    if fitted:
+        require_same_vocabulary(tokenizer, teachers, str(general))
     length_of = f"params/tasks/{task}.yaml: max_length"
     for config, whose in ((ours, "student"), (teacher.config, "teacher")):
         require_positions(task_file.max_length, config, length_of, whose)
-    layers = teacher_layers(layer_map, ours.num_hidden_layers, teacher.config.num_hidden_layers)
+    depth = teacher.config.num_hidden_layers
+    layers = teacher_layers(layer_map, ours.num_hidden_layers, depth)
     place, dtype = f"intermediate_distill {system} {task}", autocast_dtype(precision)
     doctor().teacher(place, teacher_folder, task_folder, task_file, dtype)
     average = phase.heads == "mean"
-    doctor().fit(place, ours, teacher.config, weights, layers, projection, average)
+    weights, relation = matched_weights(weights, teacher.base_model, place), phase.relation(depth)
+    doctor().fit(place, ours, teacher.config, weights, layers, projection, average, relation)
     read = {"schedule": settings.model_dump(), "layers": layers, "projection": projection}
     read |= {"weights": weights, "phase": phase.model_dump(), "task": task_file.model_dump()}
     read |= {"seed": seed, "precision": precision, "compile": compiled}
@@ -158,7 +177,7 @@ def main(system: str, task: str) -> str:
     how = Run(place, kept, seed, dtype, save_steps=settings.save_steps, compile=compiled)
     frame = rows_to_train_on(phase.data, task_folder, augmented, scored, info)
     encoding = task_file.encoding(info)
-    rows = encode_split(frame, tokenizer, encoding)
+    rows = encode_beside(frame, tokenizer, teachers, encoding)
     said: dict[str, Any] = {"start": phase.start}
     head: HeadTargets | None = None
     start: Projections | Path = general / "projections.safetensors"
@@ -172,7 +191,17 @@ def main(system: str, task: str) -> str:
     if weights:
         encoder = student.base_model
         history = intermediate_distill(
-            encoder, teacher, rows, weights, layers, projection, start, settings, how, average
+            encoder,
+            teacher,
+            rows,
+            weights,
+            layers,
+            projection,
+            start,
+            settings,
+            how,
+            average,
+            relation,
         )
         if head is not None:  # the layers have moved since
             fit_head(student.eval().to(computing_device()), head, seed)

@@ -22,9 +22,10 @@ from tinybert.core.settings.layer_map import LayerMap, teacher_layers
 from tinybert.core.settings.reader import read_param, read_section, read_system, read_task
 from tinybert.core.settings.schedule import Grid
 from tinybert.core.settings.systems import Choice, OutputPhase
+from tinybert.distillation.carried_logits import encode_with_logits
 from tinybert.distillation.distillation import Distillation, phase_weights
 from tinybert.distillation.teacher import Teacher
-from tinybert.distillation.teacher_logits import read_logits, rows_to_train_on, with_logits
+from tinybert.distillation.teacher_logits import read_logits, rows_to_train_on
 from tinybert.distillation.terms import TEACHER_OUTPUT_TERMS
 from tinybert.encoders.checkpoints import (
     load_classifier,
@@ -34,9 +35,10 @@ from tinybert.encoders.checkpoints import (
 )
 from tinybert.encoders.classifier import finetuned_classifier, new_classifier
 from tinybert.encoders.positions import require_positions
-from tinybert.tasks.encoding import encode_split
+from tinybert.tasks.aligned_rows import encode_beside
 from tinybert.tasks.phase_rows import default_data, read_rows, require_unlabelled, rows_with_logits
 from tinybert.tasks.task import Encoding, TaskFile, read_info, read_named_info
+from tinybert.text.alignment import same_tokenizer
 from tinybert.text.encoded import EncodedRows
 from tinybert.training.grid import (
     Point,
@@ -79,19 +81,26 @@ class Output(NamedTuple):
 
 
 def training_rows(phase: OutputPhase, of: Output, tokenizer: Any) -> EncodedRows:
-    """Return the rows of a phase, with `teacher_logits` where its terms read them."""
+    """Return the rows of a phase, with `teacher_logits` where its terms read them.
+
+    A teacher that runs beside the student gives its logits itself, if it reads the same tokens.
+    """
     info = read_info(of.task_folder)
     further = info.num_unlabelled > 0
     require_unlabelled(phase.data, further, info.name)
     data = phase.data or default_data(further, of.by_default, "label" in phase.terms)
-    if TEACHER_OUTPUT_TERMS & set(phase.terms) and "patient" not in phase.terms:
+    runs, reads = "patient" in phase.terms, bool(TEACHER_OUTPUT_TERMS & set(phase.terms))
+    teachers = load_tokenizer(of.teacher) if runs or reads else tokenizer
+    if reads and not (runs and same_tokenizer(tokenizer, teachers)):
         everything = read_rows(None, of.task_folder, of.augmented, info)
         logits = read_logits(of.scored, len(everything), info.num_outputs)
         frame = rows_with_logits(data, everything, logits.numbers)
-        rows = encode_split(frame, tokenizer, of.encoding)
-        return with_logits(rows, logits.of(frame.index.to_numpy()), of.scored)
+        found = logits.of(frame.index.to_numpy())
+        return encode_with_logits(
+            frame, found, of.scored, tokenizer, teachers, of.encoding, beside=runs
+        )
     frame = rows_to_train_on(data, of.task_folder, of.augmented, of.scored, info)
-    return encode_split(frame, tokenizer, of.encoding)
+    return encode_beside(frame, tokenizer, teachers, of.encoding)
 
 
 def points(

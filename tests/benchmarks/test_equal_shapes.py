@@ -1,9 +1,10 @@
 """Shapes that cost as much as another one: of each depth the nearest."""
 
 import pandas as pd
-from transformers import BertConfig
+from transformers import BertConfig, BertForSequenceClassification
 
-from benchmarks.equal_shapes import nearest, shapes_to_time, summary, with_size
+from benchmarks import equal_shapes
+from benchmarks.equal_shapes import summary, width_of_cost
 from tinybert.core.settings.systems import Shape
 
 REFERENCE = Shape(
@@ -15,19 +16,27 @@ REFERENCE = Shape(
 )
 
 
-def test_of_each_depth_the_nearest_is_taken_and_the_reference_of_its_own():
-    shapes = [with_size(REFERENCE, *of) for of in ((1, 240), (1, 336), (3, 180), (6, 96), (6, 144))]
-    found = nearest(shapes, [4.0, 5.5, 5.0, 4.0, 9.0], REFERENCE, 5.0)
-    sizes = {(of.num_hidden_layers, of.hidden_size) for of in found}
-    assert sizes == {(1, 336), (3, 192), (6, 96)}  # 3x180 is nearer than itself, and is not taken
+def test_a_width_of_a_cost_lies_between_those_measured():
+    widths = [72, 144, 288]
+    # Half way from 2 to 4 ms lies half way from 144 to 288: 216 is a multiple of 12.
+    assert width_of_cost(REFERENCE, widths, [1.0, 2.0, 4.0], 3.0) == 216
+    assert width_of_cost(REFERENCE, widths, [1.0, 2.0, 4.0], 2.9) == 204  # of 208.8
+    assert width_of_cost(REFERENCE, widths, [1.0, 2.0, 4.0], 9.0) == 288
+    assert width_of_cost(REFERENCE, widths, [1.0, 0.9, 4.0], 0.95) == 72  # noise, made ascending
 
 
-def test_shapes_keep_the_references_proportions_and_fit_the_teacher():
-    shapes = shapes_to_time(REFERENCE, BertConfig(num_hidden_layers=4, hidden_size=384))
-    assert {of.num_hidden_layers for of in shapes} == {1, 2, 3, 4}
-    assert max(of.hidden_size for of in shapes) == 384
-    assert all(of.intermediate_size == 4 * of.hidden_size for of in shapes)
-    assert all(of.hidden_size % 12 == 0 for of in shapes)
+def test_equal_shapes_cost_what_the_reference_does(monkeypatch):
+    def timed(shapes, *_):  # a shape's time: as if a layer cost its width
+        return [of.num_hidden_layers * of.hidden_size / 100 for of in shapes]
+
+    monkeypatch.setattr(equal_shapes, "measure_shapes", timed)
+    sizes = {"num_hidden_layers": 4, "hidden_size": 384, "vocab_size": 2000}
+    teacher = BertForSequenceClassification(BertConfig(**sizes))
+    found = equal_shapes.measure(REFERENCE, teacher, "pytorch_fp32", 64)
+    assert [of.shape for of in found["milliseconds"]] == ["1x384", "2x288", "3x192", "4x144"]
+    counts = [of.parameters for of in found["parameters"]]
+    assert max(counts) < 1.06 * min(counts)
+    assert [of.ms for of in found["milliseconds"]] == [3.84, 5.76, 5.76, 5.76]
 
 
 def test_the_table_has_means_and_deviations_of_the_seeds_of_one_number_of_steps():

@@ -6,9 +6,13 @@ import torch
 from transformers import (
     BertConfig,
     BertForSequenceClassification,
+    DebertaV2Config,
+    DebertaV2ForSequenceClassification,
     DistilBertForSequenceClassification,
     ElectraConfig,
     ElectraForSequenceClassification,
+    MPNetConfig,
+    MPNetForSequenceClassification,
     RobertaConfig,
     RobertaForSequenceClassification,
 )
@@ -205,7 +209,19 @@ TEACHERS = {
         ElectraConfig(**of, embedding_size=16)
     ),
     "distilbert": lambda **of: DistilBertForSequenceClassification(tiny_distilbert(num_labels=3)),
+    "mpnet": lambda **of: MPNetForSequenceClassification(MPNetConfig(**of)),
+    "deberta-v2": lambda **of: DebertaV2ForSequenceClassification(deberta(**of)),
+    "deberta-v2, narrow tables": lambda **of: DebertaV2ForSequenceClassification(
+        deberta(**of, embedding_size=16)
+    ),
 }
+
+
+def deberta(**of) -> DebertaV2Config:
+    """Return a configuration as DeBERTa-v3's: positions enter in the layers alone."""
+    kinds = {"pos_att_type": ["p2c", "c2p"], "norm_rel_ebd": "layer_norm", "share_att_key": True}
+    kinds |= {"relative_attention": True, "position_buckets": 8, "position_biased_input": False}
+    return DebertaV2Config(**of, **kinds, type_vocab_size=0)
 
 
 @pytest.mark.parametrize("kind", TEACHERS)
@@ -260,6 +276,19 @@ def test_positions_of_roberta_begin_after_the_padding_tokens():
     teacher = RobertaForSequenceClassification(config)
     rows = teacher.roberta.embeddings.position_embeddings.weight
     assert torch.equal(embedding_tables(teacher).position, rows[2:])  # a text's first is number 2
+
+
+def test_the_fit_reads_debertas_maps_of_tokens_and_starts_without_positions():
+    torch.manual_seed(0)
+    sizes = {"vocab_size": len(VOCABULARY), "hidden_size": 24, "num_hidden_layers": 2}
+    config = deberta(**sizes, num_attention_heads=4, intermediate_size=48)
+    teacher = sharp(DebertaV2ForSequenceClassification(config))
+    for found in closed_form_signals.teacher_passes(teacher, some_rows(6), [2]):
+        key = teacher.deberta.encoder.layer[1].attention.self.key_proj(found.hidden[1])
+        torch.testing.assert_close(found.parts["key 2"], key)
+    student, _ = fitted(teacher)
+    assert not student.bert.embeddings.position_embeddings.weight.any()
+    assert not student.bert.embeddings.token_type_embeddings.weight.any()
 
 
 def test_a_student_with_room_for_everything_explains_its_queries():

@@ -1,11 +1,13 @@
 """The clock: what is timed against what, and what is said about it."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from transformers import BertForSequenceClassification
 
 from tests.fixtures.models import tiny_classifier
+from tests.fixtures.tokenizers import tokenizer_of
 from tinybert.core.errors import InputError
 from tinybert.deployment.engines import Engine, onnx_engine, torch_engine
 from tinybert.deployment.latency import (
@@ -21,6 +23,8 @@ from tinybert.deployment.latency import (
 )
 from tinybert.deployment.onnx_file import export_onnx
 from tinybert.deployment.sections import BenchmarkLatencySettings
+from tinybert.tasks.aligned_rows import encode_beside
+from tinybert.tasks.task import Encoding
 from tinybert.text.encoded import EncodedRows
 
 CPU = torch.device("cpu")
@@ -133,6 +137,18 @@ def test_a_tasks_rows_come_as_long_as_they_are():
     cells = cells_of(grid(sequence_lengths=[16, "task"], batch_sizes=[1]), rows)
     assert [cell["tokens"] for cell in cells[:2]] == [16, 16]
     assert all(3 <= cell["tokens"] <= 5 for cell in cells[2:])
+
+
+def test_a_teacher_with_another_tokenizer_is_timed_on_its_own_tokens():
+    frame = pd.DataFrame({"sentence1": ["the unbelievable cat"] * 4})
+    tokenizers = tokenizer_of("wordpiece"), tokenizer_of("byte_level")
+    rows = encode_beside(frame, *tokenizers, Encoding("classification", 2, 32))
+    seen = {"one": [], TEACHER: []}
+    engines = {name: Engine(of.append, lambda _: None) for name, of in seen.items()}
+    measure_engines(engines, Draw(40, 0, rows)(1, "task", 3), 1, 0)
+    for (name, batches), tokenizer in zip(seen.items(), tokenizers, strict=True):
+        ids = tokenizer(frame["sentence1"][0])["input_ids"]
+        assert [batch["input_ids"].tolist() for batch in batches] == [[ids]] * 3, name
 
 
 def test_the_number_of_threads_is_put_back_even_after_a_failure():

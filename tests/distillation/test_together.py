@@ -64,7 +64,7 @@ def test_the_teacher_runs_once_a_step(tmp_path, monkeypatch):
     calls = counted(monkeypatch, Teacher, "signals")
     together(tmp_path)
     assert len(calls) == SCHEDULE.num_steps(8)
-    assert calls[0][1] == {"attention": {2, 4}, "hidden": True}
+    assert calls[0][1] == {"attention": {2, 4}, "hidden": True, "relations": set()}
 
 
 def test_training_together_leaves_only_what_each_stage_looks_for(tmp_path):

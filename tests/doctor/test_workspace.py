@@ -71,17 +71,21 @@ def test_everything_wrong_is_told_at_once_with_its_cure(workspace, capsys):
     assert "reviews: WRONG: models/teacher/reviews: the teacher is not fine-tuned" in lines[1]
 
 
-def test_a_teacher_with_another_vocabulary_is_wrong_where_layers_are_matched(workspace, capsys):
+def test_a_teacher_with_another_vocabulary_is_wrong_where_students_are_fitted(workspace, capsys):
     folder = save_pretrained(workspace / "models/teacher/reviews")
     (folder / "tokenizer.json").write_text(
         (folder / "tokenizer.json").read_text().replace('"cat"', '"cow"')
     )
-    assert not _doctor.main("tinybert_mini", "reviews")
+    edit_yaml(workspace / "params/systems/closed_form_mini.yaml", shape=SHAPE)
+    assert not _doctor.main("closed_form_mini", "reviews")
     lines = capsys.readouterr().err
     assert "models/teacher/reviews: student and teacher must share one vocabulary" in lines
     assert f"got {len(VOCABULARY)} and {len(VOCABULARY)} pieces, 2 of them differ" in lines
-    _doctor.main("scratch_mini", "reviews")
-    assert "share one vocabulary" not in capsys.readouterr().err
+    for system, says in (("tinybert_mini", True), ("scratch_mini", False)):
+        _doctor.main(system, "reviews")
+        printed = capsys.readouterr()
+        assert "share one vocabulary" not in printed.err
+        assert ("what its pieces share with the students' is matched" in printed.out) == says
 
 
 def test_sources_that_are_not_there_are_wrong(workspace, capsys):

@@ -37,7 +37,7 @@ def root(tmp_path):
 
 def test_the_committed_groups_hold_the_papers_ablations_and_full_comes_once_and_first():
     names = ["layer_maps", "loss_terms", "phases"]
-    assert group_names(ROOT) == ["after_closed_form", "augmentation", *names, "start"]
+    assert group_names(ROOT) == ["after_closed_form", "attention", "augmentation", *names, "start"]
     planned = plan(read_groups(ROOT, names), "small", "tiny")
     assert [each.name for each in planned] == list(PUBLISHED["rows"])
     assert (planned[0].name, planned[0].groups, planned[0].overrides) == (FULL, tuple(names), ())

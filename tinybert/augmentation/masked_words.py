@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from tinybert.augmentation.kept_words import is_replaceable
 from tinybert.core.errors import InputError
 from tinybert.core.precision import computing_device
+from tinybert.encoders.positions import MOST_POSITIONS, positions
 from tinybert.text.word_vectors import word_spans
 
 if TYPE_CHECKING:
@@ -99,8 +100,8 @@ class MaskedWords:
         whole = _whole_words(tokenizer, self.pieces)[: model.config.vocab_size]
         self.candidates = torch.tensor(np.flatnonzero(whole), device=device)
         self.width = min(num_candidates + 1, len(self.candidates))
-        positions = model.config.max_position_embeddings - 2
-        self.window = min(positions, max_context or positions)
+        longest = (positions(model.config) or MOST_POSITIONS) - 2
+        self.window = min(longest, max_context or longest)
         self.scores = _MaskedScores(model, self.dtype).eval().to(device)
         self._special = set(tokenizer.all_special_ids)
 

@@ -94,8 +94,9 @@ class EncoderFit:
             return centred * tables.gain.double() @ to_basis
 
         embeddings.word_embeddings.weight.copy_(reduced(tables.word))
-        positions = embeddings.position_embeddings.weight
-        positions.copy_(reduced(tables.position[: len(positions)]))
+        positions = embeddings.position_embeddings.weight.zero_()
+        if tables.position is not None:  # else training alone knows what a position should add
+            positions.copy_(reduced(tables.position[: len(positions)]))
         types = embeddings.token_type_embeddings.weight.zero_()
         if tables.token_type is not None:  # a single type stands for both segments
             types.copy_(reduced(tables.token_type).expand(len(types), -1))

@@ -65,7 +65,7 @@ def head_targets(teacher: PreTrainedModel, rows: Rows) -> HeadTargets:
                 assert scored is not None
                 logits.append(scored[counting(batch)])
         return HeadTargets(rows, None, torch.cat(logits))
-    with torch.no_grad(), recorded({"pooled": head_layer(teacher)}) as found:
+    with torch.no_grad(), recorded({"pooled": head_layer(teacher)}, teacher) as found:
         for batch in batches_for(teacher, rows):
             scored = read_signals(teacher, batch).logits
             assert scored is not None

@@ -37,10 +37,28 @@ BERT_NAMES = LayerParts(  # RoBERTa, XLM-R, CamemBERT, ELECTRA and ERNIE too
     feedforward_out="output.dense",
     output_norm="output.LayerNorm",
 )
-STACKS = {
-    "encoder.layer": BERT_NAMES,
-    "transformer.layer": LayerParts(*map(DISTILBERT_NAMES.__getitem__, BERT_NAMES)),
-}
+STACKS = (
+    ("encoder.layer", BERT_NAMES),
+    ("transformer.layer", LayerParts(*map(DISTILBERT_NAMES.__getitem__, BERT_NAMES))),
+    (
+        "encoder.layer",  # MPNet
+        BERT_NAMES._replace(
+            query="attention.attn.q",
+            key="attention.attn.k",
+            value="attention.attn.v",
+            attention_output="attention.attn.o",
+            attention_norm="attention.LayerNorm",
+        ),
+    ),
+    (
+        "encoder.layer",  # DeBERTa-v2 and v3
+        BERT_NAMES._replace(
+            query="attention.self.query_proj",
+            key="attention.self.key_proj",
+            value="attention.self.value_proj",
+        ),
+    ),
+)
 HEAD_LAYERS = ("pooler.dense", "classifier.dense", "pre_classifier")
 
 
@@ -50,16 +68,20 @@ def layers_of(model: PreTrainedModel) -> list[LayerParts]:
     Raises:
         InputError: The model is not built like BERT.
     """
-    for stack, names in STACKS.items():
+    for stack, names in STACKS:
         try:
             layers: Any = model.base_model.get_submodule(stack)
-            return [LayerParts(*map(layer.get_submodule, names)) for layer in layers]
+            found = [LayerParts(*map(layer.get_submodule, names)) for layer in layers]
         except AttributeError:
             continue
+        width = model.config.hidden_size  # MobileBERT's and ConvBERT's maps are narrower
+        if all(getattr(each.query, "out_features", None) == width for each in found):
+            return found
     raise InputError(
         "closed form: the teacher must be built like BERT (BERT, RoBERTa, XLM-R, CamemBERT, "
-        f"ELECTRA, DistilBERT), got {model.config.model_type}; take such a teacher, or write "
-        "start: general and initialisation: random"
+        "ELECTRA, DistilBERT, MPNet, DeBERTa-v2 and v3), got "
+        f"{model.config.model_type}; take such a teacher, or write start: general and "
+        "initialisation: random"
     )
 
 
@@ -83,14 +105,15 @@ class EmbeddingTables(NamedTuple):
 
     Attributes:
         word: Shape (words, E).
-        position: Shape (positions, E), the first one that of a text's first token.
+        position: Shape (positions, E), the first one that of a text's first token; None where
+            positions enter in the layers alone.
         token_type: Shape (types, E), or None.
         gain: Of the LayerNorm, shape (E,).
         projection: To the layers' width, shape (D, E), or None where E is D.
     """
 
     word: Tensor
-    position: Tensor
+    position: Tensor | None
     token_type: Tensor | None
     gain: Tensor
     projection: Tensor | None
@@ -100,31 +123,44 @@ def embedding_tables(model: PreTrainedModel) -> EmbeddingTables:
     """Read the embeddings of a model that `layers_of` knows."""
     base: Any = model.base_model
     tables = base.embeddings
-    # RoBERTa counts positions from the padding token's number on.
-    offset = tables.position_embeddings.padding_idx
-    types = getattr(tables, "token_type_embeddings", None)
+    # DeBERTa's map to the layers' width comes before its LayerNorm, ELECTRA's after it.
+    widened = getattr(tables, "embed_proj", None) or nn.Identity()
+    places, types = (
+        getattr(tables, name, None) for name in ("position_embeddings", "token_type_embeddings")
+    )
     projection = getattr(base, "embeddings_project", None)
+    if projection is None:  # RemBERT's
+        projection = getattr(getattr(base, "encoder", None), "embedding_hidden_mapping_in", None)
+    # RoBERTa counts positions from the padding token's number on.
+    offset = getattr(places, "padding_idx", None)
     return EmbeddingTables(
-        tables.word_embeddings.weight,
-        tables.position_embeddings.weight[0 if offset is None else offset + 1 :],
-        None if types is None else types.weight,
+        widened(tables.word_embeddings.weight),
+        None if places is None else widened(places.weight)[0 if offset is None else offset + 1 :],
+        None if types is None else widened(types.weight),
         tables.LayerNorm.weight,
         None if projection is None else projection.weight,
     )
 
 
 @contextmanager
-def recorded(modules: dict[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
-    """Keep what modules put out in forward passes, by name."""
+def recorded(modules: dict[str, nn.Module], model: nn.Module) -> Iterator[dict[str, Tensor]]:
+    """Keep what modules put out in the last forward pass of a model, by name.
+
+    In a pass the first output of each: DeBERTa's maps of tokens then map relative positions too.
+    """
     found: dict[str, Tensor] = {}
+
+    def clear(module: nn.Module, inputs: Any) -> None:
+        found.clear()
 
     def keep(name: str) -> Any:
         def hook(module: nn.Module, inputs: Any, output: Tensor) -> None:
-            found[name] = output.detach()
+            found.setdefault(name, output.detach())
 
         return hook
 
-    handles = [module.register_forward_hook(keep(name)) for name, module in modules.items()]
+    handles: list[Any] = [model.register_forward_pre_hook(clear)]
+    handles += [module.register_forward_hook(keep(name)) for name, module in modules.items()]
     try:
         yield found
     finally:

@@ -114,7 +114,7 @@ def teacher_passes(
     modules = {
         f"{part} {layer}": getattr(theirs[layer - 1], part) for layer in layers for part in RECORDED
     }
-    with torch.no_grad(), recorded(modules) as found:
+    with torch.no_grad(), recorded(modules, teacher) as found:
         for batch in batches_for(teacher, rows):
             hidden = dict(read_signals(teacher, batch, hidden=True).hidden)
             yield TeacherPass(batch, batch["attention_mask"].bool(), found, hidden)

@@ -5,7 +5,9 @@ attention, hidden and embedding, its prediction distillation prediction; ordinar
 label. The other terms are those of the systems it is compared with.
 """
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
@@ -15,6 +17,8 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from tinybert.core.errors import InputError
 from tinybert.core.processes import num_processes, shares, sum_over_all
 from tinybert.core.settings.choices import Kind, Loss, Projection
+from tinybert.core.settings.systems import Relation
+from tinybert.distillation.pooling import matched
 from tinybert.distillation.pretraining import Pretraining
 from tinybert.distillation.projections import Projections
 from tinybert.distillation.teacher import TeacherSignals
@@ -23,6 +27,7 @@ from tinybert.distillation.terms import (
     EQUAL_WIDTH_TERMS,
     LAYER_TERMS,
     PROJECTED_TERMS,
+    RELATION_TERMS,
     LayerPair,
     Term,
     counted,
@@ -31,7 +36,14 @@ from tinybert.distillation.terms import (
     row_counts,
     term_counts,
 )
-from tinybert.encoders.signals import Signals, compile_layers, read_signals, record_attention
+from tinybert.encoders.signals import (
+    Signals,
+    compile_layers,
+    matches_scores,
+    read_signals,
+    record_attention,
+    record_relations,
+)
 from tinybert.text.batching import Batch
 
 Weights = Mapping[Term, float]
@@ -50,6 +62,7 @@ class Distillation(nn.Module):
         kind: Of the task, which says how logits are compared.
         average_heads: Whether attention_probs matches the means over heads.
         pretraining: Heads and hiding of the mlm, mlm_kl and next_sentence terms.
+        relation: Whose relations are matched; None: the teacher's last layer's, in 12 heads.
 
     Raises:
         InputError: Student and teacher do not fit together.
@@ -66,13 +79,14 @@ class Distillation(nn.Module):
         kind: Kind = "classification",
         average_heads: bool = False,
         pretraining: Pretraining | None = None,
+        relation: Relation | None = None,
     ) -> None:
         super().__init__()
         self.student, self.pretraining = student, pretraining
         self.weights = {term: weight for term, weight in weights.items() if weight}
         self.layers = layers or []
         self.temperature, self.kind = temperature, kind
-        self.average_heads = average_heads
+        self.average_heads, self.relation = average_heads, relation
         self.projections: Projections | None = None
         self._teacher = (teacher,)  # in a tuple, so that it is no part of this module's state
         if self._matches_layers and teacher is not None:
@@ -81,6 +95,10 @@ class Distillation(nn.Module):
                     require_equal_heads(student.config, teacher.config)
                 record_attention(student)
                 teacher.record_attention()
+            if RELATION_TERMS & self.weights.keys():
+                self.relation = relation or Relation(teacher.config.num_hidden_layers)
+                widths = record_relations(student), teacher.record_relations()
+                require_relation_heads(*widths, self.relation.heads)
             if EQUAL_WIDTH_TERMS & self.weights.keys():
                 require_equal_widths(student.config, teacher.config)
             if "patient" in self.weights and len(self.layers) < 2:
@@ -108,6 +126,10 @@ class Distillation(nn.Module):
     def _attention_layers(self) -> list[int]:
         return self.layers if ATTENTION_TERMS & self.weights.keys() else []
 
+    @property
+    def _matches_relations(self) -> bool:
+        return bool(RELATION_TERMS & self.weights.keys())
+
     def compile_layers(self) -> None:
         """Let torch.compile make kernels for the layers of student and teacher."""
         compile_layers(self.student)
@@ -133,13 +155,21 @@ class Distillation(nn.Module):
             batch,
             attention=range(1, len(self._attention_layers) + 1),
             hidden=self._reads_hidden,
+            relations=[len(self.layers)] if self._matches_relations else (),
         )
         found = {} if self.pretraining is None else self.pretraining.predict(student, batch)
         with torch.autocast(batch["input_ids"].device.type, enabled=False):
             terms: dict[Term, Tensor] = {}
-            mask, pairs = batch["attention_mask"].bool(), self._pairs
+            ours, mask = matched(student, batch)
             terms |= layer_terms(
-                self.weights, student, teacher, mask, pairs, self.average_heads, self.projections
+                self.weights,
+                ours,
+                teacher,
+                mask,
+                self._pairs,
+                self.average_heads,
+                self.projections,
+                self.relation,
             )
             if self.pretraining is not None:
                 terms |= cast(dict[Term, Tensor], self.pretraining.losses(found, teacher, batch))
@@ -160,11 +190,18 @@ class Distillation(nn.Module):
             return Signals({}, {}, batch["teacher_logits"])
         if self.teacher is None:
             return Signals({}, {})
-        return self.teacher.signals(batch, **self.read_of_teacher())
+        found = self.teacher.signals(batch, **self.read_of_teacher())
+        # Of a teacher with other tokens its stored logits are read, placed at the student's.
+        return replace(found, logits=batch.get("teacher_logits", found.logits))
 
     def read_of_teacher(self) -> dict[str, Any]:
         """Say what the terms read of the teacher, as `Teacher.signals` takes it."""
-        return {"attention": self._attention_layers, "hidden": self._reads_hidden}
+        relations = [self.relation.layer] if self._matches_relations and self.relation else []
+        return {
+            "attention": self._attention_layers,
+            "hidden": self._reads_hidden,
+            "relations": relations,
+        }
 
     def _share(self, terms: dict[Term, Tensor], batch: Batch) -> dict[Term, Tensor]:
         """Weigh each term by what its mean is taken over here, against the whole or the usual.
@@ -219,13 +256,33 @@ def require_equal_heads(student: PreTrainedConfig, teacher: PreTrainedConfig) ->
         )
 
 
+def require_relation_heads(student: int, teacher: int, heads: int) -> None:
+    """Check that queries, keys and values of both can be cut into as many relation heads.
+
+    Args:
+        student: How wide the student's are, heads joined.
+        teacher: How wide the teacher's are.
+        heads: Of relations.
+
+    Raises:
+        InputError: They cannot.
+    """
+    if student % heads or teacher % heads:
+        common = math.gcd(student, teacher)
+        fit = ", ".join(str(n) for n in range(1, common + 1) if common % n == 0)
+        raise InputError(
+            f"relation_heads: must divide the student's width {student} and the teacher's "
+            f"{teacher}, got {heads}; write one of {fit}"
+        )
+
+
 def phase_weights(
     terms: Sequence[Term], loss: Loss, factors: Mapping[Any, float] | None = None
 ) -> dict[Term, float]:
     """Weigh the terms that a system's file names for a phase.
 
-    Attention, before or after the softmax, hidden, embedding, and what matches the teacher's
-    predictions have a weight in params.yaml; the others' is 1.
+    Attention, before or after the softmax, relations, hidden, embedding, and what matches the
+    teacher's predictions have a weight in params.yaml; the others' is 1.
 
     Args:
         terms: The phase's terms.
@@ -235,6 +292,7 @@ def phase_weights(
     weights: dict[Term, float] = {
         "attention": loss.attn_weight,
         "attention_probs": loss.attn_weight,
+        "relations": loss.attn_weight,
         "hidden": loss.hidden_weight,
         "embedding": loss.embedding_weight,
         "prediction": loss.prediction_weight,
@@ -242,3 +300,27 @@ def phase_weights(
     }
     weighed = {term: weights.get(term, 1.0) * (factors or {}).get(term, 1.0) for term in terms}
     return {term: weight for term, weight in weighed.items() if weight}
+
+
+def matched_weights(
+    weights: Weights, teacher: PreTrainedModel, place: str = ""
+) -> dict[Term, float]:
+    """Match relations in place of attention where a teacher's scores are more than Q K^T.
+
+    Args:
+        weights: The phase's terms.
+        teacher: The model.
+        place: The stage, which says so in one line; empty: nothing is said.
+    """
+    asked = sorted(ATTENTION_TERMS & weights.keys())
+    if not asked or matches_scores(teacher):
+        return dict(weights)
+    if place:
+        print(
+            f"{place}: matches relations of queries, keys and values instead of "
+            f"{' and '.join(asked)}, whose scores of a {teacher.config.model_type} teacher have "
+            "more in them than its queries and keys",
+            flush=True,
+        )
+    kept = {term: weight for term, weight in weights.items() if term not in asked}
+    return {**kept, "relations": max(weights[term] for term in asked)}

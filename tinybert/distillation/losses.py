@@ -7,12 +7,16 @@ whatever the inputs' dtype.
 """
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812  (the field's name for it)
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
-from tinybert.encoders.signals import QueryKey
+from tinybert.encoders.signals import QueryKey, QueryKeyValue
+
+RELATIONS_AT_ONCE = 1 << 20  # values of a map of relations that are made at once: 4 MB
 
 
 def attention_loss(attention_S: QueryKey, attention_T: QueryKey, mask_BL: Tensor) -> Tensor:
@@ -287,6 +291,91 @@ def attention_probs_loss(
     _require_same_shape("attention probabilities", log_probs_S_BHLL, log_probs_T_BHLL)
     cross_BHL = -(log_probs_T_BHLL.exp() * log_probs_S_BHLL).sum(dim=-1)
     return _masked_sum(cross_BHL.mean(dim=1), mask_BL) / mask_BL.sum()
+
+
+def relations_loss(
+    relations_S: QueryKeyValue, relations_T: QueryKeyValue, mask_BL: Tensor, num_heads: int
+) -> Tensor:
+    """Match how tokens relate, in queries, keys and values (MiniLMv2, 2012.15828, Eq. 6).
+
+    A relation head r is a part of the joined width, D/A wide: R = softmax(X_r X_r^T / sqrt(D/A))
+    over real tokens. Both have the same number A of them, whatever their heads and widths.
+
+    Args:
+        relations_S: Student's queries, keys and values, heads joined.
+        relations_T: Teacher's.
+        mask_BL: True for a real token, False for padding.
+        num_heads: A, the relation heads.
+
+    Returns:
+        KL(R_T || R_S) over keys, averaged over relation heads and queries of real tokens, summed
+        over queries, keys and values; a scalar.
+
+    Raises:
+        ValueError: The relation heads do not divide a width, or the shapes differ in tokens.
+    """
+    terms = []
+    for x_S_BLD, x_T_BLD in zip(relations_S, relations_T, strict=True):
+        _require_same_shape("relations", x_S_BLD[..., 0], x_T_BLD[..., 0])
+        x_S_BHLD, x_T_BHLD = (_cut_in_heads(x, mask_BL, num_heads) for x in (x_S_BLD, x_T_BLD))
+        terms.append(_Divergence.apply(x_S_BHLD, x_T_BHLD, mask_BL))  # type: ignore[no-untyped-call]
+    return torch.stack(terms).sum() / (num_heads * mask_BL.sum())
+
+
+def _cut_in_heads(x_BLD: Tensor, mask_BL: Tensor, num_heads: int) -> Tensor:
+    """Return relation heads, (B, H, L, D/H), scaled so that x x^T are scores; padding is 0."""
+    width = x_BLD.shape[-1]
+    if width % num_heads:
+        raise ValueError(f"relations: {num_heads} relation heads do not divide a width of {width}")
+    real_BLD = torch.where(mask_BL[..., None], x_BLD.float(), 0.0)
+    heads_BHLD = torch.stack(real_BLD.chunk(num_heads, dim=-1), dim=1)
+    scaled_BHLD: Tensor = heads_BHLD * (num_heads / width) ** 0.25
+    return scaled_BHLD
+
+
+class _Divergence(torch.autograd.Function):
+    """Sum of KL(R_T || R_S) over rows, heads and queries, R = softmax(X X^T) over real tokens.
+
+    The gradient by the student's scores is R_S - R_T, so it is made along with the loss, a few rows
+    of a map at a time, and nothing as large as a map is kept.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x_S_BHLD: Tensor, x_T_BHLD: Tensor, mask_BL: Tensor) -> Tensor:
+        num_heads, num_tokens = x_S_BHLD.shape[1:3]
+        x_S, x_T = x_S_BHLD.flatten(0, 1), x_T_BHLD.flatten(0, 1)
+        mask = mask_BL.repeat_interleave(num_heads, dim=0)
+        gradient = torch.zeros_like(x_S)
+        total = x_S.new_zeros(())
+        maps = max(1, RELATIONS_AT_ONCE // num_tokens**2)
+        rows = max(1, RELATIONS_AT_ONCE // num_tokens)
+        for first in range(0, len(x_S), maps):
+            some = slice(first, first + maps)
+            of_S, of_T, real = x_S[some], x_T[some], mask[some]
+            for row in range(0, num_tokens, rows):
+                part = slice(row, row + rows)
+                log_S, log_T = (_relation_log_probs(of[:, part], of, real) for of in (of_S, of_T))
+                probs_T = log_T.exp()
+                total += (probs_T * (log_T - log_S)).sum()  # 0 of padded queries: both even
+                if not ctx.needs_input_grad[0]:
+                    continue
+                by_scores = log_S.exp() - probs_T
+                gradient[some, part] += by_scores @ of_S
+                gradient[some] += by_scores.mT @ of_S[:, part]
+        ctx.save_for_backward(gradient.view_as(x_S_BHLD))
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, by_loss: Tensor) -> tuple[Tensor, None, None]:
+        (gradient,) = ctx.saved_tensors
+        return gradient * by_loss, None, None
+
+
+def _relation_log_probs(queries: Tensor, keys: Tensor, mask: Tensor) -> Tensor:
+    scores = queries @ keys.mT
+    lowest = torch.finfo(scores.dtype).min  # not -inf, which times probability 0 is NaN
+    return F.log_softmax(scores.masked_fill_(~mask[:, None, :], lowest), dim=-1)
 
 
 def _attention_log_probs(attention: QueryKey, mask_BL: Tensor) -> Tensor:

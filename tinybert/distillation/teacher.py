@@ -6,8 +6,15 @@ from typing import Protocol
 import torch
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from tinybert.encoders.signals import Signals, compile_layers, read_signals, record_attention
-from tinybert.text.batching import Batch
+from tinybert.distillation.pooling import over_units
+from tinybert.encoders.signals import (
+    Signals,
+    compile_layers,
+    read_signals,
+    record_attention,
+    record_relations,
+)
+from tinybert.text.batching import Batch, teachers_batch
 
 
 class TeacherSignals(Protocol):
@@ -20,13 +27,21 @@ class TeacherSignals(Protocol):
     def record_attention(self) -> None:
         """Prepare for queries and keys to be asked for."""
 
+    def record_relations(self) -> int:
+        """Prepare for relations to be asked for; return how wide queries, keys and values are."""
+
     def compile_layers(self) -> None:
         """Let torch.compile make kernels for the passes that are still to come."""
 
     def signals(
-        self, batch: Batch, *, attention: Collection[int] = (), hidden: bool = False
+        self,
+        batch: Batch,
+        *,
+        attention: Collection[int] = (),
+        hidden: bool = False,
+        relations: Collection[int] = (),
     ) -> Signals:
-        """Return what `signals.read_signals` does."""
+        """Return what `signals.read_signals` does, over units where the batch has them."""
 
 
 class Teacher:
@@ -51,16 +66,29 @@ class Teacher:
         """Prepare for queries and keys to be asked for."""
         record_attention(self.model)
 
+    def record_relations(self) -> int:
+        """Prepare for relations to be asked for; return how wide queries, keys and values are."""
+        return record_relations(self.model)
+
     def compile_layers(self) -> None:
         """Let torch.compile make kernels for each layer."""
         compile_layers(self.model)
 
     def signals(
-        self, batch: Batch, *, attention: Collection[int] = (), hidden: bool = False
+        self,
+        batch: Batch,
+        *,
+        attention: Collection[int] = (),
+        hidden: bool = False,
+        relations: Collection[int] = (),
     ) -> Signals:
-        """Run the teacher on the batch's device, without gradients; see `read_signals`."""
+        """Run the teacher on the batch's device, without gradients; see `TeacherSignals`."""
         device = batch["input_ids"].device
         if self.model.device != device:
             self.model.to(device)
         with torch.no_grad(), torch.autocast(device.type, enabled=False):
-            return read_signals(self.model, batch, attention=attention, hidden=hidden)
+            own = teachers_batch(batch)
+            found = read_signals(
+                self.model, own, attention=attention, hidden=hidden, relations=relations
+            )
+            return over_units(found, batch)

@@ -7,7 +7,7 @@ lie in the run's folder of checkpoints, whose name is a hash of teacher, data, s
 import json
 import shutil
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -20,7 +20,7 @@ from transformers import PreTrainedConfig
 from tinybert.core.outputs import replace_file
 from tinybert.distillation.teacher import Teacher
 from tinybert.encoders.cost import encoder_flops, model_flops
-from tinybert.encoders.signals import QueryKey, Signals
+from tinybert.encoders.signals import QueryKey, QueryKeyValue, Signals
 from tinybert.text.batching import Batch, collate, sorted_batches
 from tinybert.text.encoded import EncodedRows
 
@@ -42,6 +42,8 @@ class Layout:
         head_width: Of queries and keys.
         width: Of hidden states.
         scaling: Of the scores.
+        relations: Layers whose queries, keys and values are kept, heads joined.
+        relation_width: Of each of those.
     """
 
     attention: list[int]
@@ -50,12 +52,15 @@ class Layout:
     head_width: int
     width: int
     scaling: float
+    relations: list[int]
+    relation_width: int
 
     @property
     def sizes(self) -> list[int]:
-        """How many values each signal takes: queries and keys by layer, then hidden states."""
+        """How many values each signal takes: of attention, of relations, then of hidden states."""
         heads = self.num_heads * self.head_width
-        return [heads] * 2 * len(self.attention) + [self.width] * len(self.hidden)
+        sizes = [heads] * 2 * len(self.attention) + [self.relation_width] * 3 * len(self.relations)
+        return sizes + [self.width] * len(self.hidden)
 
     def pack(self, signals: Signals) -> Tensor:
         """Put a pass's signals side by side, shape (batch, tokens, values)."""
@@ -64,6 +69,8 @@ class Layout:
             for layer in self.attention
             for part in signals.attention[layer][:2]
         ]
+        for layer in self.relations:
+            parts += signals.relations[layer]
         return torch.cat([*parts, *(signals.hidden[layer] for layer in self.hidden)], dim=-1)
 
     def unpack(self, states: Tensor) -> Signals:
@@ -75,7 +82,11 @@ class Layout:
             return cast(Tensor, next(parts).unflatten(-1, shape).transpose(1, 2))
 
         attention = {layer: QueryKey(heads(), heads(), self.scaling) for layer in self.attention}
-        return Signals(attention, dict(zip(self.hidden, parts, strict=True)))
+        relations = {
+            layer: QueryKeyValue(next(parts), next(parts), next(parts)) for layer in self.relations
+        }
+        hidden = dict(zip(self.hidden, parts, strict=True))
+        return Signals(attention, hidden, relations=relations)
 
 
 class StoredTeacher:
@@ -92,11 +103,20 @@ class StoredTeacher:
     def record_attention(self) -> None:
         """Do nothing: queries and keys are stored."""
 
+    def record_relations(self) -> int:
+        """Return how wide the stored queries, keys and values are."""
+        return self.layout.relation_width
+
     def compile_layers(self) -> None:
         """Do nothing: no layer runs."""
 
     def signals(
-        self, batch: Batch, *, attention: Collection[int] = (), hidden: bool = False
+        self,
+        batch: Batch,
+        *,
+        attention: Collection[int] = (),
+        hidden: bool = False,
+        relations: Collection[int] = (),
     ) -> Signals:
         """Return all that is stored of the batch's rows."""
         return self.layout.unpack(batch["teacher_states"])
@@ -131,7 +151,10 @@ def decide(
     """
     length = max(1, round(mean_length))
     flops = model_flops(config, length) or encoder_flops(  # about, where it cannot be counted
-        config.num_hidden_layers, config.hidden_size, config.intermediate_size, length
+        config.num_hidden_layers,
+        config.hidden_size,
+        getattr(config, "intermediate_size", 4 * config.hidden_size),
+        length,
     )
     by_pass = flops / length / OPERATIONS_PER_SECOND[device]
     by_read = bytes_per_token / BYTES_PER_SECOND
@@ -146,9 +169,12 @@ def decide(
     return Decision(ratio > 1, shown)
 
 
-def layout_of(teacher: Teacher, row: Batch, attention: list[int], hidden: list[int]) -> Layout:
+def layout_of(
+    teacher: Teacher, row: Batch, attention: list[int], hidden: list[int], relations: list[int]
+) -> Layout:
     """Learn the shapes of the teacher's signals from a pass over one row."""
-    signals = teacher.signals(row, attention=attention, hidden=True)
+    signals = teacher.signals(row, attention=attention, hidden=True, relations=relations)
+    joined = next(iter(signals.relations.values()), None)
     first = next(iter(signals.attention.values()), None)
     return Layout(
         attention=sorted(set(attention)),
@@ -157,6 +183,8 @@ def layout_of(teacher: Teacher, row: Batch, attention: list[int], hidden: list[i
         head_width=0 if first is None else first.query.shape[3],
         width=signals.hidden[0].shape[2],
         scaling=1.0 if first is None else first.scaling,
+        relations=sorted(set(relations)),
+        relation_width=0 if joined is None else joined.query.shape[2],
     )
 
 
@@ -173,7 +201,8 @@ def store_states(
         folder: Where `states.raw` is kept, with `stored.json`, how far the pass has come.
 
     Returns:
-        The states of every token of `rows.ids`, shape (tokens, values), memory-mapped.
+        The states of every token of `rows.ids`, shape (tokens, values), memory-mapped; of units,
+        the n-th at the row's n-th token.
     """
     folder.mkdir(parents=True, exist_ok=True)
     states = _mapped(folder / "states.raw", (len(rows.ids), sum(layout.sizes)), dtype)
@@ -184,7 +213,9 @@ def store_states(
     for number in bar:
         batch = collate([rows[int(row)] for row in batches[number]], pad)
         batch = {name: value.to(device) for name, value in batch.items()}
-        signals = teacher.signals(batch, attention=layout.attention, hidden=True)
+        signals = teacher.signals(
+            batch, attention=layout.attention, hidden=True, relations=layout.relations
+        )
         packed = layout.pack(signals).to(dtype).cpu()
         for row, values in zip(batches[number], packed, strict=True):
             end, length = int(rows.ends[row]), int(rows.lengths[row])
@@ -210,6 +241,7 @@ def use_stored_states(
     num_passes: float,
     max_gigabytes: float,
     folder: Path,
+    relations: list[int] | None = None,
 ) -> tuple[Teacher | StoredTeacher, EncodedRows, Decision]:
     """Store the teacher's states if that pays; return what gives its signals, and the rows for it.
 
@@ -221,12 +253,17 @@ def use_stored_states(
         num_passes: How often training sees each row.
         max_gigabytes: Of 10^9 bytes, that may be stored; what is free on the disk limits it too.
         folder: Where to store.
+        relations: Layers whose queries, keys and values are read, heads joined.
     """
+    relations = relations or []
     if attention:
         teacher.record_attention()
+    if relations:
+        teacher.record_relations()
     first = collate([rows[0]], teacher.config.pad_token_id or 0)
     device = teacher.model.device
-    layout = layout_of(teacher, {k: v.to(device) for k, v in first.items()}, attention, hidden)
+    row = {k: v.to(device) for k, v in first.items()}
+    layout = layout_of(teacher, row, attention, hidden, relations)
     dtype = cast(torch.dtype, teacher.model.dtype)
     folder.mkdir(parents=True, exist_ok=True)
     stored = (folder / "states.raw").is_file()
@@ -245,8 +282,6 @@ def use_stored_states(
     if not decision.store:
         return teacher, rows, decision
     states = store_states(teacher, rows, layout, dtype, folder)
-    return (
-        StoredTeacher(teacher.config, layout),
-        rows.with_token_targets(teacher_states=states),
-        decision,
-    )
+    # States over units stand at the student's tokens: what the teacher reads is not needed again.
+    rows = replace(rows, beside=None).with_token_targets(teacher_states=states)
+    return StoredTeacher(teacher.config, layout), rows, decision

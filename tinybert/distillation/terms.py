@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from tinybert.core.settings.choices import Kind
+from tinybert.core.settings.systems import Relation
 from tinybert.distillation.losses import (
     attention_loss,
     attention_probs_loss,
@@ -20,8 +21,10 @@ from tinybert.distillation.losses import (
     patient_loss,
     prediction_loss,
     regression_loss,
+    relations_loss,
     several_labels_loss,
 )
+from tinybert.distillation.pooling import matched_lengths
 from tinybert.distillation.projections import Projections
 from tinybert.encoders.signals import Signals
 from tinybert.text.batching import Batch
@@ -32,6 +35,7 @@ Term = Literal[
     "hidden",
     "embedding",
     "attention_probs",
+    "relations",
     "cosine",
     "patient",
     "mlm",
@@ -41,7 +45,8 @@ Term = Literal[
     "kl",
     "label",
 ]
-# What a term's mean is taken over: rows (0), real tokens (1), pairs of them (2); scored tokens (3)
+# What a term's mean is taken over: rows (0), real tokens (1), pairs of them (2), where layers are
+# matched at units those in place of tokens; scored tokens (3)
 # for the terms of logits where each word has some. What the terms of `Pretraining` are averaged
 # over is drawn with each batch, and counted there.
 COUNTED: dict[Term, int] = {
@@ -49,6 +54,7 @@ COUNTED: dict[Term, int] = {
     "hidden": 1,
     "embedding": 1,
     "attention_probs": 1,
+    "relations": 1,
     "cosine": 1,
     "patient": 0,
     "prediction": 0,
@@ -56,6 +62,7 @@ COUNTED: dict[Term, int] = {
     "label": 0,
 }
 ATTENTION_TERMS: frozenset[Term] = frozenset({"attention", "attention_probs"})
+RELATION_TERMS: frozenset[Term] = frozenset({"relations"})
 PROJECTED_TERMS: frozenset[Term] = frozenset({"hidden", "embedding"})
 EQUAL_WIDTH_TERMS: frozenset[Term] = frozenset({"cosine", "patient"})
 # Terms that compare a head's logits with the teacher's.
@@ -63,7 +70,7 @@ TEACHERS_LOGITS: tuple[Term, ...] = ("prediction", "kl")
 TEACHER_OUTPUT_TERMS: frozenset[Term] = frozenset({"mlm_kl", *TEACHERS_LOGITS})
 HEAD_TERMS: frozenset[Term] = frozenset({"label", *TEACHERS_LOGITS})
 LOWEST = -1e4  # a logit without probability; finite, so that it may meet a probability of 0
-LAYER_TERMS = ATTENTION_TERMS | PROJECTED_TERMS | EQUAL_WIDTH_TERMS
+LAYER_TERMS = ATTENTION_TERMS | RELATION_TERMS | PROJECTED_TERMS | EQUAL_WIDTH_TERMS
 LayerPair = tuple[int, int]  # (m, g(m)), counted from 1
 
 
@@ -104,12 +111,13 @@ def layer_terms(
     pairs: Sequence[LayerPair],
     average_heads: bool,
     projections: Projections | None,
+    relation: Relation | None = None,
 ) -> dict[Term, Tensor]:
     """Return the terms that match layers.
 
     Attention's and hidden are summed over the layers, as in Eq. 11; patient is averaged over all
     but the last, which is left to the classifiers (PKD-skip); cosine is the last layer's. Hidden
-    and embedding (Eq. 8 and 9) need the projections.
+    and embedding (Eq. 8 and 9) need the projections. Relations are of the student's last layer.
     """
     terms: dict[Term, Tensor] = {}
     if "attention" in names:
@@ -123,6 +131,9 @@ def layer_terms(
                 for s, t in ((student.attention[m], teacher.attention[n]) for m, n in pairs)
             ]
         ).sum()
+    if "relations" in names and relation is not None:
+        ours, theirs = student.relations[len(pairs)], teacher.relations[relation.layer]
+        terms["relations"] = relations_loss(ours, theirs, mask, relation.heads)
     if "cosine" in names:
         last_S, last_T = pairs[-1]
         terms["cosine"] = cosine_loss(student.hidden[last_S], teacher.hidden[last_T], mask)
@@ -200,7 +211,7 @@ def term_counts(batch: Batch, terms: Sequence[Term], kind: Kind = "classificatio
 
     Rows that the batch's `counts` denies count nothing.
     """
-    lengths, counts = batch["attention_mask"].sum(dim=1), row_counts(batch)
+    lengths, counts = matched_lengths(batch), row_counts(batch)
     found = [counts.sum(), (lengths * counts).sum(), (lengths.square() * counts).sum()]
     if SCORED in batch:
         found.append((batch[SCORED].sum(dim=1) * counts).sum())

@@ -42,6 +42,7 @@ class Together(nn.Module):
             batch,
             attention=set().union(*(each["attention"] for each in read)),
             hidden=any(each["hidden"] for each in read),
+            relations=set().union(*(each["relations"] for each in read)),
         )
         seed = torch.initial_seed()
         terms: dict[str, Tensor] = {}

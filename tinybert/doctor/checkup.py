@@ -19,6 +19,7 @@ from tinybert.core.processes import num_processes
 from tinybert.core.settings.choices import Projection
 from tinybert.core.settings.reader import read_section
 from tinybert.core.settings.schedule import Schedule
+from tinybert.core.settings.systems import Relation
 from tinybert.distillation.distillation import Distillation, Weights
 from tinybert.distillation.together import Together, log_of
 from tinybert.doctor import first_losses, lengths, pace, room
@@ -118,10 +119,12 @@ def fit(
     layers: list[int],
     projection: Projection,
     average_heads: bool = False,
+    relation: Relation | None = None,
 ) -> None:
     """Look at heads, layer map and widths; arguments as of `fit.fit`."""
     if mode() != "off":
-        report(place, fitting.fit(student, teacher, weights, layers, projection, average_heads))
+        found = fitting.fit(student, teacher, weights, layers, projection, average_heads, relation)
+        report(place, found)
 
 
 def training(

@@ -6,13 +6,20 @@ import torch
 
 from tinybert.core.settings.choices import Projection
 from tinybert.core.settings.layer_map import LayerMap, teacher_layers
-from tinybert.distillation.distillation import Weights, require_equal_heads, require_equal_widths
+from tinybert.core.settings.systems import Relation
+from tinybert.distillation.distillation import (
+    Weights,
+    require_equal_heads,
+    require_equal_widths,
+    require_relation_heads,
+)
 from tinybert.distillation.projections import Projections
 from tinybert.distillation.terms import (
     ATTENTION_TERMS,
     EQUAL_WIDTH_TERMS,
     LAYER_TERMS,
     PROJECTED_TERMS,
+    RELATION_TERMS,
 )
 from tinybert.doctor.findings import Finding, as_findings, doubt, right
 from tinybert.encoders.checkpoints import require_vocabulary
@@ -28,6 +35,7 @@ def fit(
     layers: list[int],
     projection: Projection,
     average_heads: bool = False,
+    relation: Relation | None = None,
 ) -> list[Finding]:
     """Look at heads, layer map and widths.
 
@@ -38,6 +46,7 @@ def fit(
         layers: [g(1), ..., g(M)].
         projection: Kind of W_h.
         average_heads: Whether attention_probs matches the means over heads.
+        relation: Whose relations are matched, if they are.
     """
     if not LAYER_TERMS & weights.keys():
         return []
@@ -48,6 +57,8 @@ def fit(
         found += _equal_widths(student, teacher)
     if ATTENTION_TERMS & weights.keys() and not (average_heads and "attention" not in weights):
         found += _heads(student, teacher)
+    if RELATION_TERMS & weights.keys() and relation is not None:
+        found += _relation_heads(student, teacher, relation.heads)
     shown = " ".join(f"{m}<-{n}" for m, n in enumerate(layers, start=1))
     if layers == sorted(layers):
         return [*found, right(f"layers {shown}")]
@@ -62,16 +73,30 @@ def fit_by_map(
     layer_map: LayerMap,
     projection: Projection,
     average_heads: bool = False,
+    relation: Relation | None = None,
 ) -> list[Finding]:
     """Look at the same, from the layer map that a system's file names."""
     layers = teacher_layers(layer_map, student.num_hidden_layers, teacher.num_hidden_layers)
-    return fit(student, teacher, weights, layers, projection, average_heads)
+    return fit(student, teacher, weights, layers, projection, average_heads, relation)
 
 
 @as_findings
 def _heads(student: Any, teacher: Any) -> list[Finding]:
     require_equal_heads(student, teacher)
     return [right(f"{student.num_attention_heads} heads")]
+
+
+@as_findings
+def _relation_heads(student: Any, teacher: Any, heads: int) -> list[Finding]:
+    require_relation_heads(_joined_width(student), _joined_width(teacher), heads)
+    return [right(f"{heads} relation heads")]
+
+
+def _joined_width(of: Any) -> int:
+    """Return how wide queries are, heads joined: MobileBERT's are inside its bottleneck."""
+    inside = getattr(of, "bottleneck", None)
+    width = getattr(of, "true_hidden_size", None) if inside is None else inside.bottleneck_size
+    return int(width or of.hidden_size)
 
 
 @as_findings

@@ -21,7 +21,7 @@ from tinybert.core.settings.choices import PhaseData
 from tinybert.core.settings.layer_map import teacher_layers
 from tinybert.core.settings.schedule import Schedule
 from tinybert.core.settings.systems import GeneralPhase, LayerPhase, SystemFile
-from tinybert.distillation.distillation import Distillation, Weights
+from tinybert.distillation.distillation import Distillation, Weights, matched_weights
 from tinybert.distillation.pretraining import Pretraining
 from tinybert.distillation.teacher import Teacher
 from tinybert.distillation.terms import reads_teacher
@@ -191,12 +191,13 @@ def layer_model(
         )
     return Distillation(
         student,
-        weights,
+        matched_weights(weights, whole.base_model),
         Teacher(whole.base_model, dtype) if reads_teacher(weights) else None,
         _layers(system, config),
         system.projection,
         average_heads=phase.heads == "mean",
         pretraining=pretraining,
+        relation=phase.relation(config.num_hidden_layers),
     )
 
 

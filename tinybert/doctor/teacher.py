@@ -21,6 +21,7 @@ from tinybert.core.settings.reader import Settings
 from tinybert.doctor.agreement import BETTER_THAN_CHANCE, agreement_z, better_order, kappa
 from tinybert.doctor.findings import Finding, doubt, right, wrong
 from tinybert.encoders.checkpoints import head_class, load_tokenizer, missing_weights
+from tinybert.encoders.classifier import last_layer
 from tinybert.evaluation.decision import Decision
 from tinybert.evaluation.prediction import TaskSplit, predict_logits, task_split
 from tinybert.tasks.metrics import score
@@ -88,7 +89,7 @@ def _look(
     teacher: Path, task_folder: Path, encoding: Encoding, dtype: torch.dtype | None, load: Load
 ) -> Seen:
     missing = missing_weights(head_class(encoding.kind), teacher)
-    if any(name.startswith(("classifier", "score", "head", "qa_outputs")) for name in missing):
+    if any("pooler" not in name for name in missing):
         return Seen(has_head=False)
     info, frame = read_info(task_folder), read_split(task_folder, DEV)
     model = load(teacher, info).to(computing_device())
@@ -135,8 +136,7 @@ def _found_answers(dev: TaskSplit, logits: NDArray[np.float32]) -> float:
 
 def _untrained(model: PreTrainedModel) -> bool:
     """Say whether the last layer's bias is 0 everywhere, which no optimizer leaves it."""
-    head: Any = getattr(model, "classifier", None) or model.qa_outputs
-    bias = getattr(getattr(head, "out_proj", head), "bias", None)
+    bias = last_layer(model).bias
     return bias is not None and not bool(bias.any())
 
 

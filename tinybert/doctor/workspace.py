@@ -1,12 +1,14 @@
 """What can be looked at before, or between, the stages: sources, teachers, vocabularies, fit."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from tinybert.core.settings.systems import Checkpoint, SystemFile
+from tinybert.distillation.distillation import Weights, matched_weights
+from tinybert.distillation.general_rows import require_alignable
 from tinybert.distillation.terms import LAYER_TERMS
 from tinybert.doctor import lengths
 from tinybert.doctor.checkup import look_at_augmentation, look_at_teacher
@@ -21,9 +23,10 @@ from tinybert.encoders.checkpoints import (
     require_same_vocabulary,
 )
 from tinybert.encoders.classifier import finetuned_classifier
-from tinybert.encoders.student import from_checkpoint
+from tinybert.encoders.student import from_checkpoint, student_tokenizer
 from tinybert.encoders.teacher_source import TeacherSource, locate_teacher
 from tinybert.tasks.task import TaskFile, read_info
+from tinybert.text.alignment import same_tokenizer
 
 CORPUS, TASKS = Path("data/corpus"), Path("data/tasks")
 PRETRAINED, TEACHERS = Path("models/pretrained"), Path("models/teacher")
@@ -81,6 +84,17 @@ def _same_vocabulary(ours: Path, theirs: Path, place: Path, said: str) -> list[F
     return [right(said.format(num_pieces=len(teacher)))]
 
 
+@as_findings
+def _vocabulary(pretrained: Path, folder: Path, fitted: bool) -> list[Finding]:
+    """Say how the layers of a task's teacher are matched by students of the pretrained one."""
+    students, teacher = load_tokenizer(pretrained), load_tokenizer(folder)
+    if fitted:
+        require_same_vocabulary(students, teacher, str(folder))
+    if same_tokenizer(students, teacher):
+        return [right("the students' vocabulary")]
+    return [right("a tokenizer of its own: what its pieces share with the students' is matched")]
+
+
 def look_at_corpus(pretrained: Path, block_length: int) -> list[Finding]:
     """Look at the corpus's vocabulary and the length of its blocks."""
     place = "prepare_corpus.block_length"
@@ -92,7 +106,12 @@ def look_at_corpus(pretrained: Path, block_length: int) -> list[Finding]:
 
 
 def look_at_task(
-    name: str, task: TaskFile, dtype: torch.dtype | None, pretrained: Path, matched: bool
+    name: str,
+    task: TaskFile,
+    dtype: torch.dtype | None,
+    pretrained: Path,
+    matched: bool,
+    fitted: bool = False,
 ) -> list[Finding]:
     """Look at a task's teachers: the one its file names, and the one that is there.
 
@@ -101,7 +120,8 @@ def look_at_task(
         task: Its file.
         dtype: What passes are autocast to.
         pretrained: The pretrained teacher's folder, whose vocabulary the students have.
-        matched: Whether a system matches this teacher's layers, and so needs its vocabulary.
+        matched: Whether a system matches this teacher's layers.
+        fitted: Whether one is fitted to them in closed form, and so needs its vocabulary.
     """
     place = f"params/tasks/{name}.yaml: max_length"
     found = lengths.judge_positions(task.max_length, load_config(pretrained), place)
@@ -112,7 +132,7 @@ def look_at_task(
                 found.append(right(f"no teacher yet: `dvc repro finetune_teacher@{name}`"))
             continue
         if matched:
-            found += _same_vocabulary(pretrained, folder, folder, "the students' vocabulary")
+            found += _vocabulary(pretrained, folder, fitted)
         if (TASKS / name).is_dir():
             loads: dict[str, Any] = {} if folder == own else {"load": finetuned_classifier}
             found += look_at_teacher(folder, TASKS / name, task, dtype, **loads)
@@ -139,13 +159,34 @@ def look_at_system(
     start = system.initialisation
     if isinstance(start, Checkpoint):
         found = _starts(start.checkpoint, system)
+        if all(each.level == "right" for each in found):
+            found += _reads_alike(start, pretrained, system.general_distill.terms)
     if not LAYER_TERMS & weights.keys():
         return [*found, right("matches no layers")]
-    config = load_config(pretrained)
-    average_heads = system.general_distill.heads == "mean"
-    return found + fit_by_map(
-        system.shape, config, weights, system.layer_map, system.projection, average_heads
+    return found + _fits(system, pretrained, weights)
+
+
+@as_findings
+def _fits(system: SystemFile, pretrained: Path, weights: Weights) -> list[Finding]:
+    teacher, phase = load_encoder(pretrained), system.general_distill
+    return fit_by_map(
+        system.shape,
+        teacher.config,
+        matched_weights(weights, teacher),
+        system.layer_map,
+        system.projection,
+        phase.heads == "mean",
+        phase.relation(teacher.config.num_hidden_layers),
     )
+
+
+@as_findings
+def _reads_alike(start: Checkpoint, pretrained: Path, terms: Sequence[Any]) -> list[Finding]:
+    teachers = load_tokenizer(pretrained)
+    if student_tokenizer(start, teachers) is teachers:
+        return []
+    require_alignable(terms)
+    return [right("keeps its checkpoint's tokenizer")]
 
 
 @as_findings

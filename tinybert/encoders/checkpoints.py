@@ -16,6 +16,7 @@ from tinybert.core.errors import InputError
 from tinybert.core.heads import head_of_kind, kind_of_head
 from tinybert.core.outputs import write_json
 from tinybert.core.settings.choices import Kind
+from tinybert.encoders.kinds import ENCODERS, require_kind, require_readable
 from tinybert.encoders.weights import (
     INDEX,
     WEIGHTS,
@@ -30,15 +31,11 @@ from tinybert.encoders.weights import (
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
-# Text encoders with learned embeddings and bidirectional layers, which give hidden states.
-ENCODERS = frozenset(
-    "albert bert camembert deberta-v2 distilbert electra ernie mobilebert modernbert mpnet roberta "
-    "xlm-roberta".split()
-)
 # Embeddings without a piece. Published encoders have up to 99 (DeBERTa-v3), or are padded to a
 # multiple of 64 to 1,024; BERT's cased tokenizer leaves 1,526 of the uncased weights without one.
 MOST_UNUSED, MOST_PADDING, PADDED_TO = 128, 1023, 64
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt", "*.h5", "*.msgpack")
+LOCAL: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model"]
 
 
@@ -86,11 +83,7 @@ def require_checkpoint(folder: Path) -> Path:
         raise InputError(f"{folder}: no checkpoint folder, got nothing there; name an existing one")
     _require_here(folder)
     config = _read_config(folder)
-    if config.get("model_type") not in ENCODERS:
-        raise InputError(
-            f"{folder / 'config.json'}: the checkpoint is no text encoder, got model_type "
-            f"{config.get('model_type')!r}; known: {', '.join(sorted(ENCODERS))}"
-        )
+    require_kind(config, folder / "config.json")
     if "quantization_config" in config:
         raise InputError(
             f"{folder / 'config.json'}: the checkpoint is quantised, got quantization_config; take "
@@ -155,7 +148,7 @@ def load_tokenizer(folder: Path) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(folder, **LOCAL)
     except Exception as error:  # the library raises whatever a broken file leads it to
         raise InputError(
             f"{folder}: the tokenizer cannot be loaded, got {_first_line(error)}; copy "
@@ -245,7 +238,7 @@ def read_config(folder: Path) -> PreTrainedConfig:
     from transformers import AutoConfig
 
     try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        config = AutoConfig.from_pretrained(folder, **LOCAL)
     except Exception as error:  # the library raises whatever a wrong value leads it to
         raise InputError(
             f"{folder / 'config.json'}: wrong values, got {_first_line(error)}; take the file that "
@@ -363,6 +356,8 @@ def _load(auto_class: Any, folder: Path, **config: Any) -> tuple[PreTrainedModel
         model, problem = unwrapped, left and problem
     if problem:
         raise InputError(f"{folder}: {problem}")
+    if model.config.model_type not in ENCODERS:
+        require_readable(model, folder)
     if unused := unknown_unused(loaded, model):
         _say_once(f"{folder}: {len(unused)} weights are not used, as {unused[0]}")
     return model, loaded
@@ -383,7 +378,7 @@ def _from_pretrained(
         model, info = model_class.from_pretrained(
             source,
             use_safetensors=True,
-            local_files_only=True,
+            **LOCAL,
             dtype=torch.float32,
             ignore_mismatched_sizes=True,  # they are refused here, by name
             output_loading_info=True,

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from transformers import PreTrainedModel
 
 from tinybert.core.errors import InputError
@@ -54,7 +55,7 @@ def new_classifier(encoder: Path, info: TaskInfo, seed: int) -> PreTrainedModel:
     if info.kind in PROBLEM_TYPES:
         names["problem_type"] = PROBLEM_TYPES[info.kind]
     model = load_classifier(encoder, new_head=True, kind=info.kind, **names)
-    if info.shares and not bool(_last_layer(model).bias.any()):  # no optimizer leaves it at 0
+    if info.shares and not bool(last_layer(model).bias.any()):  # no optimizer leaves it at 0
         _begin_with_shares(model, info.shares)
     return model
 
@@ -67,7 +68,7 @@ def _begin_with_shares(model: PreTrainedModel, shares: Sequence[float]) -> None:
     """
     few = torch.tensor(shares, dtype=torch.float64).clamp(RAREST, 1 - RAREST)
     with torch.no_grad():
-        _last_layer(model).bias.copy_(few.logit())
+        last_layer(model).bias.copy_(few.logit())
 
 
 def finetuned_classifier(folder: Path, info: TaskInfo) -> PreTrainedModel:
@@ -125,13 +126,20 @@ def label_names(model: PreTrainedModel) -> list[str]:
     return [str(names[number]) for number in range(len(names))]
 
 
-def _last_layer(model: PreTrainedModel) -> Any:
-    head: Any = model.classifier
-    return getattr(head, "out_proj", head)  # RoBERTa's head ends in out_proj
+def last_layer(model: PreTrainedModel) -> nn.Linear:
+    """Return the layer of a task's head that gives its outputs, whatever its name."""
+    encoder = {id(module) for module in model.base_model.modules()}
+    return next(
+        module
+        for module in reversed(list(model.modules()))
+        if isinstance(module, nn.Linear)
+        and id(module) not in encoder
+        and module.out_features == model.config.num_labels
+    )
 
 
 def _reorder_outputs(model: PreTrainedModel, order: list[int]) -> None:
-    linear = _last_layer(model)
+    linear = last_layer(model)
     with torch.no_grad():
         linear.weight.copy_(linear.weight[order].clone())
         linear.bias.copy_(linear.bias[order].clone())

@@ -83,7 +83,9 @@ def counted_flops(config: PreTrainedConfig, sequence_length: int) -> int:
     """Count the matrix products of an architecture's encoder while it runs on no data."""
     make: Callable[..., nn.Module] = AutoModel.from_config
     long_enough = copy.deepcopy(config)  # positions cost nothing, and 2 are RoBERTa's padding
-    long_enough.max_position_embeddings = max(config.max_position_embeddings, sequence_length + 2)
+    long_enough.max_position_embeddings = max(
+        getattr(config, "max_position_embeddings", 0), sequence_length + 2
+    )
     with torch.device("meta"):
         model = make(long_enough).eval()
         tokens = torch.ones(1, sequence_length, dtype=torch.long)

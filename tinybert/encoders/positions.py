@@ -9,8 +9,12 @@ from tinybert.core.errors import InputError
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
+MOST_POSITIONS = 512  # of a student, and where a model says nothing
 # Their position numbers start behind the padding token's.
-AFTER_PADDING = frozenset({"camembert", "mpnet", "roberta", "xlm-roberta"})
+AFTER_PADDING = frozenset(
+    "camembert data2vec-text esm ibert longformer luke mpnet roberta roberta-prelayernorm "
+    "xlm-roberta xlm-roberta-xl xmod".split()
+)
 
 
 def positions(config: PreTrainedConfig) -> int | None:

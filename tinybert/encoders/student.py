@@ -17,9 +17,12 @@ from transformers import (
 
 from tinybert.core.errors import InputError
 from tinybert.core.settings.systems import Checkpoint, Initialisation, Shape, TeacherLayers
-from tinybert.encoders.checkpoints import from_hub, load_encoder
+from tinybert.encoders.checkpoints import from_hub, load_encoder, load_tokenizer
+from tinybert.encoders.positions import MOST_POSITIONS, positions
+from tinybert.text.alignment import same_tokenizer
 
 LAYERS = "encoder.layer."
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt")
 DISTILBERT_NAMES = {  # BERT's names of a layer's parts -> DistilBERT's
     "encoder.layer.": "transformer.layer.",
     "attention.self.query": "attention.q_lin",
@@ -42,7 +45,7 @@ def student_config(shape: Shape, teacher: Any) -> PreTrainedConfig:
     """
     common: dict[str, Any] = {
         "vocab_size": teacher.vocab_size,
-        "max_position_embeddings": min(512, teacher.max_position_embeddings),
+        "max_position_embeddings": min(MOST_POSITIONS, positions(teacher) or MOST_POSITIONS),
         "pad_token_id": teacher.pad_token_id or 0,
     }
     if shape.architecture == "distilbert":
@@ -96,14 +99,28 @@ def make_student(
     return student
 
 
+def student_tokenizer(initialisation: Initialisation, teachers: Any) -> Any:
+    """Return the tokenizer beside the checkpoint that a student starts from, else the teacher's."""
+    if not isinstance(initialisation, Checkpoint):
+        return teachers
+    folder = _folder_of(initialisation.checkpoint)
+    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
+        return teachers
+    own = load_tokenizer(folder)
+    return teachers if same_tokenizer(own, teachers) else own
+
+
+def _folder_of(checkpoint: str) -> Path:
+    return Path(checkpoint) if Path(checkpoint).is_dir() else from_hub(checkpoint)
+
+
 def from_checkpoint(name: str, shape: Shape) -> PreTrainedModel:
     """Load the student that a checkpoint is, a folder or a hub id.
 
     Raises:
         InputError: There is none, or it has another shape.
     """
-    folder = Path(name)
-    student = load_encoder(folder if folder.is_dir() else from_hub(name))
+    student = load_encoder(_folder_of(name))
     for key in ("num_hidden_layers", "hidden_size", "num_attention_heads"):
         found, expected = getattr(student.config, key), getattr(shape, key)
         if found != expected:

@@ -29,9 +29,10 @@ LEADING = frozenset({"0", "auto_model", "backbone", "base_model", "model", "net"
 BUFFERS = ("position_ids", "token_type_ids", "inv_freq")
 # First or second part of the names of heads, of any task, that a model may lack or leave unused.
 HEADS = frozenset(
-    "classifier cls decoder discriminator_predictions generator_lm_head generator_predictions head "
-    "lm_head lm_predictions mask_predictions pooler pre_classifier predictions qa_outputs score "
-    "sop_classifier vocab_layer_norm vocab_projector vocab_transform".split()
+    "classification_head classifier cls decoder discriminator_predictions generator_lm_head "
+    "generator_predictions head lm_head lm_predictions mask_predictions pooler pre_classifier "
+    "pred_layer predictions qa_outputs score sequence_summary sop_classifier vocab_layer_norm "
+    "vocab_projector vocab_transform".split()
 )
 # What architectures call their encoder, in the names of weights.
 ARCHITECTURES = frozenset(
@@ -246,8 +247,12 @@ def _not_numbers(model: PreTrainedModel, files: list[Path]) -> str:
 
 
 def _is_empty_matrix(name: str, weight: Tensor) -> bool:
-    """Return whether a layer's matrix is all zeros; embeddings that nothing uses may be."""
-    return weight.ndim > 1 and "embedding" not in name and not bool(weight.any())
+    """Return whether a layer's matrix is all zeros; embeddings that nothing uses may be.
+
+    So may biases, of which ConvBERT has some with a second dimension of 1.
+    """
+    named = "embedding" in name or name.endswith("bias")
+    return weight.ndim > 1 and not named and not bool(weight.any())
 
 
 def unknown_unused(loaded: Loaded, model: PreTrainedModel) -> list[str]:

@@ -6,6 +6,7 @@ What a kind trains on and is scored by is put beside the ids: a label per row, o
 
 import unicodedata
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import takewhile
 from typing import Any, NamedTuple
 
@@ -16,20 +17,23 @@ from numpy.typing import NDArray
 
 from tinybert.tasks.metrics import multi_hot
 from tinybert.tasks.task import Encoding
-from tinybert.text.encoded import SCORED, EncodedRows, encode, joined
+from tinybert.text.encoded import SCORED, EncodedRows, encode, joined, pieces_of
 from tinybert.text.windows import QuestionWindows, answer_positions, encode_questions
 
 CHUNK = 10_000  # texts at once: bounds the memory the tokenizer's own objects take
 SPECIAL_OF_PAIR = 4  # tokens at most: RoBERTa's </s></s> between the two
 
 
-def encode_split(frame: pd.DataFrame, tokenizer: Any, encoding: Encoding) -> EncodedRows:
+def encode_split(
+    frame: pd.DataFrame, tokenizer: Any, encoding: Encoding, characters: bool = False
+) -> EncodedRows:
     """Encode a split; its labels, if any, become the target `labels`.
 
     Args:
         frame: Columns as in `task`'s docstring.
         tokenizer: A fast one.
         encoding: Of the task.
+        characters: Whether rows keep their tokens' characters, where they need not.
 
     Returns:
         Rows with `labels`: of shape (rows,); of several labels (rows, outputs), float32 of 0 and 1;
@@ -40,7 +44,7 @@ def encode_split(frame: pd.DataFrame, tokenizer: Any, encoding: Encoding) -> Enc
         return _encode_words(frame, tokenizer, encoding)
     if encoding.kind == "span":
         return _encode_questions(frame, tokenizer, encoding)
-    rows = _encode_texts(frame, tokenizer, encoding)
+    rows = _encode_texts(frame, tokenizer, encoding, characters)
     if "label" not in frame:
         return rows
     labels = _labels(frame["label"], encoding)
@@ -54,37 +58,45 @@ def _labels(column: pd.Series, encoding: Encoding) -> NDArray[Any]:
     return column.to_numpy().astype(kind)
 
 
-def _encode_texts(frame: pd.DataFrame, tokenizer: Any, encoding: Encoding) -> EncodedRows:
+def _encode_texts(
+    frame: pd.DataFrame, tokenizer: Any, encoding: Encoding, characters: bool
+) -> EncodedRows:
     first = frame["sentence1"].tolist()
     second = frame["sentence2"].tolist() if "sentence2" in frame else None
     if encoding.long == "windows":
         return _windows(tokenizer, first, second, encoding)
     if encoding.long == "head_tail":
-        return _heads_and_tails(tokenizer, first, encoding.max_length)
-    return encode(tokenizer, first, second, encoding.max_length)
+        return _heads_and_tails(tokenizer, first, encoding.max_length, characters)
+    return encode(tokenizer, first, second, encoding.max_length, characters)
 
 
-def _heads_and_tails(tokenizer: Any, texts: Sequence[str], max_length: int) -> EncodedRows:
+def _heads_and_tails(
+    tokenizer: Any, texts: Sequence[str], max_length: int, characters: bool
+) -> EncodedRows:
     """Keep of a longer text its first quarter of the tokens allowed, and its last three quarters.
 
     Source: Sun et al. 2019, 1905.05583, section 5.3.1 (128 and 382 of 510).
     """
-    rows = []
+    rows, pieces = [], [np.empty((0, 3), np.int32)]
     for start in range(0, len(texts), CHUNK):
-        part = list(texts[start : start + CHUNK])
-        for ids in tokenizer(part, verbose=False)["input_ids"]:
-            rows.append(_head_and_tail(np.asarray(ids, dtype=np.int32), tokenizer, max_length))
-    return joined(rows, [len(ids) for ids in rows], {})
+        found = tokenizer(list(texts[start : start + CHUNK]), verbose=False)
+        for number, ids in enumerate(found["input_ids"]):
+            kept = _head_and_tail(np.asarray(ids, dtype=np.int32), tokenizer, max_length)
+            rows.append(np.asarray(ids, dtype=np.int32)[kept])
+            if characters:
+                pieces.append(pieces_of([found.encodings[number]])[kept])
+    joint = joined(rows, [len(ids) for ids in rows], {})
+    return replace(joint, characters=np.concatenate(pieces)) if characters else joint
 
 
-def _head_and_tail(ids: NDArray[np.int32], tokenizer: Any, max_length: int) -> NDArray[np.int32]:
-    """Take the middle out of a text's tokens; the tokenizer's own stand at its ends."""
+def _head_and_tail(ids: NDArray[np.int32], tokenizer: Any, max_length: int) -> NDArray[np.int64]:
+    """Return which tokens stay when the middle goes; the tokenizer's own stand at the ends."""
     if len(ids) <= max_length:
-        return ids
+        return np.arange(len(ids))
     num_special = tokenizer.num_special_tokens_to_add()
     begins = 1 if num_special and ids[0] in tokenizer.all_special_ids else 0
     head = begins + (max_length - num_special) // 4
-    return np.concatenate([ids[:head], ids[len(ids) - (max_length - head) :]])
+    return np.concatenate([np.arange(head), np.arange(len(ids) - (max_length - head), len(ids))])
 
 
 class _Window(NamedTuple):
@@ -94,15 +106,13 @@ class _Window(NamedTuple):
         origin: The text's number.
         ids: Shape (tokens,).
         first_length: Tokens of the first segment.
-        offsets: Character places of each token in the text it is of, shape (tokens, 2).
-        special: Whether each token is one of the tokenizer's own, shape (tokens,).
+        characters: As `EncodedRows` has them, shape (tokens, 3).
     """
 
     origin: int
     ids: NDArray[np.int32]
     first_length: int
-    offsets: NDArray[np.int64]
-    special: NDArray[np.bool_]
+    characters: NDArray[np.int32]
 
 
 def _cut_windows(
@@ -124,8 +134,6 @@ def _cut_windows(
             max_length=max_length,
             stride=stride or 0,
             return_overflowing_tokens=stride is not None,
-            return_offsets_mapping=True,
-            return_special_tokens_mask=True,
         )
         samples = found.get("overflow_to_sample_mapping", range(len(chosen)))
         for number, sample in enumerate(samples):
@@ -134,8 +142,7 @@ def _cut_windows(
                 chosen[sample],
                 np.asarray(found["input_ids"][number], dtype=np.int32),
                 len(found["input_ids"][number]) - sum(types),
-                np.asarray(found["offset_mapping"][number], dtype=np.int64),
-                np.asarray(found["special_tokens_mask"][number], dtype=bool),
+                pieces_of([found.encodings[number]]),
             )
 
 
@@ -171,7 +178,9 @@ def _windows(
 
 def _as_rows(windows: Sequence[_Window]) -> EncodedRows:
     rows = joined([of.ids for of in windows], [of.first_length for of in windows], {})
-    return rows.with_origins(np.array([of.origin for of in windows], dtype=np.int64))
+    pieces = np.concatenate([np.empty((0, 3), np.int32), *(of.characters for of in windows)])
+    rows = rows.with_origins(np.array([of.origin for of in windows], dtype=np.int64))
+    return replace(rows, characters=pieces)
 
 
 def _num_tokens(tokenizer: Any, texts: Sequence[str]) -> NDArray[np.int64]:
@@ -237,13 +246,13 @@ def _shown_starts(text: str, starts: Any, ends: Any) -> list[int]:
 
 def _first_pieces(window: _Window, starts: Any, ends: Any) -> NDArray[np.int32]:
     """Return the word that each token is the first piece of, -1 of other tokens."""
-    begins, stops = window.offsets.T
+    segments, begins, stops = window.characters.T
     starts, ends = np.asarray(starts, dtype=np.int64), np.asarray(ends, dtype=np.int64)
     if not len(starts):
         return np.full(len(begins), -1, np.int32)
     word = np.minimum(np.searchsorted(ends, begins, side="right"), len(ends) - 1)
     # A tokenizer may count the space before a word to its first piece.
-    is_first = (begins <= starts[word]) & (starts[word] < stops) & ~window.special
+    is_first = (begins <= starts[word]) & (starts[word] < stops) & (segments >= 0)
     found = np.where(is_first, word, -1).astype(np.int32)
     seen = np.concatenate([[False], (found[1:] == found[:-1]) & (found[1:] >= 0)])
     return np.where(seen, np.int32(-1), found)
@@ -278,6 +287,7 @@ def _encode_questions(frame: pd.DataFrame, tokenizer: Any, encoding: Encoding) -
     found = question_windows(frame, tokenizer, encoding)
     rows = joined(found.ids, found.first_lengths, {})
     rows = rows.with_origins(found.origins).with_places(found.places)
+    rows = replace(rows, characters=found.characters)
     scored = found.places[:, 0] >= 0
     scored[rows.ends - rows.lengths] = True
     rows = rows.with_token_targets(**{SCORED: torch.from_numpy(scored)})

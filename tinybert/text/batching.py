@@ -17,6 +17,7 @@ from tinybert.core.settings.choices import BatchKind
 from tinybert.text.encoded import SCORED, Blocks, Row, Rows
 
 Batch = dict[str, Tensor]
+TEACHERS = "teacher_"  # how names begin of what a teacher with another tokenizer reads
 
 
 def collate(rows: Sequence[Row], pad_token_id: int, per_batch: Tensor | None = None) -> Batch:
@@ -29,7 +30,8 @@ def collate(rows: Sequence[Row], pad_token_id: int, per_batch: Tensor | None = N
 
     Returns:
         input_ids and token_type_ids (int64), attention_mask (boolean, True for a real token), each
-        of shape (batch, tokens), and the rows' targets.
+        of shape (batch, tokens), and the rows' targets. What stands beside the rows becomes a batch
+        too, padded by its own token, of whose names each begins with `teacher_`.
     """
     lengths = torch.tensor([len(row["ids"]) for row in rows])
     firsts = torch.tensor([int(row["first_length"]) for row in rows])
@@ -44,13 +46,17 @@ def collate(rows: Sequence[Row], pad_token_id: int, per_batch: Tensor | None = N
         "attention_mask": mask,
         "token_type_ids": ((places >= firsts[:, None]) & mask).long(),
     }
-    for name in rows[0].keys() - {"ids", "first_length"}:
+    for name in rows[0].keys() - {"ids", "first_length", "beside", "pad_token_id"}:
         values = [row[name] for row in rows]
         batch[name] = (
             _padded(values, len(places))
             if isinstance(values[0], Tensor)
             else torch.from_numpy(np.stack(values))
         )
+    if "beside" in rows[0]:
+        beside = [row["beside"] for row in rows]
+        theirs = collate(beside, beside[0]["pad_token_id"])
+        batch |= {f"{TEACHERS}{name}": value for name, value in theirs.items()}
     if per_batch is not None:
         batch["per_batch"] = per_batch
     return batch
@@ -63,6 +69,15 @@ def _padded(values: list[Tensor], num_tokens: int) -> Tensor:
     return padded
 
 
+def teachers_batch(batch: Batch) -> Batch:
+    """Return what the teacher reads of a batch: its own tokens where they are others."""
+    if f"{TEACHERS}input_ids" not in batch:
+        return batch
+    return {
+        name.removeprefix(TEACHERS): of for name, of in batch.items() if name.startswith(TEACHERS)
+    }
+
+
 class EpochBatches(Sampler[list[int]]):
     """Which rows make a batch: every row once an epoch, by the seed and the epoch alone.
 
@@ -70,7 +85,7 @@ class EpochBatches(Sampler[list[int]]):
 
     Attributes:
         per_batch: Mean rows, tokens, pairs of tokens and, if some are, scored tokens of a batch,
-            where batches differ in them.
+            where batches differ in them; units in place of tokens where layers are matched there.
     """
 
     per_batch: Tensor | None = None
@@ -114,13 +129,19 @@ class TokenBatches(EpochBatches):
     BUCKET = 4  # tokens
 
     def __init__(
-        self, lengths: NDArray[np.int64], batch_size: int, seed: int, num_scored: int = 0
+        self,
+        lengths: NDArray[np.int64],
+        batch_size: int,
+        seed: int,
+        num_scored: int = 0,
+        matched: NDArray[np.int64] | None = None,
     ) -> None:
         super().__init__(seed)
         self.rounded = -(-lengths // self.BUCKET) * self.BUCKET
         budget = batch_size * self.rounded.mean()
         self.borders = _borders(np.sort(self.rounded)[::-1], budget)
-        sums = [len(lengths), int(lengths.sum()), int(np.square(lengths).sum())]
+        counted = lengths if matched is None else matched
+        sums = [len(lengths), int(counted.sum()), int(np.square(counted).sum())]
         sums += [num_scored] if num_scored else []
         self.per_batch = torch.tensor(sums, dtype=torch.float64) / len(self)
 
@@ -141,7 +162,7 @@ def epoch_batches(rows: Rows, batch_size: int, kind: BatchKind, seed: int) -> Ep
         return RowBatches(len(rows), batch_size, seed)
     scored = rows.token_targets.get(SCORED)
     num_scored = 0 if scored is None else int(scored.sum())
-    return TokenBatches(rows.lengths, batch_size, seed, num_scored)
+    return TokenBatches(rows.lengths, batch_size, seed, num_scored, rows.matched_lengths)
 
 
 class PartBatches(Sampler[list[int]]):

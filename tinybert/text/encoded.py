@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,11 @@ class EncodedRows(Dataset[Row]):
         token_targets: Further values per token, shape (tokens, ...), for instance `teacher_states`.
         origins: The text that each row is, or is a window of, ascending; int64, shape (rows,).
             None: row by row.
+        characters: Of each token its segment, its first character there and the one behind its
+            last; segment -1 of the tokenizer's own; int32, shape (tokens, 3). None unless asked.
+        beside: The same rows as a teacher with another tokenizer reads them; then both have each
+            token's unit as the target `units` per token, counted from 1 in its row, 0 for none.
+        pad_token_id: That fills up rows which stand beside others.
         places: Where each token's answer belongs, int32: of tagged words, shape (tokens,), the
             word's number in its text, -1 of a token that is not scored; of questions, shape
             (tokens, 2), character places in the passage, -1 of other tokens. None without.
@@ -60,11 +66,24 @@ class EncodedRows(Dataset[Row]):
     token_targets: dict[str, Tensor] = field(default_factory=dict)
     origins: NDArray[np.int64] | None = None
     places: NDArray[np.int32] | None = None
+    characters: NDArray[np.int32] | None = None
+    beside: "EncodedRows | None" = None
+    pad_token_id: int = 0
 
     @property
     def lengths(self) -> NDArray[np.int64]:
         """Tokens per row, shape (rows,)."""
         return np.diff(self.ends, prepend=0)
+
+    @property
+    def matched_lengths(self) -> NDArray[np.int64]:
+        """What layers are matched at, per row: tokens, or units; shape (rows,)."""
+        if UNITS not in self.token_targets:
+            return self.lengths
+        found = np.zeros(len(self), dtype=np.int64)
+        rows = np.repeat(np.arange(len(self)), self.lengths)
+        np.maximum.at(found, rows, self.token_targets[UNITS].numpy())
+        return found
 
     @property
     def token_origins(self) -> NDArray[np.int64]:
@@ -81,6 +100,8 @@ class EncodedRows(Dataset[Row]):
         row |= {name: of[start : self.ends[index]] for name, of in self.token_targets.items()}
         row["ids"] = self.ids[start : self.ends[index]]
         row["first_length"] = self.first_lengths[index]
+        if self.beside is not None:
+            row["beside"] = {**self.beside[index], "pad_token_id": self.beside.pad_token_id}
         return row
 
     def with_targets(self, **targets: NDArray[Any]) -> "EncodedRows":
@@ -111,8 +132,59 @@ class EncodedRows(Dataset[Row]):
         """Return the same rows with further values per token."""
         return replace(self, token_targets={**self.token_targets, **targets})
 
+    def with_beside(
+        self,
+        theirs: "EncodedRows",
+        units: NDArray[np.int32],
+        their_units: NDArray[np.int32],
+        pad_token_id: int,
+    ) -> "EncodedRows":
+        """Return the same rows with a teacher's beside them."""
+        beside = EncodedRows(theirs.ids, theirs.ends, theirs.first_lengths, {})
+        beside = beside.with_token_targets(**{UNITS: torch.from_numpy(their_units)})
+        beside = replace(beside, pad_token_id=pad_token_id)
+        ours = self.with_token_targets(**{UNITS: torch.from_numpy(units)})
+        return replace(ours, beside=beside)
+
+    def without_beside(self) -> "EncodedRows":
+        """Return the same rows for a student alone."""
+        alone = {name: of for name, of in self.token_targets.items() if name != UNITS}
+        return replace(self, token_targets=alone, beside=None)
+
+    def at(self, numbers: NDArray[np.int64]) -> "EncodedRows":
+        """Return some rows in the order given, without targets."""
+        lengths = self.lengths[numbers]
+        tokens = steps_of((self.ends - self.lengths)[numbers], lengths)
+        return EncodedRows(
+            self.ids[tokens],
+            np.cumsum(lengths),
+            self.first_lengths[numbers],
+            {},
+            origins=None if self.origins is None else self.origins[numbers],
+            places=None if self.places is None else self.places[tokens],
+            characters=None if self.characters is None else self.characters[tokens],
+        )
+
 
 SCORED = "scored"  # of a token: whether its logits count
+UNITS = "units"  # of a token: what it has in common with a teacher's tokens
+
+
+def steps_of(starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return start, start + 1, ... of each start, as many as its size, all in a row."""
+    before = np.cumsum(sizes) - sizes
+    steps: NDArray[np.int64] = np.arange(int(sizes.sum())) + np.repeat(starts - before, sizes)
+    return steps
+
+
+def pieces_of(encodings: Sequence[Any]) -> NDArray[np.int32]:
+    """Return segments and offsets of encodings as `EncodedRows.characters` has them."""
+    found = np.empty((sum(map(len, encodings)), 3), dtype=np.int32)
+    segments = chain.from_iterable(encoding.sequence_ids for encoding in encodings)
+    offsets = chain.from_iterable(encoding.offsets for encoding in encodings)
+    found[:, 0] = [-1 if segment is None else segment for segment in segments]
+    found[:, 1:] = np.fromiter(chain.from_iterable(offsets), np.int32).reshape(-1, 2)
+    return found
 
 
 def rows_numbered(rows: "Rows", numbers: NDArray[np.int64]) -> EncodedRows:
@@ -142,11 +214,21 @@ def encode(
     first: Sequence[str],
     second: Sequence[str] | None,
     max_length: int,
+    characters: bool = False,
     **targets: NDArray[Any],
 ) -> EncodedRows:
-    """Encode single sentences, or pairs, cut to `max_length` tokens (the longer one first)."""
+    """Encode single sentences, or pairs, cut to `max_length` tokens (the longer one first).
+
+    Args:
+        tokenizer: A fast one.
+        first: Texts, or first sentences.
+        second: Second sentences.
+        max_length: Tokens, special ones included.
+        characters: Whether rows keep their tokens' characters.
+        targets: Further values per row.
+    """
     chunk = 10_000  # bounds the memory the tokenizer's own objects take
-    ids, first_lengths = [], []
+    ids, first_lengths, pieces = [], [], [np.empty((0, 3), np.int32)]
     for start in range(0, len(first), chunk):
         part = slice(start, start + chunk)
         encoded = tokenizer(
@@ -159,7 +241,10 @@ def encode(
             others = sum(encoded["token_type_ids"][number]) if "token_type_ids" in encoded else 0
             ids.append(np.asarray(tokens, dtype=np.int32))
             first_lengths.append(len(tokens) - others)
-    return joined(ids, first_lengths, targets)
+        if characters:
+            pieces.append(pieces_of(encoded.encodings))
+    rows = joined(ids, first_lengths, targets)
+    return replace(rows, characters=np.concatenate(pieces)) if characters else rows
 
 
 CORPUS_COMMAND = "dvc repro --force prepare_corpus"

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tinybert.text.encoded import pieces_of
+
 CHUNK = 1000  # questions at once, which bounds the memory of the tokenizer's own objects
 OUTSIDE = (-1, -1)  # the place of a token that is not of the passage
 
@@ -22,16 +24,26 @@ class QuestionWindows(NamedTuple):
         first_lengths: Tokens of the question and the special ones with it, by window; all tokens
             of a tokenizer without types of tokens.
         origins: The question of each window, ascending; int64, shape (windows,).
-        places: Each token's first character in its passage and the one behind its last; (-1, -1)
-            for a token that is not of it; int32, shape (tokens of all windows, 2).
+        characters: As `EncodedRows` has them, the passage as second segment; int32, shape (tokens
+            of all windows, 3).
         num_cut: How many questions were so long that their end was cut off.
     """
 
     ids: list[NDArray[np.int32]]
     first_lengths: list[int]
     origins: NDArray[np.int64]
-    places: NDArray[np.int32]
+    characters: NDArray[np.int32]
     num_cut: int
+
+    @property
+    def places(self) -> NDArray[np.int32]:
+        """Each token's first character in its passage and the one behind its last, (tokens, 2).
+
+        (-1, -1) for a token that is not of it, or has no characters of its own.
+        """
+        segment, start, end = self.characters.T
+        inside = (segment == 1) & (start < end)
+        return np.where(inside[:, None], self.characters[:, 1:], np.array(OUTSIDE, dtype=np.int32))
 
     @property
     def ends(self) -> NDArray[np.int64]:
@@ -57,7 +69,7 @@ def encode_questions(
     """
     limit = (max_length - tokenizer.num_special_tokens_to_add(pair=True) - stride) // 2
     ids, first_lengths, origins = list[NDArray[np.int32]](), list[int](), list[int]()
-    places, num_cut = list[NDArray[np.int32]](), 0
+    pieces, num_cut = [np.empty((0, 3), np.int32)], 0
     for start in range(0, len(questions), CHUNK):
         whole = list(questions[start : start + CHUNK])
         cut = _cut(tokenizer, whole, limit)
@@ -69,19 +81,18 @@ def encode_questions(
             max_length=max_length,
             stride=stride,
             return_overflowing_tokens=True,
-            return_offsets_mapping=True,
         )
         origins += [start + row for row in encoded["overflow_to_sample_mapping"]]
         for window, tokens in enumerate(encoded["input_ids"]):
             others = sum(encoded["token_type_ids"][window]) if "token_type_ids" in encoded else 0
             ids.append(np.asarray(tokens, dtype=np.int32))
             first_lengths.append(len(tokens) - others)
-            places.append(_places(encoded["offset_mapping"][window], encoded.sequence_ids(window)))
+        pieces.append(pieces_of(encoded.encodings))
     return QuestionWindows(
         ids,
         first_lengths,
         np.asarray(origins, dtype=np.int64),
-        np.concatenate([np.empty((0, 2), np.int32), *places]),
+        np.concatenate(pieces),
         num_cut,
     )
 
@@ -101,16 +112,6 @@ def _cut(tokenizer: Any, questions: list[str], limit: int) -> list[str]:
                 long.append(row)
         left = long
     return found
-
-
-def _places(
-    offsets: Sequence[tuple[int, int]], segments: Sequence[int | None]
-) -> NDArray[np.int32]:
-    """Return a window's places; a token without characters of its own is none of the passage."""
-    places = np.asarray(offsets, dtype=np.int32).reshape(-1, 2)
-    inside = np.array([segment == 1 for segment in segments], dtype=np.bool_)
-    inside &= places[:, 0] < places[:, 1]
-    return np.where(inside[:, None], places, np.array(OUTSIDE, dtype=np.int32))
 
 
 def answer_positions(

@@ -5,12 +5,13 @@ from typing import Annotated, Literal, NamedTuple, TypeVar
 
 from pydantic import Field, model_validator
 
+from tinybert.core.errors import InputError
 from tinybert.core.settings.choices import WORD_TERMS, PhaseData, Places, Projection, WordTerm
 from tinybert.core.settings.layer_map import LayerMap
 from tinybert.core.settings.reader import Settings
 from tinybert.core.settings.schedule import Grid, Schedule
 
-LayerTerm = Literal["attention", "hidden", "embedding", "attention_probs", "cosine"]
+LayerTerm = Literal["attention", "hidden", "embedding", "attention_probs", "relations", "cosine"]
 OutputTerm = Literal["prediction", "kl", "label", "patient"]
 Weight = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -18,7 +19,43 @@ Temperature = Annotated[float, Field(gt=0)]
 AnySchedule = TypeVar("AnySchedule", bound=Schedule)
 
 
-class LayerPhase(Settings):
+class Relation(NamedTuple):
+    """What the term relations matches the student's last layer with (MiniLMv2, 2012.15828).
+
+    Attributes:
+        layer: The teacher's, from 1.
+        heads: Into how many the joined queries, keys and values are cut.
+    """
+
+    layer: int
+    heads: int = 12
+
+
+class MatchesRelations(Settings):
+    """Keys of the term relations."""
+
+    relation_layer: Literal["last"] | Annotated[int, Field(ge=1)] = "last"  # the teacher's
+    relation_heads: int = Field(default=12, ge=1)
+
+    def relation(self, num_layers: int) -> Relation:
+        """Return what relations are matched with.
+
+        Args:
+            num_layers: The teacher's.
+
+        Raises:
+            InputError: It has no such layer.
+        """
+        layer = num_layers if self.relation_layer == "last" else self.relation_layer
+        if layer > num_layers:
+            raise InputError(
+                f"relation_layer: must be at most the teacher's {num_layers} layers, got {layer}; "
+                "write a smaller number, or last"
+            )
+        return Relation(layer, self.relation_heads)
+
+
+class LayerPhase(MatchesRelations):
     """Intermediate distillation; no terms: the student passes through.
 
     A learning rate left out is the profile's.
@@ -45,7 +82,7 @@ class LayerPhase(Settings):
         return profile.model_copy(update=own)
 
 
-class GeneralPhase(Settings):
+class GeneralPhase(MatchesRelations):
     """General distillation, or pre-training on the corpus; no terms: the student passes through.
 
     With mlm, mlm_kl or next_sentence, words are hidden, and the teacher is the masked-word model.
