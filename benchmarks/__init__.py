@@ -15,4 +15,5 @@ SUBJECTS = (
     "attention_memory",
     "scaling",
     "compiling",
+    "step_kernels",
 )

@@ -10,6 +10,7 @@ from benchmarks.plain_step import seconds_per_step
 from benchmarks.result import Result
 from benchmarks.training_steps import Steps, time_steps
 from tinybert.distillation.teacher import Teacher, TeacherSignals
+from tinybert.distillation.teacher_graphs import PassGraphs
 from tinybert.distillation.teacher_states import use_stored_states
 from tinybert.text.encoded import EncodedRows
 
@@ -19,8 +20,9 @@ STORED_ROWS = 256
 
 
 def measure(options: Options) -> list[Result]:
-    """Measure MRPC and SST-2, or embedded tasks of their kinds."""
-    return [result for task in TASKS for result in measure_task(options, task)]
+    """Measure MRPC and SST-2 where their files are, or embedded tasks of their kinds."""
+    tasks = texts.known_tasks(options, TASKS)
+    return [result for task in tasks for result in measure_task(options, task)]
 
 
 def measure_task(options: Options, glue_task: str) -> list[Result]:
@@ -28,7 +30,8 @@ def measure_task(options: Options, glue_task: str) -> list[Result]:
     teacher_config, student_config = shapes.configs(options.shapes)
     layers = shapes.uniform_layers(options.shapes)
     name, rows = texts.task_rows(options, glue_task)
-    teacher = Teacher(shapes.classifier(teacher_config).to(options.device), options.dtype)
+    graphs = PassGraphs() if options.graphs else None
+    teacher = Teacher(shapes.classifier(teacher_config).to(options.device), options.dtype, graphs)
 
     def steps_of(signals: TeacherSignals, part: EncodedRows) -> Steps:
         return time_steps(shapes.layer_student(options.shapes, signals), part, options, BATCH_SIZE)

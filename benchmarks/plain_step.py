@@ -5,7 +5,7 @@ all in float32.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from statistics import median
 
 import torch
@@ -38,7 +38,28 @@ def padded(rows: Sequence[Row], length: int) -> Batch:
 def seconds_per_step(
     options: Options, rows: EncodedRows, batch_size: int, length: int, *, matches_layers: bool
 ) -> float:
-    """Return the median time of a step.
+    """Return the median time of a step; arguments as for `step_of`."""
+    step = step_of(options, rows, batch_size, length, matches_layers=matches_layers)
+    times = []
+    for _ in range(REPEATS + 1):
+        wait_for(options.device)
+        started = time.perf_counter()
+        step()
+        wait_for(options.device)
+        times.append(time.perf_counter() - started)
+    return median(times[1:])
+
+
+def step_of(
+    options: Options,
+    rows: EncodedRows,
+    batch_size: int,
+    length: int,
+    *,
+    matches_layers: bool,
+    foreach: bool | None = None,
+) -> Callable[[], None]:
+    """Return a function that takes a step, always on the same rows.
 
     Args:
         options: Whose shapes and device are taken.
@@ -46,6 +67,7 @@ def seconds_per_step(
         batch_size: Rows of a step.
         length: Tokens that each row is padded to.
         matches_layers: Or else logits.
+        foreach: Of AdamW, which torch takes on a GPU if nothing is said.
     """
     device, make = options.device, shapes.encoder if matches_layers else shapes.classifier
     layers = shapes.uniform_layers(options.shapes) if matches_layers else []
@@ -57,18 +79,15 @@ def seconds_per_step(
     widths = (student.config.hidden_size, teacher.config.hidden_size)
     heads = nn.ModuleList(nn.Linear(*widths) for _ in range(len(layers) + 1)).to(device)
     weights = [*student.parameters(), *heads.parameters()]
-    optimizer = torch.optim.AdamW(weights, lr=1e-4)
-    times = []
-    for _ in range(REPEATS + 1):
-        wait_for(device)
-        started = time.perf_counter()
+    optimizer = torch.optim.AdamW(weights, lr=1e-4, foreach=foreach)
+
+    def step() -> None:
         loss = _loss(student.train(), teacher.eval(), layers, batch, heads)
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-        wait_for(device)
-        times.append(time.perf_counter() - started)
-    return median(times[1:])
+
+    return step
 
 
 def _loss(

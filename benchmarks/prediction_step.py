@@ -19,8 +19,9 @@ EPOCHS = 3
 
 
 def measure(options: Options) -> list[Result]:
-    """Measure MRPC and CoLA, or embedded tasks of their kinds."""
-    return [result for task in TASKS for result in measure_task(options, task)]
+    """Measure MRPC and CoLA where their files are, or embedded tasks of their kinds."""
+    tasks = texts.known_tasks(options, TASKS)
+    return [result for task in tasks for result in measure_task(options, task)]
 
 
 def measure_task(options: Options, glue_task: str) -> list[Result]:

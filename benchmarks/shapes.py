@@ -22,6 +22,11 @@ SHAPES = {
         {"num_hidden_layers": 6, "hidden_size": 384, "intermediate_size": 1536},
         {"num_hidden_layers": 3, "hidden_size": 192, "intermediate_size": 768},
     ),
+    # BERT-base's and TinyBERT4's layers with hardly anything to compute: what calling them takes.
+    "thin": (
+        {"num_hidden_layers": 12, "hidden_size": 24, "intermediate_size": 48},
+        {"num_hidden_layers": 4, "hidden_size": 12, "intermediate_size": 24},
+    ),
 }
 LAYER_WEIGHTS: Weights = {"attention": 1.0, "hidden": 1.0, "embedding": 1.0}
 

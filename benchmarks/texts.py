@@ -1,6 +1,6 @@
 """Rows to measure on: real GLUE and text where they are given, embedded ones otherwise."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -10,9 +10,11 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from benchmarks.options import Options
+from tinybert.core.errors import InputError
 from tinybert.core.settings.reader import read_task
 from tinybert.encoders.checkpoints import load_tokenizer, packaged
 from tinybert.tasks.encoding import encode_split
+from tinybert.tasks.glue import listing, spelling
 from tinybert.tasks.rows import prepare
 from tinybert.tasks.sources import Sources, read_splits
 from tinybert.tasks.task import TRAIN, Encoding, TaskFile
@@ -36,6 +38,23 @@ def task_of(options: Options, glue_task: str) -> tuple[str, TaskFile, pd.DataFra
     folder = options.glue or Path()
     tables = read_splits(task, Sources(folder=folder, glue="folder", glue_hub=""), 42)
     return name, task, prepare(name, task, tables, 42, None).splits[TRAIN]
+
+
+def known_tasks(options: Options, glue_tasks: Sequence[str]) -> list[str]:
+    """Return those tasks whose files are there; without GLUE all, since embedded ones stand in.
+
+    Raises:
+        InputError: None is there.
+    """
+    if options.glue is None:
+        return list(glue_tasks)
+    there = {spelling(folder.name) for folder in options.glue.iterdir()}
+    if found := [task for task in glue_tasks if task in there]:
+        return found
+    raise InputError(
+        f"--glue: none of {', '.join(glue_tasks)} is in {options.glue}, "
+        f"got {listing(options.glue)}; name GLUE's folder"
+    )
 
 
 def task_rows(options: Options, glue_task: str) -> tuple[str, EncodedRows]:
@@ -62,8 +81,13 @@ def block_rows(options: Options, length: int, num_rows: int) -> EncodedRows:
     paragraphs = (line for document in documents(options) for line in document)
     while len(ids) < body * num_rows:
         part = list(islice(paragraphs, 500))
+        if not part and not ids:
+            raise InputError(
+                f"--corpus: no text to make blocks of, got {options.corpus}; name more"
+            )
         if not part:
             ids *= 2
+            continue
         ids += [i for row in encode(part, add_special_tokens=False)["input_ids"] for i in row]
     flat = np.array(ids[: body * num_rows], dtype=np.int32).reshape(num_rows, body)
     flat = np.pad(flat, ((0, 0), (1, 1)))

@@ -48,6 +48,31 @@ def local_cache(root: Path) -> Path:
         return Path(repo.cache.local.path)
 
 
+def push_files_of_git(root: Path, stages: Iterable[str]) -> None:
+    """Send outputs with `cache: false` to the DVC remote: the run-cache restores them from there.
+
+    `dvc push --run-cache` sends what the run-cache says of them, not their content, so another
+    machine would run their stages again.
+
+    Args:
+        root: The workspace.
+        stages: Whose outputs are sent; they are up to date.
+
+    Raises:
+        InputError: The remote cannot be used.
+    """
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    with Repo(str(root)) as repo:
+        outs = [out for stage in stages for each in repo.stage.collect(stage) for out in each.outs]
+        found = {out.hash_info for out in outs if not out.use_cache and not out.persist}
+        try:
+            repo.cloud.push(found)
+        except DvcException as error:
+            raise InputError(f"dvc push: got {first_line(error)}") from None
+
+
 def apply_overrides(file: Path, overrides: list[str]) -> None:
     """Change a params file as `dvc exp run -S` does, comments kept.
 

@@ -4,6 +4,7 @@ prefect deployment run tinybert/full --watch -p profile=demo -p 'overrides=["los
 """
 
 import csv
+import os
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -24,8 +25,9 @@ from flows.overrides import params_changed, put_back
 from flows.refusal import print_refusals_in_one_line, refusal_named, refused
 from flows.request import Request, read_request, require_known_names, require_valid_params
 from flows.stage_process import Outcome
-from flows.walk import Room, Walk, changed_stages, dvc, only_run_in
+from flows.walk import Room, Walk, changed_stages, dvc, only_run_in, push_outputs
 from tinybert.core.errors import InputError
+from tinybert.core.processes import die_with_parent
 from tinybert.core.repository import require_commit
 
 RESULTS = ("dvc.lock", "reports/metrics", "reports/latency", "reports/pretrained.json")
@@ -69,6 +71,8 @@ def run_pipeline(request: Request, *, training_slots: int, pull: bool, push: boo
     if not (root / "dvc.yaml").is_file():
         raise InputError(f"{root}: no dvc.yaml, got another folder; start it in the project's")
     require_commit(root)
+    if "PREFECT__FLOW_RUN_ID" in os.environ:  # started by a worker, which others see die
+        die_with_parent(os.getppid())
     with ExitStack() as stack:
         stack.enter_context(only_run_in(root))
         for file in put_back(root):
@@ -81,13 +85,15 @@ def run_pipeline(request: Request, *, training_slots: int, pull: bool, push: boo
         environment = {"DVC_EXP_NAME": request.experiment} if request.experiment else {}
         if pull:  # other machines make the other systems
             environment["TINYBERT_TOGETHER"] = "0"
-        walk = Walk(root, changed_stages(root), Room(training_slots), environment, pull)
+        room = Room(training_slots)
+        walk = Walk(root, changed_stages(root), room, environment, pull, push)
         stack.callback(walk.processes.stop)
         walk_graph(graph, walk)
         show(root, graph, walk.outcomes)
         failed = [name for name, state, _ in fates(graph, walk.outcomes) if state in UNDONE]
         if push:
-            dvc(root, "push", "--run-cache", say=log.info)
+            done = [name for name, state, _ in fates(graph, walk.outcomes) if state not in UNDONE]
+            push_outputs(root, done, log.info)
         if failed:
             raise RuntimeError(f"{len(failed)} of {len(graph)} stages failed: {', '.join(failed)}")
         if request.experiment:
@@ -174,7 +180,7 @@ def tinybert(
         experiment: Name of a DVC experiment that keeps the result.
         training_slots: How many stages that use every core run at once.
         pull: Look for outputs in the DVC remote too.
-        push: Send outputs and run-cache to the DVC remote at the end.
+        push: Send outputs and run-cache to the DVC remote, after each stage that ran.
         group: A file of params/groups, for what is not given of profile, tasks and systems.
     """
     with refusal_named():

@@ -137,12 +137,13 @@ def prefect_server(port: int) -> Server:
 
 def mlflow_server(port: int) -> Server:
     """Return MLflow's server; without its job runner it starts in seconds and leaves no process."""
-    store = os.environ.get("MLFLOW_BACKEND_STORE_URI") or "sqlite:///mlflow.db"
-    command = [*("mlflow", "server", "--workers", "1", "--host", HOST, "--port", str(port))]
-    command += ["--backend-store-uri", store]
-    return Server(
-        "MLflow", port, "/health", command, {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    )
+    command = ("mlflow", "server", "--workers", "1", "--host", HOST, "--port", str(port))
+    environment = {  # a store's password would be seen in a command line
+        "MLFLOW_BACKEND_STORE_URI": os.environ.get("MLFLOW_BACKEND_STORE_URI")
+        or "sqlite:///mlflow.db",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    }
+    return Server("MLflow", port, "/health", command, environment)
 
 
 def require_free_port(server: Server) -> None:

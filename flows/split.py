@@ -1,14 +1,18 @@
 """Split one run over several machines: each has a clone, a worker, and the shared DVC remote."""
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
 
 from prefect import flow, get_run_logger
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.objects import WorkerStatus
 from prefect.deployments import run_deployment
+from prefect.states import Crashed
 
 from flows.graph import Graph, read_graph
 from flows.overrides import params_changed
@@ -18,7 +22,10 @@ from flows.walk import only_run_in
 from tinybert.core.settings.reader import PARAMS, read_yaml
 
 WORKER = "tinybert/worker"  # the deployment of prefect.yaml
+WORKER_LABEL = "prefect.worker.name"  # of a flow run, set by the worker that takes it
 POLL_SECONDS = 2.0
+SILENT_SECONDS = 30.0
+MAX_STARTS = 3
 LAST = 3
 print_refusals_in_one_line()
 
@@ -61,19 +68,78 @@ def start(group: Iterable[str], parameters: Mapping[str, Any], deployment: str) 
     return cast(Any, run).id  # type: ignore[no-any-return]
 
 
-def wait_for(runs: Mapping[UUID, Sequence[str]]) -> list[str]:
-    """Wait until all runs have ended; return the groups that failed."""
-    waiting, failed = dict(runs), []
-    with get_client(sync_client=True) as client:
-        while waiting:
-            for run_id in list(waiting):
-                state = client.read_flow_run(run_id).state
-                if state is not None and state.is_final():
-                    group = waiting.pop(run_id)
-                    if not state.is_completed():
-                        failed.append(f"{', '.join(group)}: {state.message or state.name}")
-            time.sleep(POLL_SECONDS if waiting else 0)
+@dataclass
+class Part:
+    """A group of stages that some worker has been asked for.
+
+    Attributes:
+        stages: The group.
+        starts: How often it was asked for.
+        silent_since: When its worker was first seen to give no sign of life.
+    """
+
+    stages: Sequence[str]
+    starts: int = 1
+    silent_since: float | None = None
+
+
+def run_all(
+    groups: Iterable[Sequence[str]],
+    ask: Callable[[Sequence[str]], UUID],
+    client: SyncPrefectClient,
+    say: Callable[[str], None],
+) -> list[str]:
+    """Have groups run side by side; what a machine that died had begun, another one begins anew.
+
+    Args:
+        groups: Stages of each.
+        ask: Asks for a group, and returns its flow run.
+        client: Of Prefect's server.
+        say: Called with a line when a group is asked for again.
+
+    Returns:
+        The groups that failed, and why.
+    """
+    waiting, failed = {ask(group): Part(group) for group in groups}, []
+    while waiting:
+        for run_id, part in list(waiting.items()):
+            state = _state_of(run_id, part, client)
+            if state is None or not state.is_final():
+                continue
+            del waiting[run_id]
+            if state.is_crashed() and part.starts < MAX_STARTS:
+                say(f"{part.stages[-1]}: {state.message}; another worker begins its group again")
+                waiting[ask(part.stages)] = Part(part.stages, part.starts + 1)
+            elif not state.is_completed():
+                failed.append(f"{', '.join(part.stages)}: {state.message or state.name}")
+        time.sleep(POLL_SECONDS if waiting else 0)
     return failed
+
+
+def _state_of(run_id: UUID, part: Part, client: SyncPrefectClient) -> Any | None:
+    """Read a run's state: Prefect itself leaves it running for ever where its machine died."""
+    run = client.read_flow_run(run_id)
+    if (run.state is not None and run.state.is_final()) or not _is_offline(run, client):
+        part.silent_since = None
+        return run.state
+    if part.silent_since is None:
+        part.silent_since = time.monotonic()
+    # A server that was away itself calls every worker offline until it hears of them.
+    if time.monotonic() - part.silent_since < SILENT_SECONDS:
+        return run.state
+    name = run.labels[WORKER_LABEL]
+    crashed: Any = Crashed(message=f"its worker died or lost its network, got {name} offline")
+    client.set_flow_run_state(run_id, crashed, force=True)
+    return crashed
+
+
+def _is_offline(run: Any, client: SyncPrefectClient) -> bool:
+    """Return whether the worker that took a run has missed three of its heartbeats."""
+    name, pool = run.labels.get(WORKER_LABEL), run.work_pool_name
+    if name is None or pool is None:
+        return False
+    workers = client.read_workers_for_work_pool(pool)
+    return any(each.name == name and each.status == WorkerStatus.OFFLINE for each in workers)
 
 
 @flow(name="tinybert-split")
@@ -102,9 +168,10 @@ def split(
             require_valid_params(root)
             params = read_yaml(root / PARAMS)
             planned = waves(read_graph(root), params["systems"], params["tasks"])
-    asked = {"overrides": request.all_overrides()}
+    ask = partial(start, parameters={"overrides": request.all_overrides()}, deployment=deployment)
     for number, groups in enumerate(planned, start=1):
         log.info("wave %d of %d: %s", number, len(planned), "; ".join(map(", ".join, groups)))
-        failed = wait_for({start(group, asked, deployment): group for group in groups})
+        with get_client(sync_client=True) as client:
+            failed = run_all(groups, ask, client, log.warning)
         if failed:
             raise RuntimeError("\n".join(failed))

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 from prefect import runtime
 
 from flows.cache import corrupted_objects, forget_objects
+from flows.graph import push_files_of_git
 from flows.stage_process import Outcome, Processes, run_stage
 from tinybert.core.errors import InputError
 
@@ -84,6 +85,7 @@ class Walk:
         room: Who may run beside whom.
         environment: Variables for every stage.
         pull: Look for outputs in the DVC remote too.
+        push: Send each stage's outputs to the DVC remote once it ran: this machine may die.
         processes: The children.
         outcomes: What became of each stage so far.
     """
@@ -93,6 +95,7 @@ class Walk:
     room: Room
     environment: dict[str, str]
     pull: bool
+    push: bool = False
     processes: Processes = field(default_factory=Processes)
     outcomes: dict[str, Outcome] = field(default_factory=dict)
 
@@ -108,6 +111,8 @@ class Walk:
                 outcome = self._run(stage, say)
                 if outcome.state == "Restored":
                     outcome = self._rerun_if_corrupted(stage, outcome, say)
+            if outcome.state == "Ran" and self.push:
+                push_outputs(self.root, [stage], say)
         self.outcomes[stage] = outcome
         return outcome
 
@@ -182,6 +187,15 @@ def ask_dvc(
         text=True,
         check=False,
     )
+
+
+def push_outputs(root: Path, stages: Sequence[str], say: Callable[[str], None]) -> None:
+    """Send stages' outputs and the run-cache to the DVC remote; say so if it fails."""
+    dvc(root, "push", "--run-cache", *stages, say=say)
+    try:
+        push_files_of_git(root, stages)
+    except InputError as error:
+        say(str(error))
 
 
 def dvc(root: Path, *arguments: str, say: Callable[[str], None]) -> None:

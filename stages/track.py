@@ -32,7 +32,7 @@ from tinybert.tracking.display import (
     source_tags,
     task_data,
 )
-from tinybert.tracking.failures import require_address
+from tinybert.tracking.failures import printable_address, require_address
 from tinybert.tracking.histories import read_histories
 from tinybert.tracking.pipeline import log_pipeline
 from tinybert.tracking.record import (
@@ -116,9 +116,9 @@ def main(action: str = "", key: str = "") -> str:
     if action == "store":
         uri = backend_uri(os.environ)
         require_address(uri, "MLFLOW_BACKEND_STORE_URI")
-        with opened(uri) as (_, experiment):
+        with opened(uri, served=True) as (_, experiment):
             page = scores_page(server_of(""), experiment)
-        return f"the store is {uri}, its scores will be at {page}"
+        return f"the store is {printable_address(uri)}, its scores will be at {page}"
     if action == "compare":
         found, page = compare(choose_store(os.environ), key)
         print_comparison(found, page)
@@ -133,7 +133,7 @@ def main(action: str = "", key: str = "") -> str:
         Path(),
         store,
     )
-    return f"logged run {run_id} in {store}"
+    return f"logged run {run_id} in {printable_address(store)}"
 
 
 if __name__ == "__main__":

@@ -183,3 +183,23 @@ def test_subjects_are_the_files_that_measure():
     files = Path(options.__file__).parent.glob("*.py")
     measuring = {file.stem for file in files if "def measure(options" in file.read_text()}
     assert measuring == set(SUBJECTS)
+
+
+def test_text_that_is_too_short_is_taken_again_and_none_is_refused(monkeypatch, tmp_path):
+    given = Options("bert", None, None, None, STEPS, tmp_path)
+    monkeypatch.setattr(texts, "documents", lambda options: iter([["the old river ran"]]))
+    rows = texts.block_rows(given, 16, 8)  # 4 tokens of text for 8 blocks of 14
+    assert len(rows) == 8
+    assert len(set(rows.ids[1:15].tolist())) == 4
+    monkeypatch.setattr(texts, "documents", lambda options: iter([]))
+    with pytest.raises(InputError, match="--corpus: no text"):
+        texts.block_rows(given, 16, 8)
+
+
+def test_the_tasks_whose_files_are_there_are_measured(tmp_path):
+    given = Options("bert", tmp_path, None, None, STEPS, tmp_path)
+    with pytest.raises(InputError, match=r"none of mrpc, cola is in .*an empty folder"):
+        texts.known_tasks(given, ("mrpc", "cola"))
+    (tmp_path / "MRPC").mkdir()
+    assert texts.known_tasks(given, ("mrpc", "cola")) == ["mrpc"]
+    assert texts.known_tasks(replace(given, glue=None), ("mrpc", "cola")) == ["mrpc", "cola"]

@@ -21,8 +21,10 @@ from tinybert.core.errors import InputError
 from tinybert.core.settings.choices import Loss
 from tinybert.core.settings.layer_map import teacher_layers
 from tinybert.distillation.distillation import Distillation, phase_weights
+from tinybert.distillation.losses import attention_loss, hidden_loss
 from tinybert.distillation.projections import Projections
 from tinybert.distillation.teacher import Teacher
+from tinybert.distillation.terms import layer_terms
 from tinybert.encoders.signals import compile_layers, read_signals, record_attention
 from tinybert.text.batching import TokenBatches, collate
 
@@ -348,3 +350,37 @@ def test_the_mean_over_an_epochs_batches_is_that_of_all_rows_at_once():
         for name, value in whole.items():
             mean = sum(part[name].item() for part in parts) / len(parts)
             assert mean == pytest.approx(value.item(), rel=1e-4), name
+
+
+@pytest.mark.parametrize("kind", ["per_layer", "shared", "identity"])
+@pytest.mark.parametrize("alone", [True, False])
+def test_layers_matched_at_once_have_the_sum_and_the_gradients_of_one_after_another(
+    monkeypatch, kind, alone
+):
+    monkeypatch.setattr("tinybert.core.precision.reads_at_once", lambda device: alone)
+
+    def matched(loss_of):
+        model = layers_of_two(projection=kind).eval()
+        signals = Teacher(tiny_encoder(seed=1))
+        signals.record_attention()
+        read = {"attention": [1, 2], "hidden": True}
+        theirs = signals.signals(tiny_batch(), **read)
+        ours = read_signals(model.student, tiny_batch(), **read)
+        loss = loss_of(model, ours, theirs, tiny_batch()["attention_mask"])
+        loss.backward()
+        return loss, [w.grad for w in model.parameters() if w.grad is not None]
+
+    def one_after_another(model, ours, theirs, mask):
+        return sum(
+            attention_loss(ours.attention[m], theirs.attention[m], mask)
+            + hidden_loss(model.projections.hidden(m, ours.hidden[m]), theirs.hidden[m], mask)
+            for m in (1, 2)
+        )
+
+    def at_once(model, ours, theirs, mask):
+        terms = layer_terms(
+            ["attention", "hidden"], ours, theirs, mask, [(1, 1), (2, 2)], False, model.projections
+        )
+        return terms["attention"] + terms["hidden"]
+
+    torch.testing.assert_close(matched(at_once), matched(one_after_another), rtol=1e-4, atol=1e-6)

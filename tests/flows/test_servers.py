@@ -147,3 +147,13 @@ def test_servers_say_when_both_answer_and_leave_nothing_when_stopped(tmp_path, n
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("127.0.0.1", port))
+
+
+def test_a_stores_password_is_in_no_command_line(monkeypatch):
+    store = "postgresql://me:secret@127.0.0.1/mlflow"
+    monkeypatch.setenv("MLFLOW_BACKEND_STORE_URI", store)
+    server = mlflow_server(5000)
+    assert not any("secret" in word for word in server.command)
+    assert server.environment["MLFLOW_BACKEND_STORE_URI"] == store
+    monkeypatch.delenv("MLFLOW_BACKEND_STORE_URI")
+    assert mlflow_server(5000).environment["MLFLOW_BACKEND_STORE_URI"] == "sqlite:///mlflow.db"

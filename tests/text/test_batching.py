@@ -142,3 +142,27 @@ def test_blocks_are_read_from_disk_by_number(tmp_path):
     batch = collate([blocks[0], blocks[2]], 0)
     assert batch["input_ids"].tolist() == [list(range(8, 16)), list(range(24, 32))]
     assert batch["token_type_ids"].sum(dim=1).tolist() == [4, 3]
+
+
+def test_rows_may_be_padded_to_multiples_but_not_beyond_the_longest_of_all():
+    ids = np.arange(25, dtype=np.int32)
+    rows = EncodedRows(ids, np.array([5, 25]), np.array([5, 20], dtype=np.int32), {})
+    short, long = (collate([rows[i]], 0, multiple=8, longest=20) for i in (0, 1))
+    assert short["input_ids"].tolist() == [[0, 1, 2, 3, 4, 0, 0, 0]]
+    assert short["attention_mask"].sum() == 5
+    assert long["input_ids"].shape == (1, 20)
+
+
+def test_on_a_gpu_an_epoch_has_as_many_shapes_as_multiples_of_8(monkeypatch):
+    lengths = lengths_of(2000)  # up to 119: 15 multiples, and a last batch of the rows left
+    flat = np.zeros(lengths.sum(), dtype=np.int32)
+    rows = EncodedRows(flat, lengths.cumsum(), lengths.astype(np.int32), {})
+
+    def shapes(multiple):
+        batches = epoch_batches(rows, 32, "tokens", seed=0)
+        made = [collate([rows[i] for i in batch], 0, multiple=multiple) for batch in batches]
+        return {batch["input_ids"].shape for batch in made}
+
+    assert len(shapes(1)) > 25
+    monkeypatch.setattr("tinybert.text.batching.length_multiple", lambda: 8)
+    assert len(shapes(8)) <= 16

@@ -1,7 +1,10 @@
 """Text becomes blocks without losing a token, and wrong text is named by file and line."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 import tracemalloc
 from itertools import chain
 
@@ -16,6 +19,7 @@ from stages.prepare_corpus import (
     prepare_corpus,
 )
 from tests.fixtures.models import VOCABULARY, WORDS, tiny_tokenizer
+from tests.fixtures.workspace import ROOT
 from tinybert.core.errors import InputError
 from tinybert.text.corpus import limit_words, read_hub, write_corpus
 from tinybert.text.files import read_text_files
@@ -337,3 +341,26 @@ def test_an_unreachable_hub_data_set_gives_one_line(monkeypatch, tmp_path):
     with pytest.raises(InputError) as caught:
         list(read_hub("nobody/nothing-of-the-kind", None, "train", "text"))
     assert "\n" not in str(caught.value)
+
+
+STREAM = """import sys
+from tinybert.text.corpus import limit_words, read_hub
+documents = limit_words(read_hub(sys.argv[1], None, "train", "text"), 1000)
+print(sum(len(document) for document in documents))
+"""
+
+
+@pytest.mark.slow
+def test_a_hub_data_set_larger_than_the_disk_leaves_nothing_there(tmp_path):
+    (tmp_path / "set").mkdir()
+    for part in range(3):  # 3 MB each; the words asked for stand in the first
+        lines = (json.dumps({"text": f"{part} {number} " + "word " * 98}) for number in range(6000))
+        (tmp_path / f"set/train-{part:05}-of-00003.jsonl").write_text("\n".join(lines))
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    places = {name: str(disk) for name in ("HF_HOME", "HF_DATASETS_CACHE", "TMPDIR", "HOME")}
+    command = [sys.executable, "-c", STREAM, str(tmp_path / "set")]
+    environment = {**os.environ, **places, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split()[-1] == "10"  # rows of 100 words
+    assert sum(file.stat().st_size for file in disk.rglob("*") if file.is_file()) == 0

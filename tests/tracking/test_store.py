@@ -19,7 +19,7 @@ from tests.fixtures.tracked import client_of, runs, track_project, write_project
 from tinybert.core.errors import InputError
 from tinybert.tracking.compare import compare
 from tinybert.tracking.experiment import EXPERIMENT, experiment_id
-from tinybert.tracking.failures import server_line
+from tinybert.tracking.failures import printable_address, server_line
 from tinybert.tracking.store import store_uri
 
 NOBODY = 65534
@@ -352,3 +352,24 @@ def test_a_port_that_holds_a_status_is_none():
     uri = "http://127.0.0.1:40395"
     said = MlflowException(f"API request to {uri}/api failed: too many 500 error responses")
     assert "see the server's log" in server_line(uri, said)
+
+
+@pytest.mark.parametrize(
+    ("uri", "printed"),
+    [
+        ("postgresql://me:se@cret@host:5432/db", "postgresql://me:***@host:5432/db"),
+        ("postgresql+psycopg2://me:s/e:c@host/db", "postgresql+psycopg2://me:***@host/db"),
+        ("https://me:secret@host/path", "https://me:***@host/path"),
+        ("postgresql://me@host/db", "postgresql://me@host/db"),
+        ("http://127.0.0.1:5000", "http://127.0.0.1:5000"),
+        ("sqlite:////a/b@c.db", "sqlite:////a/b@c.db"),
+    ],
+)
+def test_a_password_in_an_address_is_not_printed(uri, printed):
+    assert printable_address(uri) == printed
+
+
+def test_a_refusal_shows_no_password(project):
+    line = refusal(project, "postgresq://me:secret@host/db")
+    assert "secret" not in line
+    assert "me:***@host" in line

@@ -264,3 +264,26 @@ def test_distillation_trains_student_and_projections_and_leaves_the_teacher(tmp_
     assert history["loss"].iloc[-1] < history["loss"].iloc[0]
     assert {"loss/attention", "loss/hidden", "loss/embedding"} <= set(history.columns)
     assert all(torch.equal(before[name], now.cpu()) for name, now in teacher.state_dict().items())
+
+
+@pytest.mark.parametrize(("dtype", "allowed"), [(torch.bfloat16, True), (None, False)])
+def test_products_in_tf32_are_made_where_layers_compute_in_bfloat16(tmp_path, dtype, allowed):
+    train(fine_tuning(), rows_of(16), 0, SCHEDULE, run_in(tmp_path, dtype=dtype))
+    assert torch.backends.cuda.matmul.allow_tf32 == allowed
+    torch.backends.cuda.matmul.allow_tf32 = False
+
+
+def test_where_looking_costs_a_loss_that_is_no_number_is_seen_when_a_row_is_logged(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr("tinybert.core.precision.reads_at_once", lambda device: False)
+
+    class Spoiled(Watched):
+        def forward(self, **batch):
+            terms = super().forward(**batch)
+            return {**terms, "loss": terms["loss"] / (len(self.seen) != 9)}
+
+    # Step 9 of 24 is no number; a row is logged every 2 steps.
+    model = Spoiled()
+    with pytest.raises(InputError, match="became NaN or infinite by step 10 of 24"):
+        train(model, rows_of(), 0, SCHEDULE, run_in(tmp_path, save_steps=20))

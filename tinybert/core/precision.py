@@ -40,3 +40,8 @@ def computing_device() -> "torch.device":
     if not torch.cuda.is_available():
         return torch.device("cpu")
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+
+
+def reads_at_once(device: "torch.device") -> bool:
+    """Return whether a value on a device can be read without waiting for what it has to do yet."""
+    return device.type == "cpu"

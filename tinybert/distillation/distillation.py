@@ -38,6 +38,7 @@ from tinybert.distillation.terms import (
 )
 from tinybert.encoders.signals import (
     Signals,
+    ask_for_no_wait,
     compile_layers,
     matches_scores,
     read_signals,
@@ -89,6 +90,7 @@ class Distillation(nn.Module):
         self.average_heads, self.relation = average_heads, relation
         self.projections: Projections | None = None
         self._teacher = (teacher,)  # in a tuple, so that it is no part of this module's state
+        ask_for_no_wait(student)
         if self._matches_layers and teacher is not None:
             if ATTENTION_TERMS & self.weights.keys():
                 if not (average_heads and "attention" not in self.weights):
@@ -125,6 +127,12 @@ class Distillation(nn.Module):
     @property
     def _attention_layers(self) -> list[int]:
         return self.layers if ATTENTION_TERMS & self.weights.keys() else []
+
+    def train(self, mode: bool = True) -> "Distillation":
+        """Change the mode, if it is another: the Trainer asks in each step, over all modules."""
+        if self.training != mode or self.student.training != mode:
+            super().train(mode)
+        return self
 
     @property
     def _matches_relations(self) -> bool:
@@ -176,9 +184,12 @@ class Distillation(nn.Module):
             terms |= output_terms(
                 self.weights, student, teacher, batch, self.temperature, self.kind
             )
-            terms = self._share(terms, batch)
-            total = torch.stack([self.weights[term] * terms[term] for term in terms]).sum()
-        return {"loss": total} | {f"loss/{term}": terms[term].detach() for term in terms}
+            values = torch.stack(list(terms.values())) * self._shares(list(terms), batch)
+            total = torch.stack(
+                [self.weights[term] * value for term, value in zip(terms, values, strict=True)]
+            ).sum()
+        each = zip(terms, values.detach(), strict=True)
+        return {"loss": total} | {f"loss/{term}": value for term, value in each}
 
     @property
     def teacher(self) -> TeacherSignals | None:
@@ -203,21 +214,20 @@ class Distillation(nn.Module):
             "relations": relations,
         }
 
-    def _share(self, terms: dict[Term, Tensor], batch: Batch) -> dict[Term, Tensor]:
+    def _shares(self, terms: Sequence[Term], batch: Batch) -> Tensor | float:
         """Weigh each term by what its mean is taken over here, against the whole or the usual.
 
         Of several processes, this one has a part of the batch. Of batches by tokens, those of long
         rows have fewer: without this a row would count more the longer it is.
         """
         if "per_batch" not in batch and num_processes() == 1:
-            return terms
-        counts = self._counts(batch, list(terms))
+            return 1.0
+        counts = self._counts(batch, terms)
         if "per_batch" in batch:
             whole = torch.stack([batch["per_batch"][counted(term, self.kind)] for term in terms])
         else:
             whole = sum_over_all(counts)
-        factors = shares(counts, whole, num_processes())
-        return {term: terms[term] * factor for term, factor in zip(terms, factors, strict=True)}
+        return shares(counts, whole, num_processes())
 
     def _counts(self, batch: Batch, terms: Sequence[Term]) -> Tensor:
         if self.pretraining is None:

@@ -1,8 +1,10 @@
 """W_h and W_e (Eq. 8 and 9): from the student's width to the teacher's."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -45,6 +47,16 @@ class Projections(nn.Module):
         """Project the output of student layer `layer`, counted from 1."""
         index = layer - 1 if len(self.hidden_projection) > 1 else 0
         return cast(Tensor, self.hidden_projection[index](hidden_S))
+
+    def hidden_of_layers(self, layers: Sequence[int], hidden_S: Tensor) -> Tensor:
+        """Project the outputs of layers, one layer's rows after another's, in one product."""
+        if len(layers) == 1 or len(self.hidden_projection) == 1:
+            return self.hidden(layers[0], hidden_S)
+        matrices = [self.hidden_projection[layer - 1].weight for layer in layers]
+        weights = torch.stack(cast(list[Tensor], matrices))
+        by_layer = hidden_S.unflatten(0, (len(layers), -1)).flatten(1, 2)
+        projected: Tensor = by_layer @ weights.mT
+        return projected.view(*hidden_S.shape[:-1], -1)
 
     def embedding(self, embedding_S: Tensor) -> Tensor:
         """Project the student's embedding output."""

@@ -10,6 +10,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from tinybert.core.seeds import seed_step
 from tinybert.distillation.distillation import Distillation
 
 BETWEEN = " | "  # a student's name and a term's name in the log
@@ -47,7 +48,7 @@ class Together(nn.Module):
         seed = torch.initial_seed()
         terms: dict[str, Tensor] = {}
         for name, student in zip(self.names, students, strict=True):
-            torch.manual_seed(seed)
+            seed_step(seed)
             found = student.terms(batch, signals)
             terms |= {f"{name}{BETWEEN}{term}": value for term, value in found.items()}
         total = torch.stack([terms[f"{name}{BETWEEN}loss"] for name in self.names]).sum()

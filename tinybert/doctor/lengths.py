@@ -48,7 +48,7 @@ def judge_vocabulary(
         encoding: Of the task.
         split: What the rows are: `dev`.
     """
-    frame = _drawn(frame)
+    frame = drawn(frame)
     before, after = (_tokens(frame, each) for each in (tokenizer, trimmed))
     most, times = encoding.max_length, float(after.sum() / before.sum())
     cut = int(((after > most) & (before <= most)).sum()) if encoding.long != "windows" else 0
@@ -71,12 +71,12 @@ def _tokens(frame: pd.DataFrame, tokenizer: Any) -> "np.ndarray[Any, Any]":
 
 def lengths_of(frame: pd.DataFrame, tokenizer: Any, encoding: Encoding) -> Lengths:
     """Count the tokens of up to 5,000 rows, drawn at random."""
-    return summary(_tokens(_drawn(frame), tokenizer), encoding.max_length)
+    return summary(_tokens(drawn(frame), tokenizer), encoding.max_length)
 
 
-def _drawn(frame: pd.DataFrame) -> pd.DataFrame:
-    drawn = np.random.default_rng(SEED).permutation(len(frame))[:MAX_ROWS]
-    return frame.iloc[drawn]
+def drawn(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return up to 5,000 rows, drawn at random."""
+    return frame.iloc[np.random.default_rng(SEED).permutation(len(frame))[:MAX_ROWS]]
 
 
 def judge_windows(frame: pd.DataFrame, tokenizer: Any, encoding: Encoding, task: str) -> Finding:
@@ -84,7 +84,7 @@ def judge_windows(frame: pd.DataFrame, tokenizer: Any, encoding: Encoding, task:
 
     Such an answer is trained as none, since no window holds it.
     """
-    frame = _drawn(frame)
+    frame = drawn(frame)
     found = question_windows(frame, tokenizer, encoding)
     answers = [list(of) for of in frame["label"]]
     held = answer_positions(answers, found.ends, found.origins, found.places).any(axis=1)

@@ -10,15 +10,16 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import sdpa_mask
+from transformers.masking_utils import bidirectional_mask_function, sdpa_mask
 
+from tinybert.core import precision
 from tinybert.core.errors import InputError
 from tinybert.encoders.layers import attention_maps, layer_list
 
@@ -152,6 +153,18 @@ def record_attention(model: PreTrainedModel) -> None:
         )
 
 
+def ask_for_no_wait(model: PreTrainedModel) -> None:
+    """Keep a model with fused attention from reading, in each pass, whether its mask is full."""
+    if model.config._attn_implementation == "sdpa" and model._can_set_attn_implementation():
+        _use_recording(model)
+
+
+def _use_recording(model: PreTrainedModel) -> None:
+    AttentionInterface.register(RECORDING_ATTENTION, _recording_attention)
+    AttentionMaskInterface.register(RECORDING_ATTENTION, _attention_bias)
+    model.set_attn_implementation(RECORDING_ATTENTION)
+
+
 def record_relations(model: PreTrainedModel) -> int:
     """Prepare for queries, keys and values to be asked for; return how wide they are.
 
@@ -209,12 +222,10 @@ def _without_relations(model: PreTrainedModel) -> InputError:
 
 def _interface_calls(model: PreTrainedModel) -> int:
     """Switch a model to the recording attention function; return how often a pass calls it."""
-    AttentionInterface.register(RECORDING_ATTENTION, _recording_attention)
-    AttentionMaskInterface.register(RECORDING_ATTENTION, sdpa_mask)
     if not model._can_set_attn_implementation():  # the architecture knows of no interface
         return 0
     before = model.config._attn_implementation
-    model.set_attn_implementation(RECORDING_ATTENTION)
+    _use_recording(model)
     every = range(1, model.config.num_hidden_layers + 1)
     with torch.no_grad(), _recording(every) as recorded:
         model(input_ids=_few_tokens(model))
@@ -253,7 +264,33 @@ def _recording(attention: Collection[int], relations: Collection[int] = ()) -> I
         _record.reset(token)
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]
+def _attention_bias(
+    attention_mask: Tensor | None = None,
+    mask_function: Any = None,
+    dtype: torch.dtype = torch.float32,
+    use_vmap: bool = False,
+    **kwargs: Any,
+) -> Tensor | None:
+    """Make once a pass what each layer adds to its scores: 0, or -inf for a key that is padding.
+
+    transformers' own gives a boolean mask, which SDPA turns into this one in each layer, and looks
+    whether there is padding at all, for which a GPU has to be waited for.
+
+    Returns:
+        Shape (batch, 1, 1, keys); None where nothing is padding, if that can be read at once.
+    """
+    if attention_mask is None or use_vmap or mask_function is not bidirectional_mask_function:
+        kwargs |= {"attention_mask": attention_mask, "mask_function": mask_function}
+        return cast(Tensor | None, sdpa_mask(dtype=dtype, use_vmap=use_vmap, **kwargs))
+    device = attention_mask.device
+    if precision.reads_at_once(device) and bool(attention_mask.all()):
+        return None
+    if torch.is_autocast_enabled(device.type):
+        dtype = torch.get_autocast_dtype(device.type)
+    zeros = torch.zeros(attention_mask.shape, dtype=dtype, device=device)
+    return zeros.masked_fill_(~attention_mask, -torch.inf)[:, None, None, :]
+
+
 def _keep(query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> None:
     recording = _record.get()
     if recording is not None:
@@ -270,6 +307,9 @@ def _keep_map(layer: int, part: str, module: nn.Module, inputs: Any, output: Ten
         recording.maps.setdefault((layer, part), output)
 
 
+_keep_between_compiled = torch.compiler.disable(_keep)  # which costs even where nothing is compiled
+
+
 def _recording_attention(
     module: nn.Module,
     query: Tensor,
@@ -278,7 +318,8 @@ def _recording_attention(
     attention_mask: Tensor | None,
     **kwargs: Any,
 ) -> tuple[Tensor, Tensor | None]:
-    _keep(query, key, value, kwargs.get("scaling"))
+    keep = _keep_between_compiled if torch.compiler.is_compiling() else _keep
+    keep(query, key, value, kwargs.get("scaling"))
     attended: tuple[Tensor, Tensor | None] = sdpa_attention_forward(
         module, query, key, value, attention_mask, **kwargs
     )

@@ -2,10 +2,14 @@
 
 This is the one place that decides it: which rows go together (`epoch_batches`)
 and how they are padded (`collate`).
+
+On a GPU rows are padded to multiples of 8 tokens: an epoch then has as many shapes as multiples,
+so that kernels are chosen, compiled or captured once for each, and attention pads no mask.
 """
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,20 +17,35 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
+from tinybert.core.precision import computing_device
 from tinybert.core.settings.choices import BatchKind
 from tinybert.text.encoded import SCORED, Blocks, Row, Rows
 
 Batch = dict[str, Tensor]
+LENGTH_MULTIPLE = {"cpu": 1, "cuda": 8}  # that rows are padded to in training
 TEACHERS = "teacher_"  # how names begin of what a teacher with another tokenizer reads
 
 
-def collate(rows: Sequence[Row], pad_token_id: int, per_batch: Tensor | None = None) -> Batch:
-    """Pad rows to the longest of them.
+def length_multiple() -> int:
+    """Return what training's rows are padded to a multiple of, on the device it computes on."""
+    return LENGTH_MULTIPLE[computing_device().type]
+
+
+def collate(
+    rows: Sequence[Row],
+    pad_token_id: int,
+    per_batch: Tensor | None = None,
+    multiple: int = 1,
+    longest: int | None = None,
+) -> Batch:
+    """Pad rows to the longest of them, or to the next multiple.
 
     Args:
         rows: Rows, with targets: arrays are per row, tensors have a value per token.
         pad_token_id: The token that fills rows up.
         per_batch: Of `EpochBatches`; put into the batch.
+        multiple: Of tokens.
+        longest: Of all rows, which no batch is padded beyond: a model has only so many positions.
 
     Returns:
         input_ids and token_type_ids (int64), attention_mask (boolean, True for a real token), each
@@ -35,7 +54,8 @@ def collate(rows: Sequence[Row], pad_token_id: int, per_batch: Tensor | None = N
     """
     lengths = torch.tensor([len(row["ids"]) for row in rows])
     firsts = torch.tensor([int(row["first_length"]) for row in rows])
-    places = torch.arange(int(lengths.max()))
+    num_tokens = _rounded_up(int(lengths.max()), multiple)
+    places = torch.arange(num_tokens if longest is None else min(num_tokens, longest))
     mask = places < lengths[:, None]
     input_ids = torch.full(mask.shape, pad_token_id)
     input_ids[mask] = torch.from_numpy(
@@ -60,6 +80,10 @@ def collate(rows: Sequence[Row], pad_token_id: int, per_batch: Tensor | None = N
     if per_batch is not None:
         batch["per_batch"] = per_batch
     return batch
+
+
+def _rounded_up(length: Any, multiple: int) -> Any:
+    return -(-length // multiple) * multiple
 
 
 def _padded(values: list[Tensor], num_tokens: int) -> Tensor:
@@ -126,7 +150,7 @@ class TokenBatches(EpochBatches):
     is random too. Which lengths go together is the same in every epoch, which rows is not.
     """
 
-    BUCKET = 4  # tokens
+    BUCKET = 4  # tokens; more where rows are padded to a larger multiple
 
     def __init__(
         self,
@@ -135,9 +159,10 @@ class TokenBatches(EpochBatches):
         seed: int,
         num_scored: int = 0,
         matched: NDArray[np.int64] | None = None,
+        multiple: int = 1,
     ) -> None:
         super().__init__(seed)
-        self.rounded = -(-lengths // self.BUCKET) * self.BUCKET
+        self.rounded = _rounded_up(lengths, max(self.BUCKET, multiple))
         budget = batch_size * self.rounded.mean()
         self.borders = _borders(np.sort(self.rounded)[::-1], budget)
         counted = lengths if matched is None else matched
@@ -162,7 +187,9 @@ def epoch_batches(rows: Rows, batch_size: int, kind: BatchKind, seed: int) -> Ep
         return RowBatches(len(rows), batch_size, seed)
     scored = rows.token_targets.get(SCORED)
     num_scored = 0 if scored is None else int(scored.sum())
-    return TokenBatches(rows.lengths, batch_size, seed, num_scored, rows.matched_lengths)
+    return TokenBatches(
+        rows.lengths, batch_size, seed, num_scored, rows.matched_lengths, length_multiple()
+    )
 
 
 class PartBatches(Sampler[list[int]]):

@@ -9,7 +9,7 @@ from typing import Any
 from tinybert.core.errors import InputError
 from tinybert.reports.ablation import FULL
 from tinybert.tracking.compare import comparison_page
-from tinybert.tracking.failures import say
+from tinybert.tracking.failures import printable_address, say
 from tinybert.tracking.histories import changed
 from tinybert.tracking.pipeline import find_state
 from tinybert.tracking.store import opened
@@ -62,7 +62,8 @@ def mark_ablations(uri: str, marked: Sequence[Marked], files: Sequence[Path]) ->
                 runs[each.state] = run
         without = ", ".join(each.name for each in marked if each.state not in runs)
         if without:
-            line = f"{uri}: no run of these ablations, got none of {without}; {LOGGED}"
+            place = printable_address(uri)
+            line = f"{place}: no run of these ablations, got none of {without}; {LOGGED}"
             if not runs:
                 raise InputError(line)
             say(line)

@@ -10,6 +10,7 @@ import pandas as pd
 
 from tinybert.core.errors import InputError
 from tinybert.tracking.display import TRAINING, server_of
+from tinybert.tracking.failures import printable_address
 from tinybert.tracking.pipeline import STATE_TAG
 from tinybert.tracking.record import PROFILE
 from tinybert.tracking.store import opened
@@ -42,7 +43,8 @@ def compare(uri: str, key: str) -> tuple[pd.DataFrame, str]:
         )
     runs = [run for run in found if name in run.data.params]
     if not runs:
-        raise InputError(f"compare: no run in {uri} has the parameter, got {key!r}; run it first")
+        place = printable_address(uri)
+        raise InputError(f"compare: no run in {place} has the parameter, got {key!r}; run it first")
     newest = _others(runs[0].data.params, name)
     by_value: dict[str, Any] = {}
     for run in runs:

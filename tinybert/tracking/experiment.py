@@ -12,11 +12,17 @@ KIND = "custom_model_development"  # "Model training" in MLflow's pages; without
 UNDECIDED = ("", "genai_development_inferred", "no_inferred_type")  # what the pages set by guess
 DELETED = "deleted"
 ARTIFACTS = "mlartifacts"  # the folder of a local store's files
+SERVED_ARTIFACTS = "mlflow-artifacts:/tinybert"  # what a server keeps for its clients
 
 
-def experiment_id(client: Any) -> str:
-    """Return the id of the project's experiment; a deleted one is restored, a missing one made."""
-    found = client.get_experiment_by_name(EXPERIMENT) or _renamed(client) or _made(client)
+def experiment_id(client: Any, *, served: bool = False) -> str:
+    """Return the id of the project's experiment; a deleted one is restored, a missing one made.
+
+    Args:
+        client: Of MLflow.
+        served: Whether other machines will come to the client's store through a server.
+    """
+    found = client.get_experiment_by_name(EXPERIMENT) or _renamed(client) or _made(client, served)
     if found.lifecycle_stage == DELETED:
         client.restore_experiment(found.experiment_id)
         say(f"the deleted experiment {found.name!r} is restored, with its runs")
@@ -37,13 +43,14 @@ def _renamed(client: Any) -> Any | None:
     return min(found, key=lambda each: bool(each.lifecycle_stage == DELETED), default=None)
 
 
-def _made(client: Any) -> Any:
+def _made(client: Any, served: bool) -> Any:
     from mlflow.exceptions import MlflowException
 
+    place = artifacts_beside(client.tracking_uri)
+    if place is None and served:  # a database's default is a folder of this machine
+        place = SERVED_ARTIFACTS
     with suppress(MlflowException):  # another process was first
-        client.create_experiment(
-            EXPERIMENT, artifact_location=artifacts_beside(client.tracking_uri)
-        )
+        client.create_experiment(EXPERIMENT, artifact_location=place)
     return client.get_experiment_by_name(EXPERIMENT)
 
 

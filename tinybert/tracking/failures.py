@@ -1,6 +1,7 @@
 """What can be wrong with a tracking store that nobody's code is to blame for, in one line each."""
 
 import errno
+import re
 import sqlite3
 import sys
 from collections.abc import Iterator
@@ -42,7 +43,13 @@ def require_address(uri: str, variable: str = VARIABLE) -> None:
         InputError: It is not.
     """
     if not _is_address(uri):
-        raise InputError(f"{variable}: is no address of an MLflow store, got {uri!r}; {RIGHT}")
+        got = printable_address(uri)
+        raise InputError(f"{variable}: is no address of an MLflow store, got {got!r}; {RIGHT}")
+
+
+def printable_address(uri: str) -> str:
+    """Return an address without the password in it: what is printed is logged and shown."""
+    return re.sub(r"(://[^:/@]*):.*@", r"\1:***@", uri)
 
 
 def _is_address(uri: str) -> bool:
@@ -92,7 +99,7 @@ def store_errors(uri: str) -> Iterator[None]:
 
 def explain(uri: str, error: Exception) -> str | None:
     """Say in one line what is wrong with a store and what mends it; None if the code is wrong."""
-    file = local_file(uri)
+    file, uri = local_file(uri), printable_address(uri)
     if isinstance(error, ModuleNotFoundError):
         reason = f"cannot be used, got no Python package {error.name!r}"
         return f"{VARIABLE}: {uri} {reason}; install it, or {RIGHT}"
@@ -174,7 +181,7 @@ def _remote_line(uri: str, error: Exception) -> str | None:
 
 def server_line(uri: str, error: Exception) -> str:
     """Say what a server's answer means, or that there is none, and what mends it."""
-    said = reason_of(error)
+    uri, said = printable_address(uri), reason_of(error)
     cures = {
         "error code 401": "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD (or _TOKEN)",
         "error code 403": "ask for write access, or set MLFLOW_TRACKING_USERNAME to one who has it",

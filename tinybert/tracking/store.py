@@ -20,6 +20,7 @@ from tinybert.tracking.failures import (
     NOT_MLFLOW,
     VARIABLE,
     local_file,
+    printable_address,
     require_address,
     say,
     server_line,
@@ -76,20 +77,25 @@ def open_store(uri: str, probe_seconds: float = PROBE_SECONDS) -> Any:
         follow_files(uri)
     if found is not None and found.name != EXPERIMENT:
         got = "an answer without an experiment"
-        raise InputError(f"{VARIABLE}: cannot log to {uri}, got {got}; {NOT_MLFLOW}")
+        shown = printable_address(uri)
+        raise InputError(f"{VARIABLE}: cannot log to {shown}, got {got}; {NOT_MLFLOW}")
     return client
 
 
 @contextmanager
-def opened(uri: str) -> Iterator[tuple[Any, str]]:
+def opened(uri: str, *, served: bool = False) -> Iterator[tuple[Any, str]]:
     """Yield MLflow's client and the id of the experiment; what is wrong there gets one line.
+
+    Args:
+        uri: An MLflow store or server.
+        served: Whether a server stands before the store, for other machines.
 
     Raises:
         InputError: As of `open_store`, and in the block.
     """
     client = open_store(uri)
     with store_errors(uri):
-        yield client, experiment_id(client)
+        yield client, experiment_id(client, served=served)
 
 
 def create_store(uri: str) -> None:

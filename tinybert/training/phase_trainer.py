@@ -17,12 +17,21 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
+from tinybert.core import precision
 from tinybert.core.errors import InputError
 from tinybert.core.processes import num_processes, of_the_first, rank, sum_over_all, wait_for_all
+from tinybert.core.seeds import seed_step
 from tinybert.core.settings.schedule import Schedule
 from tinybert.distillation.distillation import Distillation
 from tinybert.distillation.together import Together, log_of
-from tinybert.text.batching import EpochBatches, PartBatches, Parts, collate, epoch_batches
+from tinybert.text.batching import (
+    EpochBatches,
+    PartBatches,
+    Parts,
+    collate,
+    epoch_batches,
+    length_multiple,
+)
 from tinybert.text.encoded import Rows
 from tinybert.training.cpu_dropout import CpuDropout
 from tinybert.training.listeners import Row, announce
@@ -60,6 +69,9 @@ class PhaseTrainer(Trainer):  # type: ignore[misc]
         # cuDNN's attention plans anew for each shape, and batches by tokens have many: without it a
         # step of the intermediate phase took 0.70 (MRPC) and 0.85 (SST-2) of the time on an H200.
         torch.backends.cuda.enable_cudnn_sdp(False)
+        # Losses and projections multiply in float32: where layers do in bfloat16, whose 8 bits are
+        # fewer than TF32's 11, CUDA's tensor cores may do it.
+        torch.backends.cuda.matmul.allow_tf32 = run.dtype == torch.bfloat16
         if run.compile and isinstance(model, Distillation | Together):
             model.compile_layers()
         self.batches = epoch_batches(rows, schedule.batch_size, schedule.batches, run.seed)
@@ -69,16 +81,22 @@ class PhaseTrainer(Trainer):  # type: ignore[misc]
             train_dataset=cast(Any, rows if num_processes() == 1 else Parts(rows)),
             eval_dataset=cast(Any, rows),  # never read: `evaluate` is our own
             data_collator=partial(
-                collate, pad_token_id=pad_token_id, per_batch=self.batches.per_batch
+                collate,
+                pad_token_id=pad_token_id,
+                per_batch=self.batches.per_batch,
+                multiple=length_multiple(),
+                longest=int(rows.lengths.max()),
             ),
             callbacks=[_Lines(run.phase)] if not (sys.stderr.isatty() or rank()) else [],
         )
         self.remove_callback(PrinterCallback)
         self.add_callback(_Epochs(self.batches))
         self.add_callback(_Evaluations(epochs_between(num_evaluated, len(rows))))
-        self._sums: dict[str, Tensor] = {}
+        parts = list(model.students) if isinstance(model, Together) else [model]
+        self._clipped = [list(part.parameters()) for part in parts]
+        self._names: list[str] = []  # of the loss and the terms
+        self._sums: Tensor | None = None  # of each, since the last row of the log
         self._num_summed = 0
-        self._all_finite: Tensor | bool = True
         self._num_tokens: Tensor | int = 0
         self._row_time = time.monotonic()
 
@@ -113,43 +131,60 @@ class PhaseTrainer(Trainer):  # type: ignore[misc]
 
         The step's random numbers depend on seed, step and process alone.
         """
-        torch.manual_seed((self.args.seed * 2**32 + self.state.global_step) * 2**10 + rank())
+        seed_step((self.args.seed * 2**32 + self.state.global_step) * 2**10 + rank())
         # Compiled layers have a dropout of their own.
         fast = inputs["input_ids"].device.type == "cpu" and not self.run.compile
         with CpuDropout() if fast else nullcontext():
             terms = model(**inputs)
-        for name, value in terms.items():
-            self._sums[name] = self._sums.get(name, 0) + value.detach().float()
-        self._num_summed += 1
+        self._add(list(terms), torch.stack(list(terms.values())).detach().float())
         self._num_tokens = self._num_tokens + inputs["attention_mask"].sum()  # read by `log` alone
         return cast(Tensor, terms["loss"])
+
+    def _add(self, names: list[str], values: Tensor) -> None:
+        self._sums = values if self._sums is None else self._sums + values
+        self._names = names
+        self._num_summed += 1
 
     def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
         """Stop at a loss that is no number, before the optimizer spoils the weights with it.
 
-        On CUDA, where looking at a number waits for the device, it is looked at in `log` instead,
-        and before a checkpoint is written.
+        Where looking at a number waits for the device, the sum of the losses is looked at instead,
+        in `log` and before a checkpoint is written.
         """
-        loss = sum_over_all(super().training_step(*args, **kwargs)) / num_processes()
-        self._all_finite = torch.isfinite(loss) & self._all_finite
-        if loss.device.type == "cpu":
-            self._require_finite(f"at step {self.state.global_step + 1}")  # not counted yet
+        loss: Tensor = super().training_step(*args, **kwargs)
+        if precision.reads_at_once(loss.device):
+            mean = sum_over_all(loss) / num_processes()
+            if not torch.isfinite(mean):
+                self._stop_at_loss(f"at step {self.state.global_step + 1}")  # not counted yet
+            return mean
         return loss
 
-    def _require_finite(self, when: str | None = None) -> None:
-        if not self._all_finite:
-            self._stop("the loss became NaN or infinite", when)
+    def _stop_at_loss(self, when: str | None = None) -> None:
+        self._stop("the loss became NaN or infinite", when)
+
+    def _means(self) -> dict[str, float]:
+        """Return the means of loss and terms since the last row of the log, of all processes.
+
+        Raises:
+            InputError: The loss was no number once.
+        """
+        if self._sums is None:
+            return {}
+        sums = sum_over_all(self._sums) / num_processes()
+        means = (sums.double() / self._num_summed).tolist()
+        found = dict(zip(self._names, means, strict=True))
+        if not math.isfinite(found["loss"]):
+            self._stop_at_loss()
+        return found
 
     def _clip_grad_norm(self, model: nn.Module) -> Tensor:
         """Clip each student's gradient by its own norm, as if it were trained alone."""
-        whole = self.accelerator.unwrap_model(model)
-        parts = list(whole.students) if isinstance(whole, Together) else [whole]
         limit = self.args.max_grad_norm
-        norms = [nn.utils.clip_grad_norm_(part.parameters(), limit) for part in parts]
+        norms = [nn.utils.clip_grad_norm_(weights, limit) for weights in self._clipped]
         return norms[0]
 
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
-        self._require_finite()
+        self._means()  # stops at a loss that was no number
         weights = self.model.parameters()
         if not all(bool(torch.isfinite(weight).all()) for weight in weights):
             self._stop("a weight became NaN or infinite")
@@ -173,14 +208,16 @@ class PhaseTrainer(Trainer):  # type: ignore[misc]
 
     def _save_sums(self, checkpoint: Path) -> None:
         """Keep what was summed since the last row of the log, which the Trainer would forget."""
-        sums = {name: float(value) for name, value in self._sums.items()}
+        values = [] if self._sums is None else self._sums.tolist()
+        sums = dict(zip(self._names, values, strict=bool(values)))
         text = json.dumps({"num_summed": self._num_summed, "sums": sums})
         (checkpoint / f"sums_{rank()}.json").write_text(text, encoding="utf-8")
 
     def _load_sums(self, checkpoint: Path) -> None:
         kept = json.loads((checkpoint / f"sums_{rank()}.json").read_text(encoding="utf-8"))
-        device = self.args.device
-        self._sums = {name: torch.tensor(v, device=device) for name, v in kept["sums"].items()}
+        sums = kept["sums"]
+        self._names = list(sums)
+        self._sums = torch.tensor([*sums.values()], device=self.args.device) if sums else None
         self._num_summed = kept["num_summed"]
 
     def _stop(self, what: str, when: str | None = None) -> None:
@@ -193,12 +230,10 @@ class PhaseTrainer(Trainer):  # type: ignore[misc]
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Put in the means of the loss and of each term since the last row, of all processes."""
-        self._require_finite()
-        if "loss" in logs and self._num_summed:
-            sums = sum_over_all(torch.stack(list(self._sums.values()))) / num_processes()
-            means = (sums.double() / self._num_summed).tolist()
-            logs |= dict(zip(self._sums, means, strict=True))
-            self._sums, self._num_summed = {}, 0
+        means = self._means()
+        if "loss" in logs and means:
+            logs |= means
+            self._sums, self._num_summed = None, 0
             self._announce_row(logs)
         super().log(logs, start_time)
 
