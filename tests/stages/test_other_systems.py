@@ -70,6 +70,7 @@ TWELFTH = {
     "initialisation": "random",
     "layer_map": "uniform",
     "projection": "shared",
+    "vocabulary": "teacher",
     "general_distill": {
         "terms": ["mlm", "mlm_kl", "attention_probs", "hidden"],
         "weights": {"mlm": 0.5},
