@@ -174,7 +174,7 @@ def _cut(text: str) -> str:
 def summarise(counts: Counter[str], num_asked: int) -> dict[str, Any]:
     """Return what augmentation did, in numbers."""
     kinds = ("masked", "vectors", "no_vector", "kept", "entity", "answer")
-    rows = ("in", "augmented", "without_candidates", "without_copies", "out")
+    rows = ("in", "augmented", "unspaced", "without_candidates", "without_copies", "out")
     return {
         **{f"rows_{name}": counts[f"rows_{name}"] for name in rows},
         "duplicates_dropped": counts["duplicates_dropped"],
@@ -199,10 +199,23 @@ def describe(summary: dict[str, Any]) -> str:
     )
 
 
+def describe_unspaced(summary: dict[str, Any]) -> str:
+    """Say how many rows are in scripts without spaces, which get no copies; nothing if none is."""
+    rows, unspaced = summary["rows_augmented"], summary["rows_unspaced"]
+    if not unspaced:
+        return ""
+    return (
+        f"{unspaced:,} of {rows:,} rows ({unspaced / rows:.0%}) get no copies, since they are "
+        "written without spaces between words (Chinese, Japanese, Thai and the like); text "
+        "without labels helps there (`unlabelled:` in the task's file)"
+    )
+
+
 def find_doubts(summary: dict[str, Any]) -> list[str]:
     """Say in one line if augmentation changed little, and what to do."""
     rows, words = summary["rows_augmented"], summary["words"]
     changed = rows - summary["rows_without_copies"]
+    rows -= summary["rows_unspaced"]  # `describe_unspaced` says what becomes of them
     found = words["masked"] + words["vectors"]
     replaceable = found + words["no_vector"]
     looked_up = replaceable - words["masked"]
@@ -220,7 +233,9 @@ def find_doubts(summary: dict[str, Any]) -> list[str]:
             "take a teacher and word vectors of the text's language (teacher.source, "
             "word_vectors.source: file)"
         )
-    elif (barren := summary["rows_without_candidates"]) and words["entity"]:
+    elif (barren := summary["rows_without_candidates"] - summary["rows_unspaced"]) and words[
+        "entity"
+    ]:
         cure = (
             f"{barren:,} rows hold marks, numbers, function words and entities alone, which stay: "
             "set augment.entity_words to replace, or add text"
@@ -250,6 +265,8 @@ def main(task: str) -> str:
         VECTORS,
         output,
     )
+    if unspaced := describe_unspaced(summary):
+        print(f"{task}: {unspaced}", flush=True)
     for doubt in find_doubts(summary):
         print(f"{task}: doubt: {doubt}", flush=True)
     return f"made {describe(summary)}, in {output}"

@@ -112,6 +112,7 @@ def main(task: str) -> str:
         how = Run(place, kept, seed, dtype, compile=compiled)
         require_positions(task_file.max_length, load_config(PRETRAINED), length_of)
         tokenizer = load_tokenizer(PRETRAINED)
+        doctor().text(place, tokenizer, task_folder, task)
         model, history = finetune_teacher(PRETRAINED, task_folder, settings, encoding, how)
     result = save_teacher(model, tokenizer, history, task_folder, info, encoding)
     if how is not None:

@@ -111,18 +111,22 @@ def test_vectors_are_asked_once_for_all_words(augmenter, monkeypatch):
     assert asked == [["catdog", "zebra", "far"]]
 
 
-def test_chinese_text_is_augmented_by_a_teacher_that_knows_its_characters(tmp_path):
-    pieces = [*SPECIAL, *"很好看差电影书我不", "##影", "的"]
+def test_text_without_spaces_stays_and_other_rows_of_the_task_get_copies(tmp_path):
+    pieces = [*SPECIAL, *"很好看电影我不", "##影", "собака", "кот", "дом", "cat", "dog"]
     tokenizer = tiny_tokenizer(tmp_path, pieces)
     vectors = KeyedVectors(vector_size=2)
     vectors.add_vectors(["a"], np.ones((1, 2), dtype=np.float32))
     masked = masked_words(small_model(len(pieces)), tokenizer)
     maker = Augmenter(masked, vectors, replace_probability=1.0, num_copies=20, seed=1)
-    out = augmented(maker, singles("我不看电影, 3.")).sentence1
-    assert maker.counts["words_masked"] == 3 and maker.counts["words_kept"] == 3
-    assert len(out) > 10
-    whole = "[" + "".join(pieces[len(SPECIAL) : -2]) + "的]"
-    assert out[1:].str.fullmatch(f"我不(?!看){whole}(?!电){whole}(?!影){whole}, 3[.]").all()
+    rows = singles("我不看电影", "собака 看 кот", "我不看电影 cat", "")
+    out = augmented(maker, rows)
+    assert maker.counts["rows_unspaced"] == 2
+    assert maker.counts["words_masked"] == 2
+    copies = out[out.duplicated("row")]
+    assert set(copies.row) == {1}
+    # Candidates are of the word's own script.
+    expected = {f"{one} 看 {other}" for one in ("кот", "дом") for other in ("собака", "дом")}
+    assert set() < set(copies.sentence1) <= expected
 
 
 def test_rows_that_stay_as_they_are_are_counted(augmenter):

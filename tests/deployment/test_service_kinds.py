@@ -4,6 +4,7 @@ import json
 import random
 import unicodedata
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -146,6 +147,17 @@ def test_a_score_is_the_mean_of_its_words(exported, models, tmp_path):
 def test_words_are_cut_by_the_rule_of_the_training(text):
     expected = words.split_words(text)
     assert service.split_words(text) == list(zip(expected.starts, expected.ends, strict=True))
+
+
+@given(st.text("三去 aก。", max_size=12), st.data(), st.sampled_from(["windows", "cut"]))
+def test_words_inside_of_a_piece_are_those_of_the_evaluation(text, data, long):
+    found = words.split_words(text)
+    shown = np.array(data.draw(st.lists(st.booleans(), min_size=len(found), max_size=len(found))))
+    model = SimpleNamespace(reader=SimpleNamespace(long=long))
+    places = list(zip(found.starts, found.ends, strict=True))
+    ours = Classifier._inside_tokens(model, text, places, set(np.flatnonzero(shown).tolist()))
+    expected = words.words_inside_pieces(*found, shown.astype(bool), long == "windows")
+    assert list(ours) == expected.tolist()
 
 
 def test_every_character_is_of_the_words_that_training_has():

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from stages.augment import augment_task, choose_rows, describe, find_doubts
+from stages.augment import augment_task, choose_rows, describe, describe_unspaced, find_doubts
 from tests.fixtures.measured import task_info
 from tests.fixtures.models import save_pretrained
 from tinybert.augmentation.masked_words import MaskedWords
@@ -105,9 +105,6 @@ def doubts(folders, sentences, **changes):
 @pytest.mark.parametrize(
     "sentences",
     [
-        ["这部电影非常好看", "我不喜欢这本书"],
-        ["この映画はとても面白いです"],
-        ["หนังเรื่องนี้ดีมาก"],
         ["Это очень хороший фильм"],
         ["ταινία ήταν πολύ καλή"],
         ["zebra elephant giraffe cat"],
@@ -117,6 +114,14 @@ def test_text_of_another_language_than_the_teachers_gives_one_line(folders, sent
     (line,) = doubts(folders, sentences)
     assert "augmentation changed little" in line and "\n" not in line
     assert "take a teacher and word vectors of the text's language" in line
+
+
+def test_text_without_spaces_gives_no_doubt_but_one_line(folders):
+    sentences = ["这部电影非常好看", "この映画はとても面白いです", "หนังเรื่องนี้ดีมาก", "the cat runs"]
+    put(folders, pd.DataFrame({"sentence1": sentences, "label": 0}), pair=False)
+    summary = augment(folders)
+    assert find_doubts(summary) == []
+    assert describe_unspaced(summary).startswith("3 of 4 rows (75%) get no copies")
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from tinybert.tasks.entities import (
     entities_of,
     entity_metrics,
     entity_scores,
+    go_on,
     possible_order,
     to_spans,
 )
@@ -29,6 +30,12 @@ def test_an_inside_that_goes_on_nothing_begins_an_entity():
     ]
     assert entities_of([]) == []
     assert entities_of(["B-a-b", "I-a-b"]) == [("a-b", 0, 1)]
+
+
+def test_words_inside_of_a_piece_go_on_what_it_is_of():
+    tags, inside = np.array([3, 0, 0, 0, 1, 0]), np.array([1, 2, 5])
+    assert go_on(tags, inside, LABELS).tolist() == [3, 4, 4, 0, 1, 2]
+    assert go_on(np.array([1, 0]), np.array([1]), ["O", "NOUN"]).tolist() == [1, 1]
 
 
 def test_an_entity_is_right_with_its_type_and_both_borders():

@@ -1,11 +1,12 @@
 """Texts are split into words by a rule, and spans in them become tags."""
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tinybert.tasks.spans import Span, is_spans, read_spans, span_tags
-from tinybert.tasks.words import join_words, split_words
+from tinybert.tasks.words import join_words, split_words, words_inside_pieces
 
 TEXT = "Ann saw New York."
 
@@ -23,14 +24,36 @@ def words(text: str, borders: tuple[int, ...] = ()) -> list[str]:
         ("a_b", ["a", "_", "b"]),
         ("10\u00a0000\u3000x", ["10", "000", "x"]),
         ("\u0645\u06cc\u200c\u062e", ["\u0645\u06cc\u200c\u062e"]),  # a joiner inside of a word
-        ("\u200ba\u200b b", ["a", "b"]),
+        ("\u200ba\u200bc b", ["a", "c", "b"]),
         ("\u2764\ufe0f!", ["\u2764\ufe0f", "!"]),
         ("...", [".", ".", "."]),
+        # Of scripts without spaces a letter is a word, since entities begin anywhere.
+        ("张三去 OK店2", ["张", "三", "去", "OK", "店", "2"]),
+        ("ที่นี่ hi", ["ที่", "นี่", "hi"]),
+        ("한국어 हिंदी", ["한국어", "हिंदी"]),
+        ("ខ្មែរ\u200bក", ["ខ្", "មែ", "រ", "ក"]),  # a space of no width parts words
         (" \t\n", []),
     ],
 )
 def test_runs_of_letters_digits_and_marks_are_words(text, expected):
     assert words(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "shown", "to_end", "inside"),
+    [
+        ("张三去 北京", "10110", True, [1, 4]),
+        ("张三去北京", "10100", True, [1, 3, 4]),
+        ("张三去北京", "10100", False, [1]),  # what follows the last piece was cut off
+        ("张三 去北", "1001", True, [1]),  # a space stands before 去
+        ("ab cd", "10", True, []),  # a word of letters has a piece, or is not shown
+        ("张三", "00", True, []),
+    ],
+)
+def test_words_inside_of_a_piece_are_those_that_no_piece_begins_with(text, shown, to_end, inside):
+    found = split_words(text)
+    seen = np.array([mark == "1" for mark in shown])
+    assert words_inside_pieces(*found, seen, to_end).tolist() == inside
 
 
 def test_borders_part_words():

@@ -1,7 +1,12 @@
 """Remembered words have the tokenizer's own ids, whatever the text is made of."""
 
+from functools import partial
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
 from tests.fixtures.models import VOCABULARY, tiny_tokenizer
 from tinybert.text import word_tokens
@@ -59,6 +64,67 @@ def test_ids_of_random_characters_are_the_tokenizers_own(tokenizer):
         assert_own(texts, backend, remembering)
 
 
+CORPUS = [*STRANGE, "इस कुत्ते को", "สุนัขนอน", "שלום עולם", "Con chó ngủ", "영화는 좋았다", "لَذِيذًا"]
+
+
+def backends():
+    """Return a tokenizer of each kind that checkpoints come with, trained on a few words."""
+
+    def bert(**options):
+        return trained(
+            models.WordPiece(unk_token="<unk>"),
+            trainers.WordPieceTrainer,
+            normalizers.BertNormalizer(**options),
+            pre_tokenizers.BertPreTokenizer(),
+        )
+
+    unigram = partial(trainers.UnigramTrainer, unk_token="<unk>")
+    byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    spaces = pre_tokenizers.WhitespaceSplit()
+    return {
+        "BERT cased": bert(lowercase=False),
+        "BERT uncased": bert(lowercase=True),
+        "BERT lowered with accents": bert(lowercase=True, strip_accents=False),
+        "BERT as written": bert(lowercase=False, handle_chinese_chars=False, clean_text=False),
+        "byte-level": trained(models.BPE(), trainers.BpeTrainer, None, byte_level),
+        "Metaspace": trained(
+            models.Unigram(), unigram, normalizers.NFKC(), pre_tokenizers.Metaspace()
+        ),
+        "spaces": trained(models.BPE(unk_token="<unk>"), trainers.BpeTrainer, None, spaces),
+    }
+
+
+def trained(model, trainer, normalizer, pre_tokenizer):
+    found = Tokenizer(model)
+    if normalizer:
+        found.normalizer = normalizer
+    found.pre_tokenizer = pre_tokenizer
+    special = ["<unk>", "[MASK]"]
+    how = trainer(vocab_size=400, special_tokens=special, show_progress=False)
+    found.train_from_iterator(CORPUS, how)
+    return found
+
+
+BACKENDS = backends()
+LETTERS = st.characters(exclude_categories=["Cs"])
+MIXED = st.lists(
+    st.one_of(
+        st.sampled_from([*CORPUS, " ", ".", "\u0301", "\u200d", "[MASK]"]),
+        st.text(LETTERS, max_size=8),
+    ),
+    max_size=6,
+).map("".join)
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+@given(texts=st.lists(MIXED, max_size=4))
+@settings(deadline=None, max_examples=60, derandomize=True)
+def test_ids_of_any_text_are_those_of_a_tokenizer_of_any_kind(name, texts):
+    backend = BACKENDS[name]
+    assert WordTokens(backend, np.uint16).knows_words == name.startswith("BERT")
+    assert_own(texts, backend)
+
+
 def test_words_that_share_a_slot_are_told_apart(tokenizer, monkeypatch):
     monkeypatch.setattr(word_tokens, "SLOTS_LOG2", 2)
     backend = tokenizer.backend_tokenizer
@@ -108,7 +174,9 @@ def test_a_byte_of_zero_is_a_byte(tokenizer):
 
 
 def test_words_are_counted_as_python_splits_them():
-    assert count_words(STRANGE) == sum(len(text.split()) for text in STRANGE)
+    # Of the text with ideographs and kana, three of its five characters are a word more.
+    assert count_words(STRANGE) == sum(len(text.split()) for text in STRANGE) + 1
+    assert count_words(["很好的电影 ok"]) == 2 + 1
     every = [f"a{chr(c)}b" for c in range(0x3100) if not 0xD800 <= c < 0xE000]
     assert count_words(every) == sum(len(text.split()) for text in every)
     assert count_words([]) == 0

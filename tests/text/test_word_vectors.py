@@ -33,10 +33,26 @@ GLOVE = ROOT.parent / "shared" / "data" / "glove"
         ),
         ("a_b $3.50", ["a", "b", "3", "50"]),
         (" ... \t", []),
-        # As BERT's tokenizer does: each Chinese character alone, kana and Hangul in runs.
-        ("很好a片b 3\u5e74", ["很", "好", "a", "片", "b", "3", "\u5e74"]),
-        ("映画はとても", ["映", "画", "はとても"]),
-        ("葛\ufe00城 한국어 😀", ["葛\ufe00", "城", "한국어"]),
+        # Marks belong to their letters, and joiners to the word that they stand in.
+        ("कुत्ता पेड़।", ["कुत्ता", "पेड़"]),
+        ("لَذِيذًا جدًّا،", ["لَذِيذًا", "جدًّا"]),
+        ("mi\u0300nh đa\u0303 no\u0301i", ["mi\u0300nh", "đa\u0303", "no\u0301i"]),
+        (
+            "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",
+            ["\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645"],
+        ),
+        ("a\u200bb c\u200d \u2764\ufe0f\u200d\U0001f525", ["a", "b", "c"]),
+        ("한국어 영화 😀", ["한국어", "영화"]),
+        # Chinese, Japanese, Thai, Lao, Khmer, Burmese: words cannot be told.
+        ("很好的电影", []),
+        ("映画はとても良かった", []),
+        ("อาหารอร่อย", []),
+        ("ອາຫານແຊບ", []),
+        ("អាហារឆ្ងាញ់", []),
+        ("အစားအစာ", []),
+        # What stands in a text of the other kind: a name in Chinese, a quotation in English.
+        ("这部Inception电影很好看", []),
+        ("he said 你好 to the man", ["he", "said", "to", "the", "man"]),
     ],
 )
 def test_a_word_is_a_run_of_letters_without_punctuation_or_clitics(text, words):

@@ -30,17 +30,10 @@ NUMBER_WORDS = frozenset(
     hundred thousand million billion trillion
     """.split()
 )
-# Of Chinese, whose words of one character are many: negations, pronouns, particles.
-KEPT_IDEOGRAPHS = frozenset(
-    "不没沒无無非未否别別勿莫弗毋休 我你您他她它牠们們自己这這那哪此其谁誰 "
-    "的地得了着著过過吗嗎呢吧啊呀嘛么麼 和与與及或而但却卻虽雖若则則因为為所以 "
-    "在于於从從由对對把被将將向给給跟比 是有就都也还還又再很太最更只才已曾正会會能可要应應该該须須"
-)
 
 
 def is_replaceable(word: str) -> bool:
     """Say whether a word may be replaced: no function word, no negation (-n't), no number."""
     lowered = word.lower().replace("\u2019", "'")
-    kept = lowered in STOP_WORDS or lowered in NUMBER_WORDS or lowered in KEPT_IDEOGRAPHS
-    # Chinese numerals are numeric, but no digits.
+    kept = lowered in STOP_WORDS or lowered in NUMBER_WORDS
     return not (kept or lowered.endswith("n't") or any(map(str.isnumeric, word)))

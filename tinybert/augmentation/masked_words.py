@@ -262,14 +262,14 @@ def require_whole_words(tokenizer: "PreTrainedTokenizerBase") -> str:
 
 
 def _whole_words(tokenizer: "PreTrainedTokenizerBase", pieces: Sequence[str]) -> NDArray[np.bool_]:
-    """Say of each piece whether it is a whole word: no continuation, special or punctuation."""
+    """Say of each piece whether it is a whole word, of a script in which one can tell."""
     prefix = require_whole_words(tokenizer)
     special = set(tokenizer.all_special_tokens)
     return np.array(
         [
             piece not in special
             and not piece.startswith((prefix, "[unused"))
-            and any(map(str.isalnum, piece))
+            and word_spans(piece) == [(0, len(piece))]
             for piece in pieces
         ]
     )

@@ -27,7 +27,8 @@ from tinybert.augmentation.kept_words import is_replaceable
 from tinybert.augmentation.masked_words import MaskedWords, Request, Span
 from tinybert.augmentation.row_labels import RowLabels
 from tinybert.augmentation.slots import Change, Slot, frame_of, open_slots, sample_words
-from tinybert.text.word_vectors import nearest_words, vector_key, word_spans
+from tinybert.text.scripts import script_of
+from tinybert.text.word_vectors import has_no_words, nearest_words, vector_key, word_spans
 
 if TYPE_CHECKING:
     from gensim.models import KeyedVectors
@@ -48,8 +49,8 @@ class Augmenter:
 
     Attributes:
         counts: Of what `augment` has done so far: rows in, augmented and out, augmented ones
-            without a candidate and without a copy, duplicates dropped, and the words of augmented
-            rows by kind (`Slot`).
+            without a candidate and without a copy, those in scripts without spaces, duplicates
+            dropped, and the words of augmented rows by kind (`Slot`).
     """
 
     def __init__(
@@ -161,8 +162,8 @@ class Augmenter:
         if not is_replaceable(word):
             return Slot(span, "kept", ())
         if span in found:
-            return Slot(span, "masked", self.answers.words(found[span]))
-        words = tuple(self.neighbours.get(vector_key(word), ()))
+            return Slot(span, "masked", _of_script(word, self.answers.words(found[span])))
+        words = _of_script(word, self.neighbours.get(vector_key(word), ()))
         if word[0].isupper():  # vectors are of lowercase words, but the teacher may be cased
             words = tuple(neighbour[:1].upper() + neighbour[1:] for neighbour in words)
         return Slot(span, "vectors" if words else "no_vector", words)
@@ -220,8 +221,15 @@ class Augmenter:
                 row = (*original[:place], frame % words, *original[place + 1 :])
                 if row != original:
                     rows.setdefault(row, Change(side, free, words))
+        self.counts["rows_unspaced"] += all(map(has_no_words, original))
         has_candidates = any(open_slots(found) for found in slots.values())
         self.counts["rows_without_candidates"] += not has_candidates
         self.counts["rows_without_copies"] += not rows
         self.counts["duplicates_dropped"] += self.num_copies * len(original) - len(rows)
         return rows
+
+
+def _of_script(word: str, candidates: Iterable[str]) -> tuple[str, ...]:
+    """Return candidates without those of other scripts, which models of many languages know."""
+    script = script_of(word)
+    return tuple([each for each in candidates if script_of(each) in (script, "")])

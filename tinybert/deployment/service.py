@@ -21,7 +21,7 @@ import json
 import re
 import unicodedata
 from bisect import bisect_right
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,10 +50,19 @@ OUTSIDE = "O"  # the tag of a word of no entity
 NOWHERE = (-1, -1)  # the place of a token that is not of the text
 SPECIAL_OF_PAIR = 4  # tokens at most: RoBERTa's </s></s> between the two
 # Words as the model's training had them: runs of letters, digits and marks; what formats them may
-# stand inside; anything else but space is a word by itself.
+# stand inside; anything else but space is a word by itself, and so is a letter of a script that is
+# written without spaces, as Chinese, Japanese and Thai are.
 SHAPES = re.compile(r"[wm](?:[wmf]*[wm])?|pm*")
 SHAPE_OF = {"L": "w", "N": "w", "M": "m", "P": "p", "S": "p", "Z": " "}
 SHAPE_OF_OTHERS = {"Cf": "f", "Co": "p", "Cn": "p"}
+ZERO_WIDTH_SPACE = "\u200b"
+UNSPACED = re.compile(
+    "[\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u1950-\u19ff\u1a20-\u1aaf\u1b00-\u1b7f"
+    "\ua980-\ua9ff\uaa60-\uaa7f\uaa80-\uaadf\U00011700-\U0001174f"
+    "\u2e80-\u2fdf\u3005-\u3007\u3021-\u3029\u3031-\u3035\u3038-\u303c\u3040-\u312f\u31a0-\u31bf"
+    "\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f"
+    "\U0001aff0-\U0001b16f\U00020000-\U000323af]"
+)
 
 Place = tuple[int, int]  # the first character, and the one behind the last
 Row = tuple[str, str | None]  # a text and its second one; a question and its passage
@@ -175,6 +184,10 @@ def split_words(text: str) -> list[Place]:
 
 def _shape(character: str) -> str:
     category = unicodedata.category(character)
+    if character == ZERO_WIDTH_SPACE:
+        return " "
+    if category[0] == "L" and UNSPACED.match(character):
+        return "p"
     return SHAPE_OF.get(category[0]) or SHAPE_OF_OTHERS.get(category, " ")
 
 
@@ -423,11 +436,16 @@ class Classifier:
         """Return a text's entities by character places; a score is the mean over its words."""
         words = split_words(text)
         tags, scores = [OUTSIDE] * len(words), [0.0] * len(words)
-        names = as_tags(self.labels)
+        names, shown = as_tags(self.labels), set[int]()
         for word, values in _word_logits(words, windows, logits):
             shares = _shares(values)
             best = int(shares.argmax())
             tags[word], scores[word] = names[best], float(shares[best])
+            shown.add(word)
+        for word in self._inside_tokens(text, words, shown):
+            inside = f"I-{tags[word - 1][2:]}"
+            tags[word] = inside if inside in names else tags[word - 1]
+            scores[word] = scores[word - 1]
         found = []
         for label, first, last in entities_of(tags):
             start, end = words[first][0], words[last][1]
@@ -435,6 +453,24 @@ class Classifier:
             said = {"start": start, "end": end, "label": label, "text": text[start:end]}
             found.append({**said, "score": score})
         return found
+
+    def _inside_tokens(
+        self, text: str, words: Sequence[Place], shown: Collection[int]
+    ) -> Iterator[int]:
+        """Yield the words, letters of scripts without spaces, that begin inside of a token.
+
+        Where long texts are cut, what follows the last token is in none.
+
+        Args:
+            text: The text.
+            words: Their places.
+            shown: The words that a token begins with.
+        """
+        last = len(words) if self.reader.long == "windows" else max(shown, default=0)
+        for word in range(min(shown, default=last) + 1, last):
+            start = words[word][0]
+            if word not in shown and start == words[word - 1][1] and UNSPACED.match(text[start]):
+                yield word
 
     def _best_answer(
         self, context: str, windows: Sequence[Encoded], logits: Sequence[Any]

@@ -22,7 +22,7 @@ from tinybert.core.settings.schedule import Schedule
 from tinybert.core.settings.systems import Relation
 from tinybert.distillation.distillation import Distillation, Weights
 from tinybert.distillation.together import Together, log_of
-from tinybert.doctor import first_losses, lengths, pace, room
+from tinybert.doctor import first_losses, lengths, pace, room, unknown
 from tinybert.doctor import fit as fitting
 from tinybert.doctor import teacher as teachers
 from tinybert.doctor.findings import Finding, as_findings, mode, report, right, wrong
@@ -109,6 +109,12 @@ def look_at_teacher(
         if info.kind == "span":
             found.append(lengths.judge_windows(frame, tokenizer, encoding, info.name))
     return found
+
+
+def text(place: str, tokenizer: Any, task_folder: Path, task: str) -> None:
+    """Look at how much of a task's text the teacher's vocabulary lacks."""
+    if mode() != "off":
+        report(place, unknown.judge(read_split(task_folder, TRAIN), tokenizer, task))
 
 
 def fit(

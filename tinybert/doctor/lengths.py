@@ -37,15 +37,15 @@ class Lengths(NamedTuple):
 
 def lengths_of(frame: pd.DataFrame, tokenizer: Any, encoding: Encoding) -> Lengths:
     """Count the tokens of up to 5,000 rows, drawn at random."""
-    frame = _drawn(frame)
+    frame = drawn(frame)
     second = frame["sentence2"].tolist() if "sentence2" in frame else None
     encoded = tokenizer(frame["sentence1"].tolist(), second, truncation=False, verbose=False)
     return summary(np.array([len(ids) for ids in encoded["input_ids"]]), encoding.max_length)
 
 
-def _drawn(frame: pd.DataFrame) -> pd.DataFrame:
-    drawn = np.random.default_rng(SEED).permutation(len(frame))[:MAX_ROWS]
-    return frame.iloc[drawn]
+def drawn(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return up to 5,000 rows, drawn at random."""
+    return frame.iloc[np.random.default_rng(SEED).permutation(len(frame))[:MAX_ROWS]]
 
 
 def judge_windows(frame: pd.DataFrame, tokenizer: Any, encoding: Encoding, task: str) -> Finding:
@@ -53,7 +53,7 @@ def judge_windows(frame: pd.DataFrame, tokenizer: Any, encoding: Encoding, task:
 
     Such an answer is trained as none, since no window holds it.
     """
-    frame = _drawn(frame)
+    frame = drawn(frame)
     found = question_windows(frame, tokenizer, encoding)
     answers = [list(of) for of in frame["label"]]
     held = answer_positions(answers, found.ends, found.origins, found.places).any(axis=1)

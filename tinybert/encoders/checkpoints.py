@@ -34,7 +34,10 @@ if TYPE_CHECKING:
 # Embeddings without a piece. Published encoders have up to 99 (DeBERTa-v3), or are padded to a
 # multiple of 64 to 1,024; BERT's cased tokenizer leaves 1,526 of the uncased weights without one.
 MOST_UNUSED, MOST_PADDING, PADDED_TO = 128, 1023, 64
+# A cased BERT's share of pieces with a capital is a third, an uncased one's nothing.
+MOST_CAPITAL = 0.1
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt", "*.h5", "*.msgpack")
+OLD_LAYOUTS = "docs/old-checkpoints.md"
 LOCAL: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model"]
 
@@ -96,12 +99,28 @@ def require_checkpoint(folder: Path) -> Path:
         found = f"only {', '.join(others)}" if others else found
         raise InputError(
             f"{folder}: model.safetensors is missing, got {found}; weights are loaded from "
-            "safetensors only, convert them with save_pretrained in a place you trust"
+            f"safetensors only, {OLD_LAYOUTS} says how to convert them"
         )
     weight_files(folder)
-    if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.txt", "vocab.json")):
-        raise InputError(f"{folder}: the tokenizer is missing; add tokenizer.json or vocab.txt")
+    _require_tokenizer(folder)
     return folder
+
+
+def _require_tokenizer(folder: Path) -> None:
+    """Refuse a folder without a file that the tokenizer can be read from."""
+    files = {file.name for file in folder.iterdir()}
+    if files & {"tokenizer.json", "vocab.txt"} or {"vocab.json", "merges.txt"} <= files:
+        return
+    if pieces := sorted(name for name in files if name.endswith(".model")):
+        raise InputError(
+            f"{folder}: the tokenizer must be converted first, got {pieces[0]} of SentencePiece "
+            f"without tokenizer.json; {OLD_LAYOUTS} says how"
+        )
+    got = next(iter(files & {"vocab.json", "merges.txt"}), "")
+    raise InputError(
+        f"{folder}: the tokenizer is missing, got {f'{got} alone' if got else 'no file of it'}; "
+        "add tokenizer.json, vocab.txt, or vocab.json with merges.txt"
+    )
 
 
 def _require_here(folder: Path) -> None:
@@ -170,7 +189,28 @@ def load_tokenizer(folder: Path) -> Any:
         )
     if (folder / "config.json").is_file():
         require_vocabulary(tokenizer, read_config(folder), folder)
+    if doubt := _case_doubt(tokenizer):
+        _say_once(f"doubt: {folder}: {doubt}")
     return tokenizer
+
+
+def _case_doubt(tokenizer: Any) -> str:
+    """Say that a tokenizer lowers the case of text for a vocabulary that has capitals.
+
+    A vocab.txt alone does not say which it is for, and transformers takes it to be uncased.
+    """
+    normalizer = tokenizer.backend_tokenizer.normalizer
+    if not getattr(normalizer, "lowercase", False):
+        return ""
+    pieces = tokenizer.get_vocab().keys() - set(tokenizer.all_special_tokens)
+    capital = sum(piece != piece.lower() for piece in pieces)
+    if capital <= MOST_CAPITAL * len(pieces):
+        return ""
+    return (
+        f"the tokenizer lowers case, and no text can give {capital:,} of its {len(pieces):,} "
+        'pieces, which have capitals; write {"do_lower_case": false} into tokenizer_config.json '
+        "if the checkpoint is a cased one"
+    )
 
 
 def require_mask(tokenizer: Any, place: Path) -> None:

@@ -231,6 +231,12 @@ def _not_numbers(model: PreTrainedModel, files: list[Path]) -> str:
             f"the weights are no floating-point numbers, got {types[whole[0]]} in {len(whole)} of "
             f"{len(types)} ({_some(whole)}); save the model before it is quantised"
         )
+    if none := [n for n, value in model.base_model.named_parameters() if not value.numel()]:
+        return (
+            f"weights without a row cannot be looked up in, got {_some(none)} of shape "
+            f"{tuple(model.base_model.get_parameter(none[0]).shape)}; a table of token types has "
+            "one at least: store it as a row of zeros, with type_vocab_size 1 in config.json"
+        )
     wrong = [n for n, value in model.named_parameters() if not bool(value.isfinite().all())]
     if wrong:
         return (

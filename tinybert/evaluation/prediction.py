@@ -24,10 +24,11 @@ from tinybert.evaluation.answers import (
 from tinybert.evaluation.decision import Decision, choose_thresholds
 from tinybert.evaluation.probabilities import Logits, objects, probabilities
 from tinybert.tasks.encoding import encode_split
-from tinybert.tasks.entities import possible_order
+from tinybert.tasks.entities import go_on, possible_order
 from tinybert.tasks.metrics import multi_hot, score_task
 from tinybert.tasks.squad_metrics import f1, gold_texts
 from tinybert.tasks.task import Encoding, TaskInfo, read_split
+from tinybert.tasks.words import words_inside_pieces
 from tinybert.text.batching import Batch, collate, sorted_batches
 from tinybert.text.encoded import EncodedRows, Rows
 
@@ -217,8 +218,16 @@ class TaskSplit:
         tags[starts[rows.token_origins[scored]] + rows.places[scored]] = logits[scored].argmax(
             axis=1
         )
-        rows_of_tags = np.split(tags, starts[1:-1]) if len(lengths) else []
-        return objects([possible_order(of, self.info.labels) for of in rows_of_tags])
+        shown = np.zeros(len(tags), dtype=bool)
+        shown[starts[rows.token_origins[scored]] + rows.places[scored]] = True
+        splits = (np.split(of, starts[1:-1]) if len(lengths) else [] for of in (tags, shown))
+        columns = (self.frame[name] for name in ("sentence1", "word_starts", "word_ends"))
+        to_end = self.encoding.long == "windows"  # else a text's last words may be cut off
+        found = []
+        for text, begins, ends, of, shows in zip(*columns, *splits, strict=True):
+            inside = words_inside_pieces(text, begins, ends, shows, to_end)
+            found.append(possible_order(go_on(of, inside, self.info.labels), self.info.labels))
+        return objects(found)
 
     def scores(self, logits: Logits, decision: Decision | None = None) -> dict[str, float]:
         """Return the task's metrics, the selecting one first; arguments as for `predictions`."""

@@ -207,6 +207,24 @@ def possible_order(tags: NDArray[np.int64], labels: Sequence[str]) -> NDArray[np
     return np.where(inside[tags] & (before != of_type[tags]), begin[tags], tags)
 
 
+def go_on(
+    tags: NDArray[np.int64], inside: NDArray[np.int64], labels: Sequence[str]
+) -> NDArray[np.int64]:
+    """Let words that begin inside of a piece go on what the word before them is of.
+
+    Args:
+        tags: Tag numbers of one text's words, shape (words,).
+        inside: The numbers of those words, ascending.
+        labels: The tags, in the order of their numbers.
+    """
+    numbers = {label: number for number, label in enumerate(labels)}
+    after = [numbers.get(f"I-{of[2:]}", n) if of[:2] == "B-" else n for of, n in numbers.items()]
+    found = tags.copy()
+    for word in inside.tolist():
+        found[word] = after[found[word - 1]]
+    return found
+
+
 def is_plain(labels: Sequence[str]) -> bool:
     """Say whether a task's labels are tags without prefixes."""
     return any(label != OUTSIDE and label[:2] not in ("B-", "I-") for label in labels)

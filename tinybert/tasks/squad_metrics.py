@@ -2,13 +2,21 @@
 
 Source: the rules of SQuAD 2.0's evaluation script, Rajpurkar et al. 2018, arXiv 1806.03822. An
 empty prediction says that the passage does not answer the question.
+
+The script parts words at spaces, so that a Chinese or Thai answer would be one word, right or wrong
+as a whole. Of scripts without spaces each character is a word here, as in MLQA's script for Chinese
+(Lewis et al. 2019, arXiv 1910.07475), and no punctuation counts beside them. Answers in other
+scripts score as SQuAD's script scores them, whose articles are English.
 """
 
 import re
 import string
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
+
+from tinybert.text.scripts import CHARACTER, count_unspaced
 
 ARTICLES = re.compile(r"\b(a|an|the)\b")
 NO_PUNCTUATION = str.maketrans("", "", string.punctuation)  # of ASCII alone, as the script has it
@@ -16,8 +24,14 @@ PARTS = {"HasAns": True, "NoAns": False}  # what the script calls questions with
 
 
 def normalized(text: str) -> str:
-    """Return an answer in lower case, without punctuation, articles and further white space."""
+    """Return an answer in lower case, without punctuation, articles and further white space.
+
+    Characters of scripts without spaces stand apart.
+    """
     words = ARTICLES.sub(" ", text.lower().translate(NO_PUNCTUATION))
+    if count_unspaced(words):
+        words = "".join(char for char in words if unicodedata.category(char)[0] != "P")
+        words = CHARACTER.sub(r" \g<0> ", words)
     return " ".join(words.split())
 
 

@@ -6,11 +6,18 @@ from collections.abc import Iterable, Sequence
 from itertools import accumulate, pairwise
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
+from tinybert.text.scripts import is_unspaced
+
 # Runs of letters, digits and marks; what formats them, as a joiner does, may stand inside. Anything
-# else but space is a word by itself, with the marks on it.
+# else but space is a word by itself, with the marks on it; so is a letter of a script without
+# spaces, whose words can begin anywhere.
 SHAPES = re.compile(r"[wm](?:[wmf]*[wm])?|pm*")
 SHAPE_OF = {"L": "w", "N": "w", "M": "m", "P": "p", "S": "p", "Z": " "}  # by a category's letter
 SHAPE_OF_OTHERS = {"Cf": "f", "Co": "p", "Cn": "p"}  # the rest are control characters
+ZERO_WIDTH_SPACE = "\u200b"
 
 
 class Words(NamedTuple):
@@ -55,6 +62,39 @@ def split_words(text: str, borders: Iterable[int] = ()) -> Words:
     return Words(text, [start for start, _ in found], [end for _, end in found])
 
 
+def words_inside_pieces(
+    text: str,
+    starts: Sequence[int],
+    ends: Sequence[int],
+    shown: NDArray[np.bool_],
+    to_end: bool,
+) -> NDArray[np.int64]:
+    """Return the words that begin inside of a piece of the word before them, ascending.
+
+    A word of a script without spaces is a letter, and a piece may have several.
+
+    Args:
+        text: The text.
+        starts: Where each of its words begins.
+        ends: Where each ends.
+        shown: Whether a piece begins with it, shape (words,).
+        to_end: Whether all of the text was shown; else what follows the last piece was cut off.
+    """
+    of_pieces = np.flatnonzero(shown)
+    if not len(of_pieces):
+        return of_pieces
+    stop = len(shown) if to_end else of_pieces[-1]
+    words = [word for word in np.flatnonzero(~shown).tolist() if of_pieces[0] < word < stop]
+    touching = [
+        word for word in words if starts[word] == ends[word - 1] and is_unspaced(text[starts[word]])
+    ]
+    return np.array(touching, dtype=np.int64)
+
+
 def _shape(character: str) -> str:
     category = unicodedata.category(character)
+    if character == ZERO_WIDTH_SPACE:
+        return " "
+    if category[0] == "L" and is_unspaced(character):
+        return "p"
     return SHAPE_OF.get(category[0]) or SHAPE_OF_OTHERS.get(category, " ")

@@ -1,5 +1,6 @@
 """The general corpus: documents in, blocks of token ids out, memory flat in the corpus size."""
 
+import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from tinybert.core.errors import InputError
 from tinybert.core.outputs import write_json
 from tinybert.text.blocks import NUM_SPECIAL, write_blocks
 from tinybert.text.shards import SHARD_CHARACTERS, Document, store_shards
+from tinybert.text.word_tokens import count_words, parts_at_punctuation
 
 # Of all word pieces. English Wikipedia in BERT's vocabulary has 0.00002, Thai text 0.4, Chinese 0.6
 # (measured); where half is unknown, teacher and student would agree on noise.
@@ -57,7 +59,7 @@ def limit_words(documents: Iterable[Document], max_words: int | None) -> Iterato
     num_words = 0
     for document in documents:
         yield document
-        num_words += sum(len(paragraph.split()) for paragraph in document)
+        num_words += count_words(document)
         if num_words >= max_words:
             return
 
@@ -99,6 +101,12 @@ def write_corpus(
     # A checkpoint's tokenizer.json may say to pad and cut every text, which would spoil the corpus.
     backend.no_padding()
     backend.no_truncation()
+    if not parts_at_punctuation(json.loads(backend.to_str())):
+        print(
+            f"corpus: {type(tokenizer).__name__} cuts text otherwise than BERT's tokenizers, so it "
+            "is asked for every paragraph: the same pieces, but more slowly",
+            flush=True,
+        )
     with (folder / "text.txt").open("wb") as text:
         stored = store_shards(documents, tokenizer, text, shards, shard_characters)
     body = block_length - NUM_SPECIAL

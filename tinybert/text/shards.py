@@ -70,7 +70,8 @@ def store_shards(
         shard_characters: Least text of a shard.
     """
     threads = min(_num_cores(), MAX_THREADS)
-    dtype = np.uint16 if len(tokenizer) <= 2**16 else np.int32  # holds the vocabulary
+    largest = max(tokenizer.get_vocab().values())
+    dtype = np.uint16 if largest < 2**16 else np.int32  # holds the vocabulary
     encoders: SimpleQueue[WordTokens] = SimpleQueue()
     for _ in range(threads):
         encoders.put(WordTokens(tokenizer.backend_tokenizer, dtype))

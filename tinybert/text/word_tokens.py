@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tinybert.text.scripts import CHARACTERS_A_WORD, count_unspaced
+
 Ids = NDArray[Any]  # token ids, as narrow as the vocabulary allows
 Numbers = NDArray[np.int64]
 Keys = NDArray[np.uint64]
@@ -36,10 +38,17 @@ MASKS = (np.tri(KEY_BYTES, k=-1, dtype=np.uint8) * 255).view(np.uint64)  # by le
 
 
 def count_words(texts: Sequence[str]) -> int:
-    """Count words as `len(text.split())` does, without a Python object for each."""
+    """Count words as `len(text.split())` does, without a Python object for each.
+
+    Of scripts without spaces a few characters more count as a word each (`scripts`).
+    """
     plain = "\n".join(["", *(text for text in texts if text.isascii()), ""])
     blank = BLANK[np.frombuffer(plain.encode(), np.uint8)]
-    others = sum(len(text.split()) for text in texts if not text.isascii())
+    others = sum(
+        len(text.split()) + count_unspaced(text) // CHARACTERS_A_WORD
+        for text in texts
+        if not text.isascii()
+    )
     return int(np.count_nonzero(blank[:-1] & ~blank[1:])) + others
 
 
@@ -58,7 +67,7 @@ class WordTokens:
         """Make an empty table for a tokenizer of the library `tokenizers`."""
         self.backend, self.dtype = backend, dtype
         layout = json.loads(backend.to_str())
-        self.knows_words = _parts_at_punctuation(layout)
+        self.knows_words = parts_at_punctuation(layout)
         self.added = [token["content"].encode() for token in layout["added_tokens"]]
         self.lowers = bool((layout["normalizer"] or {}).get("lowercase"))
         self.normalizer, self.pre_tokenizer = backend.normalizer, backend.pre_tokenizer
@@ -143,7 +152,8 @@ class WordTokens:
             self.tokens[kept] = ids[places]  # columns past the count are never read
 
 
-def _parts_at_punctuation(layout: dict[str, Any]) -> bool:
+def parts_at_punctuation(layout: dict[str, Any]) -> bool:
+    """Say whether a tokenizer, by its tokenizer.json, is one whose words can be remembered."""
     kinds = [(layout[name] or {}).get("type") for name in ("normalizer", "pre_tokenizer", "model")]
     plain = not any(token["normalized"] for token in layout["added_tokens"])
     return kinds == ["BertNormalizer", "BertPreTokenizer", "WordPiece"] and plain

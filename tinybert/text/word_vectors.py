@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from tinybert.core.errors import InputError
 from tinybert.core.outputs import write_json
+from tinybert.text.scripts import CHARACTERS_A_WORD, UNSPACED, count_unspaced
 
 if TYPE_CHECKING:
     from gensim.models import KeyedVectors
@@ -27,11 +28,8 @@ if TYPE_CHECKING:
 WORDS_PER_SENTENCE = 1000  # gensim silently drops what follows the 10,000th word of a sentence
 SCORES_AT_ONCE = 2**24  # cosines held in memory by one block of queries: 64 MB
 NEAR_TIE = 1e-5  # cosines this close in float32 are compared in float64
-# What BERT's tokenizer takes for Chinese characters; Japanese kana and Hangul are none.
-IDEOGRAPHS = (
-    "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-    "\U00020000-\U0002a6df\U0002a700-\U0002ceaf\U0002f800-\U0002fa1f"
-)
+# What stands inside of words and is not seen; a space of no width (U+200B) ends one.
+JOINERS = "\u00ad\u200c\u200d\u2060"
 
 
 class WordVectors(NamedTuple):
@@ -46,10 +44,10 @@ def _word_pattern() -> re.Pattern[str]:
     # Combining marks belong to the letter before them, and `re` has no class for them.
     marks = "".join(c for c in map(chr, range(sys.maxunicode)) if unicodedata.category(c)[0] == "M")
     marks = f"[{re.escape(marks)}]"
-    letter = rf"[^\W_{IDEOGRAPHS}]"
-    run = rf"{letter}(?:{letter}|{marks})*"
+    letter = rf"[^\W_{UNSPACED}]"
+    run = rf"{letter}(?:{letter}|{marks}|[{JOINERS}]+(?={letter}))*"
     words = rf"{run}(?:['\u2019](?!(?:s|re|ve|ll|d|m)\b){run})*"
-    return re.compile(rf"[{IDEOGRAPHS}]{marks}*|{words}", re.IGNORECASE)
+    return re.compile(words, re.IGNORECASE)
 
 
 def vector_key(text: str) -> str:
@@ -58,20 +56,29 @@ def vector_key(text: str) -> str:
 
 
 def word_spans(text: str) -> list[tuple[int, int]]:
-    """Return where each word begins and ends; all between them is spacing and punctuation.
+    """Return where each word begins and ends that white space or punctuation parts from others.
 
-    A word is a run of letters and digits. An apostrophe inside belongs to it (don't, o'clock)
-    unless a clitic follows (Anna's, we'll): vectors and vocabularies know the stem. A Chinese
-    character is a word by itself, as for BERT's tokenizer.
+    A word is a run of letters and digits with the marks on them. An apostrophe inside belongs to it
+    (don't, o'clock) unless a clitic follows (Anna's, we'll): vectors and vocabularies know the
+    stem. Scripts without spaces (`scripts`) have no words here, nor has what stands among them in a
+    text that is mostly of them: a Latin word in a Chinese sentence is a name more often than not.
     """
-    return [match.span() for match in _word_pattern().finditer(text)]
+    found = [match.span() for match in _word_pattern().finditer(text)]
+    return [] if count_unspaced(text) > CHARACTERS_A_WORD * len(found) else found
+
+
+def has_no_words(text: str) -> bool:
+    """Say whether a text is mostly of scripts without spaces, so that words cannot be told."""
+    unspaced = count_unspaced(text)
+    words = sum(1 for _ in _word_pattern().finditer(text)) if unspaced else 0
+    return unspaced > CHARACTERS_A_WORD * words
 
 
 class _Paragraphs:
     """The words of a text file, paragraph by paragraph, as often as gensim reads them."""
 
     def __init__(self, file: Path, passes: int) -> None:
-        self.file = file
+        self.file, self.num_lines, self.num_unspaced = file, 0, 0
         self.bar = rich.progress.Progress()
         self.task = self.bar.add_task("Training word vectors", total=passes * file.stat().st_size)
 
@@ -79,6 +86,8 @@ class _Paragraphs:
         with self.file.open(encoding="utf-8", newline="\n") as lines:
             for line in lines:
                 text = vector_key(line)
+                self.num_lines += bool(text.strip())
+                self.num_unspaced += has_no_words(text)
                 words = [text[start:end] for start, end in word_spans(text)]
                 for start in range(0, len(words), WORDS_PER_SENTENCE):
                     yield words[start : start + WORDS_PER_SENTENCE]
@@ -109,6 +118,9 @@ def train_vectors(
         max_words: Keep only so many words, the most frequent; None keeps all.
         seed: Of the initial vectors and of sampling.
 
+    Returns:
+        No word and no vector where most paragraphs are of scripts without spaces.
+
     Raises:
         InputError: The text is missing, or no word occurs often enough.
     """
@@ -128,6 +140,8 @@ def train_vectors(
     paragraphs = _Paragraphs(file, passes=num_epochs + 1)
     with paragraphs.bar:
         model.build_vocab(paragraphs)
+        if not len(model.wv) and 2 * paragraphs.num_unspaced > paragraphs.num_lines:
+            return WordVectors([], np.empty((0, vector_size), dtype=np.float32))
         if not len(model.wv):
             raise InputError(
                 f"{file}: has too little text, got no word {min_count} times; lower "
@@ -162,7 +176,7 @@ def load_vectors(folder: Path) -> "KeyedVectors":
     try:
         # "\n" alone ends a line: words may hold characters that Python takes for line ends.
         words = files[0].read_bytes().decode("utf-8").split("\n")[:-1]
-        matrix = np.load(files[1], mmap_mode="r", allow_pickle=False)
+        matrix = np.load(files[1], mmap_mode="r" if words else None, allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
         raise InputError(
             f"{folder}: cannot be read, got {' '.join(str(error).split())}; run "
@@ -180,7 +194,8 @@ def load_vectors(folder: Path) -> "KeyedVectors":
             "`dvc repro --force word_vectors`"
         )
     vectors = KeyedVectors(vector_size=matrix.shape[1], count=0)
-    vectors.add_vectors(words, matrix)
+    if words:
+        vectors.add_vectors(words, matrix)
     return vectors
 
 
@@ -199,6 +214,8 @@ def nearest_words(
             the result.
         num_neighbours: Neighbours per word; fewer if the vocabulary is smaller.
     """
+    if not len(vectors):
+        return {}
     vectors.fill_norms()
     index = vectors.key_to_index
     known = [word for word in dict.fromkeys(words) if word in index and vectors.norms[index[word]]]
