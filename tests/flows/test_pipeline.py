@@ -59,13 +59,20 @@ def root(tmp_path, template, server, monkeypatch):
 def run(**parameters):
     """Run the flow; return its final state and the state's name of each stage."""
     state = pipeline.tinybert(**parameters, return_state=True)
+    deadline = time.monotonic() + 30  # the server hears of states a little later than the flow
+    while True:
+        runs = task_runs(state.state_details.flow_run_id)
+        final = all(run.state is not None and run.state.is_final() for run in runs)
+        if final or time.monotonic() > deadline:
+            return state, {run.name: run.state_name for run in runs}
+        time.sleep(0.1)
+
+
+def task_runs(flow_run):
     with get_client(sync_client=True) as client:
-        runs = client.read_task_runs(
-            flow_run_filter=FlowRunFilter(
-                id=FlowRunFilterId(any_=[state.state_details.flow_run_id])
-            )
+        return client.read_task_runs(
+            flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[flow_run]))
         )
-    return state, {run.name: run.state_name for run in runs}
 
 
 def error(state):

@@ -283,7 +283,8 @@ def test_without_a_filter_phases_train_on_all_augmented_rows(copied):
     assert len(rows_to_train_on(None, *places, info)) == len(augmented)
 
 
-def test_the_teacher_is_not_loaded_to_distil_its_predictions(workspace, tmp_path):
+def test_the_teacher_is_not_loaded_to_distil_its_predictions(workspace, tmp_path, monkeypatch):
+    monkeypatch.setenv("TINYBERT_DOCTOR", "off")  # it looks at the teacher's weights
     hidden, weights = tmp_path / "weights", workspace / "models/teacher/reviews/model.safetensors"
     weights.rename(hidden)  # its tokenizer is read: the student may have another
     try:
