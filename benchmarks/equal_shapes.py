@@ -21,7 +21,7 @@ import pandas as pd
 import torch
 from transformers import PreTrainedModel
 
-from benchmarks.starts import Bench, Cell, TaskBench
+from benchmarks.starts import Bench, Cell, TaskBench, mean_and_deviation
 from flows.glue import split_names
 from tinybert.core.errors import ends_with_its_lines
 from tinybert.core.outputs import replace_file
@@ -136,9 +136,7 @@ def summary(times: pd.DataFrame, trained: pd.DataFrame, steps: int) -> pd.DataFr
     """Return a row per equal cost and shape: parameters, milliseconds, and scores by task."""
     scores = trained[trained["steps"] == steps].assign(score=lambda of: 100 * of["score"])
     groups = scores.groupby(["shape", "task"])["score"]
-    cells = groups.agg(
-        lambda of: f"{of.mean():.1f} ± {of.std():.1f}" if len(of) > 1 else f"{of.mean():.1f}"
-    ).unstack("task")
+    cells = groups.agg(mean_and_deviation).unstack("task")
     shown = times.assign(parameters=[f"{of / 1e6:.2f}M" for of in times["parameters"]])
     return shown.round({"ms": 2}).merge(cells, left_on="shape", right_index=True, how="left")
 

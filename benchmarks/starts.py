@@ -291,13 +291,16 @@ def asked(given: argparse.Namespace) -> Iterator[Cell]:
             yield Cell(task, seed, start, general, steps)
 
 
+def mean_and_deviation(scores: "pd.Series[float]") -> str:
+    """Return the mean of scores as text, with their standard deviation where there are several."""
+    return f"{scores.mean():.1f}" + (f" ± {scores.std():.1f}" if len(scores) > 1 else "")
+
+
 def show(found: pd.DataFrame) -> str:
     """Return means over seeds, and their standard deviations, as text."""
     keys = ["start", "general", "steps"]
     groups = found.assign(score=100 * found["score"]).groupby(["task", *keys])["score"]
-    cells = groups.agg(
-        lambda of: f"{of.mean():.1f} ± {of.std():.1f}" if len(of) > 1 else f"{of.mean():.1f}"
-    )
+    cells = groups.agg(mean_and_deviation)
     return str(cells.unstack("task").reset_index().to_markdown(index=False))
 
 
