@@ -11,6 +11,7 @@ from tests.fixtures.refused import refused
 from tinybert.encoders.checkpoints import (
     from_hub,
     load_encoder,
+    load_tokenizer,
     missing_weights,
     packaged,
     require_checkpoint,
@@ -45,11 +46,27 @@ def test_a_pickle_is_refused_and_never_opened(tmp_path):
     assert "got the pickled pytorch_model.bin" in refused(load_encoder, folder)
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"model_type": 7}'])
+@pytest.mark.parametrize("content", ["{", "[]", '{"model_type": 7}', '{"model_type": ["bert"]}'])
 def test_a_broken_configuration_is_refused(tmp_path, content):
     folder = save_pretrained(tmp_path / "teacher")
     (folder / "config.json").write_text(content)
     assert "config.json" in refused(require_checkpoint, folder)
+
+
+@pytest.mark.parametrize("kind", ["WordPiece", "Unigram"])
+def test_a_tokenizer_that_cannot_write_what_it_does_not_know_is_refused(tmp_path, kind):
+    folder = save_pretrained(tmp_path / "teacher")
+    state = json.loads((folder / "tokenizer.json").read_text())
+    if kind == "WordPiece":
+        state["model"]["unk_token"] = "<unk>"
+    else:
+        pieces = [[piece, -1.0] for piece in state["model"]["vocab"]]
+        state["model"] = {"type": "Unigram", "vocab": pieces, "unk_id": None}
+    (folder / "tokenizer.json").write_text(json.dumps(state))
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    config["tokenizer_class"] = "PreTrainedTokenizerFast"
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    assert "cannot read characters that it does not know" in refused(load_tokenizer, folder)
 
 
 def test_a_missing_tokenizer_is_named(tmp_path):

@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import (
     BartConfig,
     BartModel,
@@ -15,10 +16,16 @@ from transformers import (
     T5Model,
 )
 
-from tests.fixtures.models import save_pretrained, tiny_encoder, tiny_tokenizer
+from tests.fixtures.models import save_pretrained, tiny_config, tiny_encoder, tiny_tokenizer
 from tests.fixtures.refused import refused
 from tests.fixtures.teachers import save_teacher
-from tinybert.encoders.checkpoints import load_classifier, load_encoder, load_tokenizer
+from tinybert.distillation.masked_lm import masked_logits
+from tinybert.encoders.checkpoints import (
+    load_classifier,
+    load_encoder,
+    load_masked_lm,
+    load_tokenizer,
+)
 from tinybert.encoders.classifier import last_layer
 from tinybert.encoders.kinds import require_readable
 from tinybert.encoders.signals import matches_scores, read_signals, record_relations
@@ -118,3 +125,32 @@ def test_the_last_layer_of_a_head_is_found_whatever_its_name(tmp_path, kind, nam
     folder = save_teacher(tmp_path / kind, kind)
     model = load_classifier(folder, new_head=True, num_labels=3)
     assert last_layer(model) is model.get_submodule(name)
+
+
+def test_a_teacher_without_attention_is_refused_in_one_line_where_it_is_to_be_matched(tmp_path):
+    model = load_encoder(save_teacher(tmp_path, "fnet"))
+    assert not matches_scores(model)
+    assert "write terms: [hidden, embedding]" in refused(record_relations, model)
+
+
+def test_relations_are_read_where_padding_is_the_last_piece():
+    model = BertModel(tiny_config(pad_token_id=tiny_config().vocab_size - 1))
+    assert record_relations(model) == 24
+    assert matches_scores(model)
+
+
+@pytest.mark.parametrize("kind", ["nomic_bert", "gte"])
+def test_weights_stored_fused_are_each_their_own_when_loaded(tmp_path, kind):
+    model = load_encoder(save_teacher(tmp_path / kind, kind))
+    assert all(w.untyped_storage().nbytes() == w.nbytes for w in model.parameters())
+    file = tmp_path / "model.safetensors"
+    save_file(model.state_dict(), file)  # as training's checkpoints are
+    assert len(load_file(file)) == len(model.state_dict())
+
+
+def test_words_are_hidden_from_an_attention_that_subtracts_its_mask(tmp_path):
+    folder = save_teacher(tmp_path, "deberta-v2", conv_kernel_size=3, conv_act="gelu")
+    model, ids = load_masked_lm(folder), torch.full((1, 6), 7)
+    real = torch.tensor([[True] * 4 + [False] * 2])
+    found = masked_logits(model, {"input_ids": ids, "attention_mask": real}, real)
+    assert found.shape == (4, model.config.vocab_size)

@@ -102,7 +102,8 @@ def masked_logits(
     names = ["input_ids", "attention_mask"]
     if takes_token_types(model):
         names.append("token_type_ids")
-    inputs = {name: batch[name] for name in names if name in batch}
+    # Numbers, since architectures with an attention of their own subtract the mask.
+    inputs = {name: batch[name].long() for name in names if name in batch}
     head = getattr(model, "cls", None)
     if isinstance(head, nn.Module):
         states = model.base_model(**inputs).last_hidden_state

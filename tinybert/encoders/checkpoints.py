@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 MOST_UNUSED, MOST_PADDING, PADDED_TO = 128, 1023, 64
 # A cased BERT's share of pieces with a capital is a third, an uncased one's nothing.
 MOST_CAPITAL = 0.1
+RARE = "\ua66e \U00012000"  # of scripts that hardly any vocabulary has
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt", "*.h5", "*.msgpack")
 OLD_LAYOUTS = "docs/old-checkpoints.md"
 LOCAL: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
@@ -196,11 +197,28 @@ def load_tokenizer(folder: Path) -> Any:
             f"{len(tokenizer):,} pieces without; name them in tokenizer_config.json, as "
             f'"{lacks[0]}_token": "[{lacks[0].upper()}]"'
         )
+    _require_unknown(tokenizer, folder)
     if (folder / "config.json").is_file():
         require_vocabulary(tokenizer, read_config(folder), folder)
     if doubt := _case_doubt(tokenizer):
         _say_once(f"doubt: {folder}: {doubt}")
     return tokenizer
+
+
+def _require_unknown(tokenizer: Any, folder: Path) -> None:
+    """Check that a tokenizer has a piece for what it does not know, if it needs one.
+
+    Raises:
+        InputError: It has none, and would fail in the midst of a text.
+    """
+    try:
+        tokenizer.backend_tokenizer.encode(RARE)
+    except Exception as error:  # the library raises no narrower one
+        raise InputError(
+            f"{folder}: the tokenizer cannot read characters that it does not know, got "
+            f"{_first_line(error)}; put the piece that tokenizer.json names as unknown (unk_token, "
+            "unk_id) into its vocabulary, or take the tokenizer that the model was trained with"
+        ) from error
 
 
 def _case_doubt(tokenizer: Any) -> str:
@@ -440,6 +458,10 @@ def _from_pretrained(
             f"{place}: the model cannot be made, got {_first_line(error)}; take config.json and "
             "weights from one checkpoint"
         ) from error
+    for weight in model.parameters():
+        # Of weights stored fused (Wqkv) each is a view, which training's checkpoints refuse.
+        if weight.untyped_storage().nbytes() > weight.nbytes:
+            weight.data = weight.data.clone()
     return cast("PreTrainedModel", model), Loaded.from_info(info)
 
 

@@ -33,7 +33,7 @@ def require_kind(config: dict[str, Any], place: Path) -> None:
     Raises:
         InputError: It is none, or its code comes with the checkpoint, which is never run.
     """
-    kind = config.get("model_type")
+    kind = str(config.get("model_type"))
     if kind not in ENCODERS:
         from transformers import AutoConfig
         from transformers.models.auto import configuration_auto, modeling_auto

@@ -225,7 +225,10 @@ def _interface_calls(model: PreTrainedModel) -> int:
     if not model._can_set_attn_implementation():  # the architecture knows of no interface
         return 0
     before = model.config._attn_implementation
-    _use_recording(model)
+    try:
+        _use_recording(model)
+    except ValueError:  # or has no attention at all (FNet)
+        return 0
     every = range(1, model.config.num_hidden_layers + 1)
     with torch.no_grad(), _recording(every) as recorded:
         model(input_ids=_few_tokens(model))
@@ -235,7 +238,8 @@ def _interface_calls(model: PreTrainedModel) -> int:
 
 
 def _few_tokens(model: PreTrainedModel) -> Tensor:
-    return torch.full((1, 2), model.config.pad_token_id or 0, device=model.device) + 1
+    real = ((model.config.pad_token_id or 0) + 1) % model.config.vocab_size
+    return torch.full((1, 2), real, device=model.device)
 
 
 def compile_layers(model: PreTrainedModel) -> None:
