@@ -23,12 +23,12 @@ from transformers import (
 from tests.fixtures.kinds import TEXTS, info_of, model_of
 from tests.fixtures.measured import EXPORT, put_json, task_info
 from tests.fixtures.mlflow_server import free_port, kill, start
-from tests.fixtures.models import tiny_classifier, tiny_tokenizer
+from tests.fixtures.models import tiny_classifier, tiny_config, tiny_roberta, tiny_tokenizer
 from tests.fixtures.tracked import client_of, track_project
 from tinybert.deployment.onnx_file import export_onnx
 from tinybert.deployment.sections import INT8
 from tinybert.tasks.task import TaskInfo, write_task
-from tinybert.tracking.registry import best_version
+from tinybert.tracking.registry import best_version, longest_row
 
 SENTENCES = {"text": "the cat sat .", "text_pair": "a dog ran ."}
 
@@ -101,6 +101,14 @@ def test_a_model_has_one_version_per_weights_and_aliases_for_the_newest_and_the_
     write_model(folder, "small", info, seed=1, dev_score=0.7)
     track_task(folder, task, store, seed="3")  # the first weights again
     assert len(versions(store, name)) == 2 and alias(store, name, "newest") == "1"
+
+
+def test_a_registered_roberta_is_asked_to_read_no_more_than_it_can_number(tmp_path):
+    tiny_roberta(pad_token_id=1).save_pretrained(tmp_path / "roberta")  # 66, 2 up to padding's
+    tiny_config().save_pretrained(tmp_path / "bert")
+    tiny_config(max_position_embeddings=1024).save_pretrained(tmp_path / "long")
+    read = [longest_row(tmp_path / name) for name in ("roberta", "bert", "long")]
+    assert read == [64, 64, 512]
 
 
 def test_what_a_person_did_to_the_registry_is_healed(store, tmp_path, capfd):

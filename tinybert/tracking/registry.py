@@ -14,7 +14,8 @@ import numpy as np
 from tinybert.core.heads import hub_task
 from tinybert.core.settings.choices import Kind
 from tinybert.deployment.sections import INT8
-from tinybert.encoders.checkpoints import load_classifier, load_tokenizer
+from tinybert.encoders.checkpoints import load_classifier, load_tokenizer, read_config
+from tinybert.encoders.positions import MOST_POSITIONS, positions
 from tinybert.reports.model_card import CARD
 from tinybert.reports.results import TEACHER, Results
 from tinybert.tasks.task import DEV, read_named_info
@@ -249,7 +250,7 @@ def _call_options(model: Model) -> dict[str, Any]:
     """Return what the pipeline is called with."""
     if model.kind == "tokens":
         return {"aggregation_strategy": "first"}  # by words, each by its first piece
-    options: dict[str, Any] = {"truncation": True, "max_length": _max_length(model)}
+    options: dict[str, Any] = {"truncation": True, "max_length": longest_row(model.folder)}
     return options | ({"top_k": None} if model.kind == "multilabel" else {})
 
 
@@ -279,6 +280,6 @@ def _num_labels(model: Model) -> int:
     return len(config["id2label"])
 
 
-def _max_length(model: Model) -> int:
-    config = json.loads((model.folder / "config.json").read_text(encoding="utf-8"))
-    return min(512, int(config.get("max_position_embeddings", 512)))
+def longest_row(folder: Path) -> int:
+    """Return how many tokens of a text a checkpoint's model is asked to read."""
+    return min(MOST_POSITIONS, positions(read_config(folder)) or MOST_POSITIONS)
