@@ -119,8 +119,8 @@ def findings(setup: Setup, pretrained: Path) -> Iterator[tuple[str, list[Finding
     block_length = setup.sections["prepare_corpus"].block_length
     yield "corpus", workspace.look_at_corpus(pretrained, block_length)
     for name, system in setup.systems.items():
-        weights = setup.weights(name, "general_distill")
-        weights |= setup.weights(name, "intermediate_distill")
+        phases = ("general_distill", "intermediate_distill")
+        weights = {phase: setup.weights(name, phase) for phase in phases}
         yield name, workspace.look_at_system(system, pretrained, weights)
     matched = any(setup.weights(name, "intermediate_distill") for name in setup.systems)
     for name, task in setup.tasks.items():

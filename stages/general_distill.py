@@ -324,6 +324,7 @@ def main(system: str) -> str:
         average,
         own.relation,
     )
+    doctor().next_phase(own.how.phase, system, encoder)
     with _one_at_a_time(own):
         others = companions(own, settings, encoder)
         made = partial(general_distill, tokenizer=tokenizer, teachers=teachers, corpus=CORPUS)

@@ -2,8 +2,9 @@
 
 import pytest
 
-from tests.fixtures.models import tiny_config, tiny_tokenizer
-from tinybert.doctor.fit import fit, fit_by_map, vocabulary_fits
+from tests.fixtures.models import tiny_config, tiny_encoder, tiny_tokenizer
+from tinybert.core.settings.systems import LayerPhase
+from tinybert.doctor.fit import fit, fit_by_map, relations_fit, vocabulary_fits
 
 LAYERS = {"attention": 1.0, "hidden": 1.0}
 
@@ -37,6 +38,20 @@ def test_heads_may_differ_where_attention_is_not_matched():
     teacher = tiny_config(num_attention_heads=2)
     assert not lines(fit(tiny_config(), teacher, {"hidden": 1.0}, [1, 2], "shared"), "wrong")
     assert fit(tiny_config(), teacher, {"prediction": 1.0}, [], "shared") == []
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        ({"relation_heads": 5}, "must divide the student's width 24 and the teacher's 16, got 5"),
+        ({"relation_heads": 4, "relation_layer": 3}, "at most the teacher's 2 layers, got 3"),
+    ],
+)
+def test_relations_of_a_phase_to_come_are_looked_at(keys, expected):
+    phase, teacher = LayerPhase(terms=["relations"], **keys), tiny_encoder(hidden_size=16)
+    (found,) = relations_fit(tiny_config(), teacher, {"relations": 1.0}, phase)
+    assert expected in found.line and found.level == "wrong"
+    assert relations_fit(tiny_config(), teacher, {"attention": 1.0}, phase) == []
 
 
 def test_layers_in_another_order_are_a_doubt():

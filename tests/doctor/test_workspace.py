@@ -10,7 +10,14 @@ from safetensors.torch import load_file, save_file
 
 from stages import _doctor
 from tests.fixtures.models import save_pretrained
-from tests.fixtures.workspace import ROOT, SHAPE, edit_yaml, make_workspace, run_stage
+from tests.fixtures.workspace import (
+    ROOT,
+    SHAPE,
+    edit_section,
+    edit_yaml,
+    make_workspace,
+    run_stage,
+)
 from tinybert.core.errors import InputError
 from tinybert.doctor.forecast import Sample, augmented, of_phase, random_rows
 
@@ -69,6 +76,17 @@ def test_everything_wrong_is_told_at_once_with_its_cure(workspace, capsys):
         "tinybert_mini: WRONG: shape.num_attention_heads: attention distillation needs" in lines[0]
     )
     assert "reviews: WRONG: models/teacher/reviews: the teacher is not fine-tuned" in lines[1]
+
+
+def test_each_phase_has_its_own_relations(workspace, capsys):
+    file = workspace / "params/systems/tinybert_mini.yaml"
+    edit_section(file, "intermediate_distill", terms=["relations"], relation_heads=8)
+    assert _doctor.main("tinybert_mini", "reviews")  # the general phase's 12 are not asked for
+    assert "8 relation heads" in capsys.readouterr().out
+    edit_section(file, "intermediate_distill", relation_heads=16)
+    assert not _doctor.main("tinybert_mini", "reviews")
+    (line,) = wrong_lines(capsys.readouterr().err)
+    assert "width 16 and the teacher's 24, got 16; write one of 1, 2, 4, 8" in line
 
 
 def test_a_teacher_with_another_vocabulary_is_matched_where_pieces_meet(workspace, capsys):

@@ -74,6 +74,35 @@ REFUSED = {  # what is wrong: how it becomes so, the stage that says it, and wha
         ("prepare_corpus",),
         ["params.yaml: loss.atn_weight: unknown key", "'attn_weight'"],
     ),
+    "relation heads that do not divide the student's width": (
+        lambda: edit_section(SYSTEM, "intermediate_distill", terms=["relations"], relation_heads=5),
+        ("prepare_corpus",),
+        [f"{SYSTEM}: intermediate_distill.relation_heads: must divide", "one of 1, 2, 4, 8, 16,"],
+    ),
+    "a layer of relations that is none": (
+        lambda: edit_section(SYSTEM, "general_distill", relation_layer=0),
+        ("prepare_corpus",),
+        ["general_distill.relation_layer: names no layer, got 0; write last, or a number from 1"],
+    ),
+    "a later phase's relation heads that do not divide the teacher's width": (
+        lambda: edit_section(
+            SYSTEM, "intermediate_distill", terms=["relations"], relation_heads=16
+        ),
+        GENERAL,
+        ["relation_heads: must divide", "the teacher's 24, got 16"],
+    ),
+    "a later phase's layer of relations that the teacher lacks": (
+        lambda: edit_section(
+            SYSTEM, "intermediate_distill", terms=["relations"], relation_layer=9, relation_heads=4
+        ),
+        GENERAL,
+        ["relation_layer: must be at most the teacher's 2 layers, got 9"],
+    ),
+    "a tokenizer without a name": (
+        lambda: edit_yaml(SYSTEM, vocabulary={"tokenizer": ""}),
+        ("prepare_corpus",),
+        [f"{SYSTEM}: vocabulary.tokenizer: wrong value, got ''"],
+    ),
     "a published row that the paper lacks": (
         lambda: edit_yaml(SYSTEM, published="tinybert5"),
         ("prepare_corpus",),

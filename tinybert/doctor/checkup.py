@@ -17,11 +17,11 @@ from tinybert.augmentation.masked_words import require_whole_words
 from tinybert.core.errors import InputError
 from tinybert.core.precision import computing_device
 from tinybert.core.processes import num_processes
-from tinybert.core.settings.choices import Projection
-from tinybert.core.settings.reader import read_section
+from tinybert.core.settings.choices import Loss, Projection
+from tinybert.core.settings.reader import read_param, read_section, read_system, read_task
 from tinybert.core.settings.schedule import Schedule
-from tinybert.core.settings.systems import Relation
-from tinybert.distillation.distillation import Distillation, Weights
+from tinybert.core.settings.systems import LayerPhase, Relation, Shape
+from tinybert.distillation.distillation import Distillation, Weights, phase_weights
 from tinybert.distillation.together import Together, log_of
 from tinybert.doctor import first_losses, lengths, pace, room, unknown
 from tinybert.doctor import fit as fitting
@@ -143,6 +143,25 @@ def fit(
     if mode() != "off":
         found = fitting.fit(student, teacher, weights, layers, projection, average_heads, relation)
         report(place, found)
+
+
+def next_phase(place: str, system: str, teacher: PreTrainedModel) -> None:
+    """Look at the relations of the phase that follows the general one, before that takes hours.
+
+    Args:
+        place: The general stage's name and argument.
+        system: The student's.
+        teacher: The pretrained one; nothing is said where a task names a teacher of its own.
+    """
+    if mode() == "off":
+        return
+    tasks = [read_task(name, TaskFile) for name in read_param("tasks", list[str])]
+    if not any(task.teacher for task in tasks):
+        phase = read_system(system, "intermediate_distill", LayerPhase)
+        shape = read_system(system, "shape", Shape)
+        weights = phase_weights(phase.terms, read_param("loss", Loss), phase.weights)
+        found = fitting.relations_fit(shape, teacher, weights, phase)
+        report(place, [each for each in found if each.level == "wrong"])
 
 
 def training(

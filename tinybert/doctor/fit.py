@@ -3,12 +3,14 @@
 from typing import Any
 
 import torch
+from transformers import PreTrainedModel
 
 from tinybert.core.settings.choices import Projection
 from tinybert.core.settings.layer_map import LayerMap, teacher_layers
-from tinybert.core.settings.systems import Relation
+from tinybert.core.settings.systems import MatchesRelations, Relation
 from tinybert.distillation.distillation import (
     Weights,
+    matched_weights,
     require_equal_heads,
     require_equal_widths,
     require_relation_heads,
@@ -78,6 +80,17 @@ def fit_by_map(
     """Look at the same, from the layer map that a system's file names."""
     layers = teacher_layers(layer_map, student.num_hidden_layers, teacher.num_hidden_layers)
     return fit(student, teacher, weights, layers, projection, average_heads, relation)
+
+
+@as_findings
+def relations_fit(
+    student: Any, teacher: PreTrainedModel, weights: Weights, phase: MatchesRelations
+) -> list[Finding]:
+    """Look at which of the teacher's relations are matched, if any are, and in how many heads."""
+    if not RELATION_TERMS & matched_weights(weights, teacher).keys():
+        return []
+    relation = phase.relation(teacher.config.num_hidden_layers)
+    return _relation_heads(student, teacher.config, relation.heads)
 
 
 @as_findings

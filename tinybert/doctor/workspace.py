@@ -1,6 +1,7 @@
 """What can be looked at before, or between, the stages: sources, teachers, vocabularies, fit."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -143,14 +144,14 @@ def look_at_task(
 
 
 def look_at_system(
-    system: SystemFile, pretrained: Path, weights: dict[Any, float]
+    system: SystemFile, pretrained: Path, weights: Mapping[str, Weights]
 ) -> list[Finding]:
     """Look at a system's heads, layer map and widths.
 
     Args:
         system: Its file.
         pretrained: The pretrained teacher's folder.
-        weights: The terms of its phases.
+        weights: The terms of its phases, by their names.
     """
     found = _own_vocabulary(system, pretrained)
     start = system.initialisation
@@ -159,14 +160,16 @@ def look_at_system(
         found += begins
         if all(each.level == "right" for each in begins):
             found += _reads_alike(start, pretrained, system.general_distill.terms)
-    if not LAYER_TERMS & weights.keys():
+    matching = {name: terms for name, terms in weights.items() if LAYER_TERMS & terms.keys()}
+    if not matching:
         return [*found, right("matches no layers")]
-    return found + _fits(system, pretrained, weights)
+    each = [_fits(system, pretrained, name, terms) for name, terms in matching.items()]
+    return found + list(dict.fromkeys(chain.from_iterable(each)))
 
 
 @as_findings
-def _fits(system: SystemFile, pretrained: Path, weights: Weights) -> list[Finding]:
-    teacher, phase = load_encoder(pretrained), system.general_distill
+def _fits(system: SystemFile, pretrained: Path, name: str, weights: Weights) -> list[Finding]:
+    teacher, phase = load_encoder(pretrained), getattr(system, name)
     return fit_by_map(
         system.shape,
         teacher.config,

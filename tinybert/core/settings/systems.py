@@ -3,7 +3,7 @@
 from itertools import product
 from typing import Annotated, Literal, NamedTuple, TypeVar
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from tinybert.core.errors import InputError
 from tinybert.core.settings.choices import WORD_TERMS, PhaseData, Places, Projection, WordTerm
@@ -34,8 +34,15 @@ class Relation(NamedTuple):
 class MatchesRelations(Settings):
     """Keys of the term relations."""
 
-    relation_layer: Literal["last"] | Annotated[int, Field(ge=1)] = "last"  # the teacher's
+    relation_layer: Literal["last"] | int = "last"  # the teacher's
     relation_heads: int = Field(default=12, ge=1)
+
+    @field_validator("relation_layer", mode="before")
+    @classmethod
+    def _names_a_layer(cls, value: object) -> object:
+        if value != "last" and not (type(value) is int and value >= 1):
+            raise ValueError(f"names no layer, got {value!r}; write last, or a number from 1")
+        return value
 
     def relation(self, num_layers: int) -> Relation:
         """Return what relations are matched with.
@@ -270,7 +277,7 @@ class TeacherLayers(Settings):
 class Checkpoint(Settings):
     """Start from a checkpoint: a folder, or a hub id."""
 
-    checkpoint: str
+    checkpoint: str = Field(min_length=1)
 
 
 # closed_form: fitted to the pretrained teacher on the corpus.
@@ -282,7 +289,8 @@ class Vocabulary(Settings):
 
     # Of those that a task and the corpus use most, from intermediate_distill on.
     max_pieces: int | None = Field(default=None, ge=1)
-    tokenizer: str | None = None  # of a folder, or a hub id, from general_distill on
+    # Of a folder, or a hub id, from general_distill on.
+    tokenizer: str | None = Field(default=None, min_length=1)
 
     @model_validator(mode="before")
     @classmethod
@@ -330,6 +338,20 @@ class SystemFile(Settings):
                     f"{key}: closed_form fits students of architecture bert or electra, got "
                     f"{self.shape.architecture}; write "
                     f"{'random' if key == 'initialisation' else 'general'}, or another architecture"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _relation_heads_divide_the_width(self) -> "SystemFile":
+        inside, width = self.shape.bottleneck, self.shape.hidden_size
+        width = width if inside is None else inside.bottleneck_size
+        for name in ("general_distill", "intermediate_distill"):
+            phase: MatchesRelations = getattr(self, name)
+            if "relations" in getattr(self, name).terms and width % phase.relation_heads:
+                fit = ", ".join(str(n) for n in range(1, width + 1) if width % n == 0)
+                raise ValueError(
+                    f"{name}.relation_heads: must divide the student's width {width}, got "
+                    f"{phase.relation_heads}; write one of {fit}, which divides the teacher's too"
                 )
         return self
 
