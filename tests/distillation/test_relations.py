@@ -1,14 +1,23 @@
 """Relations (MiniLMv2): an independent plain form, properties, and where they are read."""
 
+import pandas as pd
 import pytest
 import torch
 from torch import Tensor
 
 from tests.fixtures.models import tiny_batch, tiny_classifier, tiny_encoder
-from tests.fixtures.training import rows_of
+from tests.fixtures.training import (
+    SCHEDULE,
+    KilledError,
+    counted,
+    rows_of,
+    run_in,
+    same,
+    weights_of,
+)
 from tinybert.core.errors import InputError
 from tinybert.core.settings.systems import LayerPhase, Relation
-from tinybert.distillation import losses, teacher_states
+from tinybert.distillation import losses, teacher_states, terms
 from tinybert.distillation.distillation import Distillation, require_relation_heads
 from tinybert.distillation.losses import relations_loss
 from tinybert.distillation.teacher import Teacher
@@ -16,6 +25,8 @@ from tinybert.distillation.teacher_states import use_stored_states
 from tinybert.distillation.together import Together
 from tinybert.encoders.signals import QueryKeyValue, read_signals, record_relations
 from tinybert.text.batching import collate
+from tinybert.training.run import last_checkpoint
+from tinybert.training.training import train
 
 WIDTHS = [(12, 12, 1), (12, 20, 4), (6, 24, 3), (24, 6, 6)]  # student, teacher, relation heads
 
@@ -184,3 +195,27 @@ def test_stored_states_and_students_side_by_side_give_the_same(tmp_path, monkeyp
     students = {"one": distillation(shared), "other": distillation(shared, Relation(4, 2))}
     both = Together(students).eval()(**collate([rows[n] for n in (3, 11)], 0))
     assert both["one | loss"].item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_run_that_matches_relations_goes_on_where_it_was_killed(tmp_path, monkeypatch):
+    monkeypatch.setattr(teacher_states, "BYTES_PER_SECOND", 1e15)
+
+    def trained(folder, seed=0):
+        signals, rows, decision = use_stored_states(
+            teacher(), rows_of(), [], [0, 4], 50.0, 1.0, folder / "states", [3]
+        )
+        assert decision.store
+        student = tiny_encoder(seed, num_hidden_layers=1, num_attention_heads=3)
+        model = Distillation(student, {"relations": 1.0}, signals, [4], relation=UPPER)
+        history, _ = train(model, rows, 0, SCHEDULE, run_in(folder, log_steps=2))
+        return weights_of(model), history
+
+    expected, whole = trained(tmp_path / "whole")
+    with monkeypatch.context() as patch, pytest.raises(KilledError):
+        counted(patch, terms, "relations_loss", dies=18)  # of 24, after the checkpoint at 15
+        trained(tmp_path / "cut")
+    assert last_checkpoint(tmp_path / "cut/checkpoints").endswith("checkpoint-15")
+    found, history = trained(tmp_path / "cut", seed=5)  # its own first weights must not matter
+    assert same(found, expected)
+    assert (history["loss/relations"] > 0).all()
+    pd.testing.assert_frame_equal(history, whole, check_exact=True)
