@@ -25,6 +25,7 @@ from tests.fixtures.models import (
     tiny_distilbert,
     tiny_tokenizer,
 )
+from tests.fixtures.teachers import save_teacher
 from tinybert.closed_form import signals as closed_form_signals
 from tinybert.closed_form.equations import (
     principal_basis,
@@ -35,14 +36,17 @@ from tinybert.closed_form.equations import (
 from tinybert.closed_form.fit import EncoderFit
 from tinybert.closed_form.head import fit_head
 from tinybert.closed_form.moments import CoordinateMoments, Moments
-from tinybert.closed_form.parts import embedding_tables
+from tinybert.closed_form.parts import embedding_tables, layers_of
 from tinybert.closed_form.start import choose_rows, fit_student, fitted_student
 from tinybert.core.errors import InputError
 from tinybert.distillation.projections import Projections
+from tinybert.encoders.checkpoints import load_encoder
 from tinybert.evaluation.prediction import predict_logits
 from tinybert.text.encoded import EncodedRows
 
 CPU = torch.device("cpu")
+LONGER = {"max_position_embeddings": 80}
+KINDS = {"longformer": {"attention_window": [32, 32]}}
 SMALL = {"hidden_size": 12, "num_hidden_layers": 1, "intermediate_size": 24}
 
 
@@ -263,6 +267,25 @@ def test_texts_and_a_shape_give_a_student_with_the_teachers_vocabulary_and_label
     bare, fit = fitted_student(teacher.bert, tokenizer, shape, given)
     assert type(bare).__name__ == "BertModel"
     assert fit.head is None
+
+
+def test_a_student_has_no_more_positions_than_its_teacher(tmp_path):
+    teacher, tokenizer = tiny_classifier(), tiny_tokenizer(tmp_path)
+    texts = [" ".join(WORDS[n : n + 9]) for n in range(30)]
+    shape = BertConfig(**SMALL, num_attention_heads=4)  # of 512
+    student, _ = fitted_student(teacher, tokenizer, shape, texts)
+    assert student.config.max_position_embeddings == teacher.config.max_position_embeddings
+    longer = BertForSequenceClassification(BertConfig(**{**student.config.to_dict(), **LONGER}))
+    fit_student(longer, teacher, some_rows(60), [2], 0)  # as of another teacher's general phase
+    places = longer.bert.embeddings.position_embeddings.weight
+    assert places[:64].any() and not places[64:].any()
+
+
+@pytest.mark.parametrize("kind", ["ibert", "longformer"])
+def test_a_teacher_whose_maps_are_no_plain_ones_of_tokens_is_refused(tmp_path, kind):
+    teacher = load_encoder(save_teacher(tmp_path, kind, **KINDS.get(kind, {})))
+    with pytest.raises(InputError, match=f"must be built like BERT .* got {kind}"):
+        layers_of(teacher)
 
 
 def test_no_texts_are_refused(tmp_path):

@@ -96,7 +96,8 @@ class EncoderFit:
         embeddings.word_embeddings.weight.copy_(reduced(tables.word))
         positions = embeddings.position_embeddings.weight.zero_()
         if tables.position is not None:  # else training alone knows what a position should add
-            positions.copy_(reduced(tables.position[: len(positions)]))
+            known = reduced(tables.position[: len(positions)])
+            positions[: len(known)].copy_(known)  # texts end where the teacher's positions do
         types = embeddings.token_type_embeddings.weight.zero_()
         if tables.token_type is not None:  # a single type stands for both segments
             types.copy_(reduced(tables.token_type).expand(len(types), -1))

@@ -74,8 +74,7 @@ def layers_of(model: PreTrainedModel) -> list[LayerParts]:
             found = [LayerParts(*map(layer.get_submodule, names)) for layer in layers]
         except AttributeError:
             continue
-        width = model.config.hidden_size  # MobileBERT's and ConvBERT's maps are narrower
-        if all(getattr(each.query, "out_features", None) == width for each in found):
+        if all(_maps_tokens(each.query, model.config) for each in found):
             return found
     raise InputError(
         "closed form: the teacher must be built like BERT (BERT, RoBERTa, XLM-R, CamemBERT, "
@@ -83,6 +82,14 @@ def layers_of(model: PreTrainedModel) -> list[LayerParts]:
         f"{model.config.model_type}; take such a teacher, or write start: general and "
         "initialisation: random"
     )
+
+
+def _maps_tokens(query: nn.Module, config: Any) -> bool:
+    """Return whether a layer's queries are a plain map of its tokens, as wide as they are."""
+    # MobileBERT's and ConvBERT's are narrower, I-BERT's give a scale too, Longformer's read
+    # windows, whose tokens come first.
+    plain = isinstance(query, nn.Linear) and not hasattr(config, "attention_window")
+    return plain and query.out_features == config.hidden_size
 
 
 def head_layer(model: PreTrainedModel) -> nn.Module:

@@ -117,6 +117,7 @@ def fitted_student(
         changes |= {"id2label": theirs.id2label, "label2id": theirs.label2id}
         changes |= {"problem_type": theirs.problem_type}
     longest = min(filter(None, (positions(config), positions(theirs))))
+    changes["max_position_embeddings"] = longest
     rows = encode(tokenizer, first, second, longest)
     torch.manual_seed(seed)
     student = auto.from_config(type(config)(**{**config.to_dict(), **changes}))
