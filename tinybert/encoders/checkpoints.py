@@ -66,7 +66,8 @@ def download(hub_id: str, revision: str | None = None) -> Path:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(
             f"hub checkpoint {hub_id!r}: cannot be had, got {reason}; check the id and the "
-            "network, or put its files into a folder and set the profile's teacher.source to folder"
+            "network, or put its files into a folder and name that; for a teacher set the "
+            "profile's teacher.source to folder"
         ) from error
     return Path(folder)
 
