@@ -4,10 +4,11 @@ import shutil
 from contextlib import chdir
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 
-from tests.fixtures.workspace import SHAPE, edit_yaml, make_workspace, run_stage
+from tests.fixtures.workspace import SHAPE, edit_section, edit_yaml, make_workspace, run_stage
 from tinybert.core.settings.choices import Loss
 from tinybert.distillation.distillation import Distillation, phase_weights
 
@@ -92,6 +93,18 @@ def test_one_that_was_made_is_not_trained_along_the_next_time(workspace, capsys)
     capsys.readouterr()
     distil("tinybert_mini")
     assert "along" not in capsys.readouterr().out
+
+
+def test_one_of_another_length_is_trained_alone(workspace, prepared, capsys):
+    (workspace / "params").unlink()
+    shutil.copytree(prepared / "params", workspace / "params")
+    file = workspace / "params/systems/other.yaml"
+    edit_section(file, "general_distill", steps_scale=2)
+    distil("tinybert_mini")
+    assert "along" not in capsys.readouterr().out
+    distil("other")
+    history = pd.read_csv("reports/training/general_distill/other.csv")
+    assert history["step"].iloc[-1] == 8  # 2 times the profile's 4
 
 
 def test_a_companion_that_diverges_leaves_the_system_as_it_is_alone(workspace, monkeypatch, capsys):
