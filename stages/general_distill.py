@@ -46,7 +46,6 @@ from tinybert.distillation.teacher import Teacher
 from tinybert.distillation.terms import reads_teacher
 from tinybert.distillation.together import Together
 from tinybert.encoders.checkpoints import (
-    load_config,
     load_encoder,
     load_masked_lm,
     load_tokenizer,
@@ -181,24 +180,24 @@ def _made(recipe: Recipe) -> Path:
     return recipe.how.checkpoints.parent / f"{recipe.system}.made"
 
 
-def load_teacher(recipe: Recipe) -> PreTrainedModel:
-    """Load what a phase learns from: the encoder, or its masked-word model."""
-    if recipe.phase.hides_words:
-        if not (PRETRAINED / "masked_lm").is_dir():
-            raise InputError(
-                f"params/systems/{recipe.system}.yaml: general_distill hides words, which needs "
-                "the masked-word model, got fetch_teacher.masked_lm false; write true"
-            )
-        model = load_masked_lm(PRETRAINED / "masked_lm")
-        kept, every = (c.num_hidden_layers for c in (model.config, load_config(PRETRAINED)))
-        if kept < every and set(recipe.phase.terms) - {"mlm", "next_sentence"}:
-            raise InputError(
-                f"params/systems/{recipe.system}.yaml: general_distill learns from the masked-word "
-                f"model, which must have all {every} layers of the teacher, got {kept}; set "
-                "fetch_teacher.num_hidden_layers to null"
-            )
-        return model
-    return load_encoder(PRETRAINED)
+def load_teacher(recipe: Recipe, encoder: PreTrainedModel) -> PreTrainedModel:
+    """Return what a phase learns from: the encoder, or its masked-word model, loaded here."""
+    if not recipe.phase.hides_words:
+        return encoder
+    if not (PRETRAINED / "masked_lm").is_dir():
+        raise InputError(
+            f"params/systems/{recipe.system}.yaml: general_distill hides words, which needs "
+            "the masked-word model, got fetch_teacher.masked_lm false; write true"
+        )
+    model = load_masked_lm(PRETRAINED / "masked_lm")
+    kept, every = (each.config.num_hidden_layers for each in (model, encoder))
+    if kept < every and set(recipe.phase.terms) - {"mlm", "next_sentence"}:
+        raise InputError(
+            f"params/systems/{recipe.system}.yaml: general_distill learns from the masked-word "
+            f"model, which must have all {every} layers of the teacher, got {kept}; set "
+            "fetch_teacher.num_hidden_layers to null"
+        )
+    return model
 
 
 def general_distill(
@@ -334,12 +333,13 @@ def main(system: str) -> str:
         others = companions(own, settings, encoder)
         made = partial(general_distill, tokenizer=tokenizer, teachers=teachers, corpus=CORPUS)
         try:
-            model, history = made(own, others, load_teacher(own))
+            model, history = made(own, others, load_teacher(own, encoder))
         except InputError as error:
             if not others:
                 raise
             print(f"{own.how.phase}: goes on alone: {error}", flush=True)
-            model, history = made(own, [], load_teacher(own))
+            # Again, since the first may be cast to another number format.
+            model, history = made(own, [], load_encoder(PRETRAINED))
     folder = GENERAL / system
     with replace_folder(folder) as made_folder:
         model.student.save_pretrained(made_folder)

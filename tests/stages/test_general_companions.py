@@ -8,9 +8,11 @@ import pandas as pd
 import pytest
 import torch
 
+from stages import general_distill
 from tests.fixtures.workspace import SHAPE, edit_section, edit_yaml, make_workspace, run_stage
 from tinybert.core.settings.choices import Loss
 from tinybert.distillation.distillation import Distillation, phase_weights
+from tinybert.encoders.checkpoints import load_encoder
 
 OTHER = SHAPE | {"num_hidden_layers": 2, "hidden_size": 8}
 SYSTEMS = ["tinybert_mini", "scratch_mini", "other"]
@@ -105,6 +107,18 @@ def test_one_of_another_length_is_trained_alone(workspace, prepared, capsys):
     distil("other")
     history = pd.read_csv("reports/training/general_distill/other.csv")
     assert history["step"].iloc[-1] == 8  # 2 times the profile's 4
+
+
+def test_the_teacher_is_loaded_once(workspace, monkeypatch):
+    loaded = []
+
+    def loading(folder):
+        loaded.append(folder)
+        return load_encoder(folder)
+
+    monkeypatch.setattr(general_distill, "load_encoder", loading)
+    distil("tinybert_mini")
+    assert loaded == [Path("models/pretrained")]
 
 
 def test_a_companion_that_diverges_leaves_the_system_as_it_is_alone(workspace, monkeypatch, capsys):
