@@ -10,7 +10,14 @@ from safetensors.torch import load_file, save_file
 
 from stages import _doctor
 from tests.fixtures.models import save_pretrained
-from tests.fixtures.workspace import ROOT, SHAPE, edit_yaml, make_workspace, run_stage
+from tests.fixtures.workspace import (
+    ROOT,
+    SHAPE,
+    edit_section,
+    edit_yaml,
+    make_workspace,
+    run_stage,
+)
 from tinybert.core.errors import InputError
 from tinybert.doctor.forecast import Sample, augmented, of_phase, random_rows
 
@@ -47,6 +54,17 @@ def test_before_anything_ran_it_says_what_is_missing_and_forecasts_every_stage(w
         assert f" {stage}" in printed.out
     assert "general_distill scratch_mini" not in printed.out  # it has no general phase
     assert printed.err.count("WRONG") == 0
+
+
+def test_the_forecast_is_of_the_systems_own_length(workspace, capsys):
+    edit_section(Path("params/systems/tinybert_mini.yaml"), "general_distill", steps_scale=30)
+    assert _doctor.main("tinybert_mini", "reviews")
+    (line,) = [
+        line.split()
+        for line in capsys.readouterr().out.splitlines()
+        if line.startswith(" general_distill tinybert_mini ")
+    ]
+    assert line[2] == "120"  # 30 times the profile's 4
 
 
 def test_one_system_and_one_task_can_be_asked_for(workspace, capsys):
