@@ -1,6 +1,7 @@
 """Whether the order of untrained closed forms is the order of trained scores, by shape.
 
-python -m benchmarks.choosing --task TASK [--steps 500] [--seeds 42,43] [--system NAME] [--show]
+python -m benchmarks.choosing --task TASK [--steps 500] [--seeds 42,43] [--system NAME]
+    [--precision fp32] [--table FILE...] [--show]
 
 Runs in a workspace whose corpus and teachers are made. Each shape that `make choose` compares is
 judged as it does, then trained so many steps as `benchmarks.starts` does; the rank correlation of
@@ -12,6 +13,7 @@ import argparse
 import sys
 import tempfile
 from collections.abc import Sequence
+from itertools import groupby, product
 from pathlib import Path
 
 import numpy as np
@@ -19,17 +21,16 @@ import pandas as pd
 from scipy.stats import spearmanr
 
 from benchmarks.starts import Bench, Cell, TaskBench
-from flows.glue import split_names
+from benchmarks.table import Table, make_parser, numbers
 from stages._choose import make_judge
 from tinybert.core.errors import ends_with_its_lines
-from tinybert.core.outputs import replace_file
-from tinybert.core.precision import computing_device
+from tinybert.core.precision import autocast_dtype, computing_device
 from tinybert.core.settings.reader import read_task
 from tinybert.deployment.choosing import candidate_shapes, shape_name
 from tinybert.encoders.classifier import task_classifier
 from tinybert.tasks.task import TaskFile, read_named_info
 
-TABLE = Path("reports/benchmarks/choosing.csv")
+KEYS = ["task", "steps", "seed", "shape"]
 MAX_ROWS = 8000  # of train
 RESAMPLES = 2000
 INTERVAL = (0.025, 0.975)
@@ -57,45 +58,40 @@ def correlations(found: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
 
 def main(arguments: Sequence[str]) -> None:
     """Compute what the table lacks, and show it."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.choosing")
+    parser = make_parser("choosing")
     parser.add_argument("--task", required=True)
     parser.add_argument("--steps", type=int, default=500)
-    parser.add_argument("--seeds", default="42")
-    parser.add_argument("--system", default="closed_form_mini")
-    parser.add_argument("--show", action="store_true", help="the table as far as it is")
+    parser.add_argument("--seeds", type=numbers, default="42")
     given = parser.parse_args(arguments)
-    keys = ["task", "steps", "seed", "shape"]
-    found = pd.read_csv(TABLE) if TABLE.is_file() else pd.DataFrame(columns=keys)
-    known = set(found[keys].itertuples(index=False, name=None))
+    table = Table(KEYS, given)
     if not given.show:
-        TABLE.parent.mkdir(parents=True, exist_ok=True)
-        task_folder = Path("data/tasks") / given.task
-        info, task_file = read_named_info(task_folder, given.task), read_task(given.task, TaskFile)
-        teacher = task_classifier(Path("models/teacher") / given.task, info).to(computing_device())
-        what = (given.task, MAX_ROWS, 0.0)
-        shared: TaskBench | None = None
-        for seed in map(int, split_names(given.seeds)):
-            judge = make_judge(
-                teacher, task_folder, info, task_file.encoding(info), given.system, seed
-            )
-            for shape in candidate_shapes(teacher.config):
-                key = (given.task, given.steps, seed, shape_name(shape))
-                if key in known:
-                    continue
-                of = judge(shape, 0.0)
-                with tempfile.TemporaryDirectory() as folder:
-                    bench = Bench(given.system, Path(folder), shape)
-                    shared = shared.of(bench) if shared else TaskBench(bench, *what)
-                    trained = shared.score(Cell(given.task, seed, "task", 0, given.steps))
-                measured = {"parameters": of.parameters, "lost": of.lost, "score": of.score}
-                row = dict(zip(keys, key, strict=True)) | measured | {"trained": trained}
-                found = pd.concat([found, pd.DataFrame([row])], ignore_index=True)
-                print(f"choosing: {', '.join(f'{a} {b}' for a, b in row.items())}", flush=True)
-                with replace_file(TABLE) as file:
-                    found.to_csv(file, index=False)
+        _train(given, table)
+    found = table.found()
     of_task = found[(found["task"] == given.task) & (found["steps"] == given.steps)]
     print(of_task.to_markdown(index=False))
     print(correlations(of_task).round(2).to_markdown(index=False))
+
+
+def _train(given: argparse.Namespace, table: Table) -> None:
+    """Judge and train what the table lacks; the teacher's pass over the rows is shared."""
+    folder = Path("data/tasks") / given.task
+    info = read_named_info(folder, given.task)
+    encoding = read_task(given.task, TaskFile).encoding(info)
+    teacher = task_classifier(Path("models/teacher") / given.task, info).to(computing_device())
+    shapes = {shape_name(shape): shape for shape in candidate_shapes(teacher.config)}
+    asked = product([given.task], [given.steps], given.seeds, shapes)
+    dtype, shared = autocast_dtype(given.precision), None
+    for seed, keys in groupby(table.missing(asked), key=lambda key: key[2]):
+        judge = make_judge(teacher, folder, info, encoding, given.system, seed)
+        for key in keys:
+            shape = shapes[key[3]]
+            of = judge(shape, 0.0)
+            with tempfile.TemporaryDirectory() as place:
+                bench = Bench(given.system, Path(place), shape, dtype)
+                shared = shared.of(bench) if shared else TaskBench(bench, given.task, MAX_ROWS, 0.0)
+                trained = shared.score(Cell(given.task, seed, "task", 0, given.steps))
+            sizes = {"parameters": of.parameters, "lost": of.lost, "score": of.score}
+            table.add(key, **sizes, trained=trained)
 
 
 if __name__ == "__main__":

@@ -1,31 +1,34 @@
 """Thin and deep, or wide and shallow: shapes that cost the same, trained for as long.
 
 python -m benchmarks.equal_shapes [--tasks A,B] [--seeds 42,43] [--steps 500] [--system NAME]
-    [--engine pytorch_fp32] [--length 64] [--show]
+    [--engine pytorch_fp32] [--length 64] [--precision fp32] [--table FILE...] [--show]
 
 Runs in a workspace whose corpus and teachers are made. Of each depth two shapes are taken: as many
 parameters as the system's own shape has, and as many milliseconds for one row, as measured in turn
-by the first run and kept in the table's file. Each starts in closed form and is trained as
-`benchmarks.starts` does. A row that the table has is not computed again.
+by the first run and kept in a file of their own, for which others wait that run side by side. Each
+starts in closed form and is trained as `benchmarks.starts` does. A row that the table has is not
+computed again.
 """
 
-import argparse
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from itertools import groupby, product
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
 import numpy as np
 import pandas as pd
 import torch
+from filelock import FileLock
 from transformers import PreTrainedModel
 
 from benchmarks.starts import Bench, Cell, TaskBench, mean_and_deviation
-from flows.glue import split_names
+from benchmarks.table import FOLDER, Table, make_parser, numbers
 from tinybert.core.errors import ends_with_its_lines
 from tinybert.core.outputs import replace_file
 from tinybert.core.precision import Precision, autocast_dtype
+from tinybert.core.settings.names import split_names
 from tinybert.core.settings.reader import read_param, read_system
 from tinybert.core.settings.systems import Shape
 from tinybert.deployment.choosing import LAYERS, measure_shapes, new_student, shape_name
@@ -34,8 +37,7 @@ from tinybert.encoders.classifier import task_classifier
 from tinybert.encoders.cost import num_parameters
 from tinybert.tasks.task import read_named_info
 
-FOLDER = Path("reports/benchmarks")
-TIMES, TABLE = FOLDER / "equal_shapes_times.csv", FOLDER / "equal_shapes.csv"
+TIMES = FOLDER / "equal_shapes_times.csv"
 MAX_ROWS = 8000  # of train
 TIMED_WIDTHS = 5  # of each depth, to begin with
 SEED = 0  # of the weights and tokens that are timed
@@ -122,13 +124,12 @@ def measure(
 
 def known_or_measured(made: Callable[[], dict[str, list[Measured]]]) -> pd.DataFrame:
     """Return the file of times, measured where there is none: `equal` says what is equal."""
-    if not TIMES.is_file():
-        rows = [
-            {"equal": name, **of._asdict()} for name, measured in made().items() for of in measured
-        ]
-        TIMES.parent.mkdir(parents=True, exist_ok=True)
-        with replace_file(TIMES) as file:
-            pd.DataFrame(rows).to_csv(file, index=False)
+    TIMES.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{TIMES}.lock"):  # else each of several processes would choose other shapes
+        if not TIMES.is_file():
+            rows = [{"equal": name, **of._asdict()} for name, each in made().items() for of in each]
+            with replace_file(TIMES) as file:
+                pd.DataFrame(rows).to_csv(file, index=False)
     return pd.read_csv(TIMES)
 
 
@@ -143,55 +144,32 @@ def summary(times: pd.DataFrame, trained: pd.DataFrame, steps: int) -> pd.DataFr
 
 def main(arguments: Sequence[str]) -> None:
     """Compute what the table lacks, and show it."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.equal_shapes")
+    parser = make_parser("equal_shapes", read_param("precision", Precision))
     parser.add_argument("--tasks", default=",".join(read_param("tasks", list[str])))
-    parser.add_argument("--seeds", default="42,43,44")
+    parser.add_argument("--seeds", type=numbers, default="42,43,44")
     parser.add_argument("--steps", type=int, default=500)
-    parser.add_argument("--system", default="closed_form_mini")
     parser.add_argument("--engine", choices=get_args(EngineName), default="pytorch_fp32")
     parser.add_argument("--length", type=int, default=64)
-    parser.add_argument("--show", action="store_true", help="the table as far as it is")
     given = parser.parse_args(arguments)
-    tasks, seeds = split_names(given.tasks), [int(of) for of in split_names(given.seeds)]
+    tasks = split_names(given.tasks)
+    table = Table(KEYS, given)
     reference = read_system(given.system, "shape", Shape)
     info = read_named_info(Path("data/tasks") / tasks[0], tasks[0])
     teacher = task_classifier(Path("models/teacher") / tasks[0], info).eval()
     times = known_or_measured(lambda: measure(reference, teacher, given.engine, given.length))
-    trained = pd.read_csv(TABLE) if TABLE.is_file() else pd.DataFrame(columns=[*KEYS, "score"])
-    if not given.show:
-        names = list(dict.fromkeys(times["shape"]))
-        trained = _train(tasks, seeds, names, given.steps, given.system, reference, trained)
-    print(summary(times, trained, given.steps).to_markdown(index=False))
-
-
-def _train(
-    tasks: Sequence[str],
-    seeds: Sequence[int],
-    names: Sequence[str],
-    steps: int,
-    system: str,
-    reference: Shape,
-    found: pd.DataFrame,
-) -> pd.DataFrame:
-    """Train what the table lacks; the teacher's pass over a task's rows is shared."""
-    known = set(found[KEYS].itertuples(index=False, name=None))
-    dtype = autocast_dtype(read_param("precision", Precision))
-    for task in tasks:
-        shared: TaskBench | None = None
-        for seed, name in ((seed, name) for seed in seeds for name in names):
-            if (task, steps, seed, name) in known:
-                continue
+    names = dict.fromkeys(times["shape"])
+    wanted = table.missing(product(tasks, [given.steps], given.seeds, names))
+    dtype = autocast_dtype(given.precision)
+    for task, keys in groupby(wanted, key=lambda key: key[0]):
+        shared: TaskBench | None = None  # the teacher's pass over a task's rows
+        for key in keys:
+            _, steps, seed, name = key
             shape = with_size(reference, *map(int, name.split("x")))
             with tempfile.TemporaryDirectory() as folder:
-                bench = Bench(system, Path(folder), shape, dtype)
+                bench = Bench(given.system, Path(folder), shape, dtype)
                 shared = shared.of(bench) if shared else TaskBench(bench, task, MAX_ROWS, 0.0)
-                score = shared.score(Cell(task, seed, "task", 0, steps))
-            row = dict(zip(KEYS, (task, steps, seed, name), strict=True)) | {"score": score}
-            found = pd.concat([found, pd.DataFrame([row])], ignore_index=True)
-            print(f"equal_shapes: {', '.join(f'{a} {b}' for a, b in row.items())}", flush=True)
-            with replace_file(TABLE) as file:
-                found.to_csv(file, index=False)
-    return found
+                table.add(key, score=shared.score(Cell(task, seed, "task", 0, steps)))
+    print(summary(times, table.found(), given.steps).to_markdown(index=False))
 
 
 if __name__ == "__main__":

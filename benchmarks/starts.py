@@ -1,11 +1,13 @@
 """What a student is worth by where it starts: dev scores by start, general steps and task steps.
 
 python -m benchmarks.starts [--tasks A,B] [--seeds 42,43] [--steps 0,100,500] [--general 0,400]
-    [--starts random,embeddings,general,task] [--system NAME] [--show]
+    [--starts random,embeddings,general,task] [--system NAME] [--precision fp32] [--table FILE...]
+    [--show]
 
 Runs in a workspace whose corpus and teachers are made (`dvc repro finetune_teacher`). A cell that
-the table's file has is not computed again, so a run that was stopped goes on. Task steps are three
-fifths intermediate ones, then the head in closed form, then prediction steps: as closed_form_mini.
+the table's file has is not computed again, so a run that was stopped goes on; several processes may
+run side by side, of other seeds or tasks. Task steps are three fifths intermediate ones, then the
+head in closed form, then prediction steps: as closed_form_mini.
 """
 
 import argparse
@@ -14,7 +16,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from itertools import product
+from itertools import groupby, product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,15 +27,15 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
 from benchmarks.shapes import LAYER_WEIGHTS
-from flows.glue import split_names
+from benchmarks.table import Table, make_parser, numbers
 from tinybert.closed_form.fit import EncoderFit
 from tinybert.closed_form.head import HeadTargets, fit_head
 from tinybert.closed_form.start import choose_head_targets, choose_rows, fit_student
-from tinybert.core.errors import InputError
-from tinybert.core.outputs import replace_file
-from tinybert.core.precision import computing_device
+from tinybert.core.errors import InputError, ends_with_its_lines
+from tinybert.core.precision import autocast_dtype, computing_device
 from tinybert.core.settings.choices import CLOSED_FORM_TOKENS
 from tinybert.core.settings.layer_map import LayerMap, teacher_layers
+from tinybert.core.settings.names import split_names
 from tinybert.core.settings.reader import read_param, read_section, read_system, read_task
 from tinybert.core.settings.schedule import Grid, Schedule
 from tinybert.core.settings.systems import LayerPhase, OutputPhase, Shape
@@ -56,7 +58,6 @@ from tinybert.training.sections import GeneralDistillSettings, IntermediateDisti
 from tinybert.training.training import train
 
 STARTS = ("random", "embeddings", "general", "task")
-TABLE = Path("reports/benchmarks/starts.csv")
 INTERMEDIATE_SHARE = 0.6  # of the task steps
 MAX_GIGABYTES = 20.0  # of the teacher's states
 
@@ -280,15 +281,11 @@ class TaskBench:
 
 def asked(given: argparse.Namespace) -> Iterator[Cell]:
     """Yield the cells asked for, those that share most one after the other."""
-    for task, seed, start, general, steps in product(
-        split_names(given.tasks),
-        map(int, split_names(given.seeds)),
-        split_names(given.starts),
-        map(int, split_names(given.general)),
-        map(int, split_names(given.steps)),
-    ):
-        if start != "task" or not general:  # the task's fit replaces all of the general student
-            yield Cell(task, seed, start, general, steps)
+    tasks, starts = split_names(given.tasks), split_names(given.starts)
+    for of in product(tasks, given.seeds, starts, given.general, given.steps):
+        cell = Cell(*of)
+        if cell.start != "task" or not cell.general:  # the task's fit replaces the general student
+            yield cell
 
 
 def mean_and_deviation(scores: "pd.Series[float]") -> str:
@@ -310,42 +307,27 @@ def main(arguments: Sequence[str]) -> None:
     Raises:
         InputError: A start is unknown, or the workspace lacks what is needed.
     """
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.starts")
-    parser.add_argument("--system", default="closed_form_mini")
+    parser = make_parser("starts")
     parser.add_argument("--tasks", default=",".join(read_param("tasks", list[str])))
-    parser.add_argument("--seeds", default="42,43,44")
+    parser.add_argument("--seeds", type=numbers, default="42,43,44")
     parser.add_argument("--starts", default=",".join(STARTS))
-    parser.add_argument("--general", default="0,400")
-    parser.add_argument("--steps", default="0,100,500,2000")
-    parser.add_argument("--show", action="store_true", help="the table as far as it is")
+    parser.add_argument("--general", type=numbers, default="0,400")
+    parser.add_argument("--steps", type=numbers, default="0,100,500,2000")
     given = parser.parse_args(arguments)
     unknown = sorted(set(split_names(given.starts)) - set(STARTS))
     if unknown:
         raise InputError(f"--starts: unknown, got {unknown[0]}; known: {', '.join(STARTS)}")
-    found = (
-        pd.read_csv(TABLE) if TABLE.is_file() else pd.DataFrame(columns=[*Cell._fields, "score"])
-    )
-    if not given.show:
-        TABLE.parent.mkdir(parents=True, exist_ok=True)
-        known = {Cell(*of) for of in found[list(Cell._fields)].itertuples(index=False)}
+    table = Table(Cell._fields, given)
+    if wanted := table.missing(asked(given)):
         with tempfile.TemporaryDirectory() as folder:
-            bench, of = Bench(given.system, Path(folder)), dict[str, TaskBench]()
-            wanted = [each for each in asked(given) if each not in known]
-            for number, cell in enumerate(wanted, start=1):
-                if cell.task not in of:
-                    of = {cell.task: TaskBench(bench, cell.task)}
-                row = {**cell._asdict(), "score": of[cell.task].score(cell)}
-                found = pd.concat([found, pd.DataFrame([row])], ignore_index=True)
-                shown = ", ".join(f"{name} {value}" for name, value in row.items())
-                print(f"starts: {number} of {len(wanted)}: {shown}", flush=True)
-                with replace_file(TABLE) as file:
-                    found.to_csv(file, index=False)
-    print(show(found))
+            bench = Bench(given.system, Path(folder), dtype=autocast_dtype(given.precision))
+            for task, cells in groupby(wanted, key=lambda cell: cell.task):
+                of = TaskBench(bench, task)
+                for cell in cells:
+                    table.add(cell, score=of.score(cell))
+    print(show(table.found()))
 
 
 if __name__ == "__main__":
-    try:
+    with ends_with_its_lines():
         main(sys.argv[1:])
-    except InputError as error:
-        print(f"starts: {error}", file=sys.stderr)
-        sys.exit(1)

@@ -1,7 +1,7 @@
 """Minutes until a student is as good as asked for: the authors' method, plainly written, and ours.
 
 python -m benchmarks.time_to_quality --task TASK [--general 0,100,400] [--steps 0,100,500]
-    [--seed 42] [--system NAME] [--show]
+    [--seed 42] [--system NAME] [--table FILE...] [--show]
 
 Runs in a workspace whose corpus and teachers are made. Each cell is a process of its own that
 begins with nothing but a teacher: the general phase is judged by its loss on held-out text, the
@@ -19,7 +19,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import pandas as pd
 import torch
@@ -29,9 +29,8 @@ from benchmarks.machine import peak_gigabytes
 from benchmarks.plain_method import PlainLayers, PlainPrediction, train_plainly
 from benchmarks.shapes import LAYER_WEIGHTS
 from benchmarks.starts import Bench, Cell, TaskBench
-from flows.glue import split_names
+from benchmarks.table import Table, make_parser, numbers
 from tinybert.core.errors import InputError, ends_with_its_lines
-from tinybert.core.outputs import replace_file
 from tinybert.core.settings.reader import read_section, read_task
 from tinybert.core.settings.schedule import Grid
 from tinybert.distillation.distillation import Distillation
@@ -45,10 +44,8 @@ from tinybert.text.encoded import Blocks
 from tinybert.training.grid import dev_scores
 from tinybert.training.sections import GeneralDistillSettings, IntermediateDistillSettings
 
-TABLE = Path("reports/benchmarks/time_to_quality.csv")
 HELD_OUT, AT_ONCE = 64, 16  # blocks
 DROPOUT = 0.1  # of the plain method's student
-MAX_GIGABYTES = 20.0
 
 Method = Literal["plain", "ours"]
 Phase = Literal["general", "task"]
@@ -143,27 +140,25 @@ def run_general(of: Try, bench: Bench) -> tuple[float, float]:
 
 def run_task(of: Try, bench: Bench) -> tuple[float, float]:
     """Return the seconds until a task's student is trained, and its score on dev."""
-    if of.method == "ours":
-        task = TaskBench(bench, of.task, None, MAX_GIGABYTES)
-        began = time.monotonic()
-        score = task.score(Cell(of.task, of.seed, "task", 0, of.steps))
-        return time.monotonic() - began, score  # the pass over dev counted too
     task = TaskBench(bench, of.task)
     began = time.monotonic()
+    if of.method == "ours":
+        score = task.score(Cell(of.task, of.seed, "task", 0, of.steps))
+        return time.monotonic() - began, score  # the pass over dev counted too
     student = Plain(bench, of.seed).task(task, of.steps)
     seconds = time.monotonic() - began
     return seconds, next(iter(dev_scores(student.eval(), task.dev, None)().values()))
 
 
-def run_here(of: Try, system: str) -> dict[str, Any]:
-    """Run one cell in this process."""
+def run_here(of: Try, system: str) -> dict[str, float]:
+    """Run one cell in this process; return what it took and gave."""
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(system, Path(folder))
         bench.blocks = Blocks(Path("data/corpus"), start=HELD_OUT)
         run = run_general if of.phase == "general" else run_task
         seconds, quality = run(of, bench)
     gigabytes = peak_gigabytes(torch.device("cpu"))
-    return {**of._asdict(), "seconds": seconds, "quality": quality, "gigabytes": gigabytes}
+    return {"seconds": seconds, "quality": quality, "gigabytes": gigabytes}
 
 
 def show(found: pd.DataFrame) -> str:
@@ -177,51 +172,41 @@ def show(found: pd.DataFrame) -> str:
 
 def main(arguments: Sequence[str]) -> None:
     """Compute the cells that the table lacks, each in its own process, and show them."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.time_to_quality")
+    parser = make_parser("time_to_quality", precision=None)
     parser.add_argument("--task", required=True)
-    parser.add_argument("--general", default="0,100,400")
-    parser.add_argument("--steps", default="0,100,500")
+    parser.add_argument("--general", type=numbers, default="0,100,400")
+    parser.add_argument("--steps", type=numbers, default="0,100,500")
     parser.add_argument("--seed", type=int, default=42)
-    parser.add_argument("--system", default="closed_form_mini")
-    parser.add_argument("--show", action="store_true", help="the table as far as it is")
     parser.add_argument("--cell", help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
     if given.cell:
         print(json.dumps(run_here(Try(*json.loads(given.cell)), given.system)))
         return
-    columns = [*Try._fields, "seconds", "quality", "gigabytes"]
-    found = pd.read_csv(TABLE) if TABLE.is_file() else pd.DataFrame(columns=columns)
-    known = {Try(*of) for of in found[list(Try._fields)].itertuples(index=False)}
-    for cell in [] if given.show else [of for of in asked(given) if of not in known]:
-        row = _in_its_own_process(cell, given)
-        print("time_to_quality:", ", ".join(f"{a} {b}" for a, b in row.items()), flush=True)
-        found = pd.concat([found, pd.DataFrame([row])], ignore_index=True)
-        TABLE.parent.mkdir(parents=True, exist_ok=True)
-        with replace_file(TABLE) as file:
-            found.to_csv(file, index=False)
-    print(show(found))
+    table = Table(Try._fields, given)
+    for cell in table.missing(asked(given)):
+        table.add(cell, **_in_its_own_process(cell, given))
+    print(show(table.found()))
 
 
 def asked(given: argparse.Namespace) -> list[Try]:
     """Return the cells asked for, the two methods in turn: machines are shared, and drift."""
-    lists: dict[Phase, str] = {"general": given.general, "task": given.steps}
+    lists: dict[Phase, list[int]] = {"general": given.general, "task": given.steps}
     return [
-        Try(given.task, given.seed, phase, method, int(steps))
+        Try(given.task, given.seed, phase, method, steps)
         for phase, listed in lists.items()
-        for steps in split_names(listed)
+        for steps in listed
         for method in ("plain", "ours")
-        if method == "ours" or int(steps)
+        if method == "ours" or steps
     ]
 
 
-def _in_its_own_process(cell: Try, given: argparse.Namespace) -> dict[str, Any]:
+def _in_its_own_process(cell: Try, given: argparse.Namespace) -> dict[str, float]:
     command = [sys.executable, "-m", "benchmarks.time_to_quality", "--task", cell.task]
     command += ["--system", given.system, "--cell", json.dumps(cell)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
         raise InputError(f"{cell}: ended with an error, got {done.returncode}; see above")
-    row: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-    return row
+    return dict(json.loads(done.stdout.strip().splitlines()[-1]))
 
 
 if __name__ == "__main__":

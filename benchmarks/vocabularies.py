@@ -1,7 +1,7 @@
 """What a student loses, and saves, with fewer pieces in its vocabulary.
 
 python -m benchmarks.vocabularies --tasks a,b [--pieces 30522,8000] [--steps 0,1000] [--seeds 42]
-    [--system NAME] [--show]
+    [--system NAME] [--precision fp32] [--table FILE...] [--show]
 
 Runs in a workspace whose corpus, teachers and augmented rows are made. One student a task and seed
 is fitted in closed form with all pieces, then cut to so many, scored on dev, scored again with its
@@ -9,24 +9,24 @@ head fitted to the cut rows, and trained so many steps as `benchmarks.starts` do
 table has is not computed again.
 """
 
-import argparse
 import copy
 import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import product
+from itertools import groupby, product
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from benchmarks.starts import INTERMEDIATE_SHARE, Begun, Bench, TaskBench
-from flows.glue import split_names
+from benchmarks.table import Table, make_parser, numbers
 from tinybert.closed_form.head import fit_head
 from tinybert.closed_form.start import head_in_tokens
 from tinybert.core.errors import ends_with_its_lines
-from tinybert.core.outputs import replace_file
+from tinybert.core.precision import autocast_dtype
+from tinybert.core.settings.names import split_names
 from tinybert.distillation.distillation import Distillation
 from tinybert.distillation.teacher import Teacher
 from tinybert.distillation.teacher_logits import with_logits
@@ -38,7 +38,6 @@ from tinybert.text.encoded import EncodedRows
 from tinybert.text.vocabulary import count_corpus, piece_counts, trimmed_tokenizer
 from tinybert.training.grid import dev_scores, dev_split
 
-TABLE = Path("reports/benchmarks/vocabularies.csv")
 CORPUS = Path("data/corpus")
 MAX_ROWS = 8000  # of train
 KEYS = ["task", "seed", "pieces", "steps"]
@@ -93,35 +92,23 @@ def show(found: pd.DataFrame) -> str:
 
 def main(arguments: Sequence[str]) -> None:
     """Compute what the table lacks, and show it."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.vocabularies")
+    parser = make_parser("vocabularies")
     parser.add_argument("--tasks", required=True)
-    parser.add_argument("--pieces", default="30522,16000,8000,4000,2000")
-    parser.add_argument("--steps", default="0")
-    parser.add_argument("--seeds", default="42")
-    parser.add_argument("--system", default="closed_form_mini")
-    parser.add_argument("--show", action="store_true", help="the table as far as it is")
+    parser.add_argument("--pieces", type=numbers, default="30522,16000,8000,4000,2000")
+    parser.add_argument("--steps", type=numbers, default="0")
+    parser.add_argument("--seeds", type=numbers, default="42")
     given = parser.parse_args(arguments)
-    found = pd.read_csv(TABLE) if TABLE.is_file() else pd.DataFrame(columns=KEYS)
-    known = set(found[KEYS].itertuples(index=False, name=None))
-    seeds, steps, pieces = (
-        list(map(int, split_names(text))) for text in (given.seeds, given.steps, given.pieces)
-    )
-    asked = product([] if given.show else split_names(given.tasks), seeds, steps, pieces)
-    TABLE.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder:
-        bench, of = Bench(given.system, Path(folder)), None
-        for task, seed, num_steps, size in asked:
-            key = (task, seed, size, num_steps)
-            if key in known:
-                continue
-            if of is None or of.task != task:
+    table = Table(KEYS, given)
+    asked = product(split_names(given.tasks), given.seeds, given.pieces, given.steps)
+    if wanted := table.missing(asked):
+        with tempfile.TemporaryDirectory() as folder:
+            bench = Bench(given.system, Path(folder), dtype=autocast_dtype(given.precision))
+            for task, keys in groupby(wanted, key=lambda key: key[0]):
                 of = TaskBench(bench, task, MAX_ROWS, 0.0)
-            row = dict(zip(KEYS, key, strict=True)) | measure(of, seed, size, num_steps)
-            found = pd.concat([found, pd.DataFrame([row])], ignore_index=True)
-            print(f"vocabularies: {', '.join(f'{a} {b}' for a, b in row.items())}", flush=True)
-            with replace_file(TABLE) as file:
-                found.to_csv(file, index=False)
-    print(show(found))
+                for key in keys:
+                    _, seed, size, num_steps = key
+                    table.add(key, **measure(of, seed, size, num_steps))
+    print(show(table.found()))
 
 
 if __name__ == "__main__":

@@ -147,8 +147,9 @@ def forecasts(setup: Setup, pretrained: Path) -> Iterator[Forecast]:
             )
         )
         if general:
+            schedule = system.general_distill.schedule(sections["general_distill"])
             own = replace(run, phase=f"general_distill {name}")
-            yield forecast(general, corpus, [sections["general_distill"]], own, False)
+            yield forecast(general, corpus, [schedule], own, False)
         final = output_model(system, config, setup.run.dtype)
         grid = system.prediction_distill.grid(sections["prediction_distill"])
         last, scored = system.prediction_distill, sections["teacher_logits"]

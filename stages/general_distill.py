@@ -25,7 +25,6 @@ from tinybert.core.processes import num_processes
 from tinybert.core.settings.choices import Loss, Projection
 from tinybert.core.settings.layer_map import LayerMap, teacher_layers
 from tinybert.core.settings.reader import PARAMS, read_param, read_section, read_system, read_yaml
-from tinybert.core.settings.schedule import Schedule
 from tinybert.core.settings.systems import (
     Checkpoint,
     GeneralPhase,
@@ -47,7 +46,6 @@ from tinybert.distillation.teacher import Teacher
 from tinybert.distillation.terms import reads_teacher
 from tinybert.distillation.together import Together
 from tinybert.encoders.checkpoints import (
-    load_config,
     load_encoder,
     load_masked_lm,
     load_tokenizer,
@@ -76,6 +74,7 @@ class Recipe(NamedTuple):
         start: What it starts from.
         vocabulary: What it reads, in the end.
         phase: What the system's file says of it.
+        schedule: Length and speed.
         weights: The phase's terms; none: the student stays as it is.
         layers: [g(1), ..., g(M)].
         projection: Kind of W_h.
@@ -88,6 +87,7 @@ class Recipe(NamedTuple):
     start: Initialisation
     vocabulary: Vocabulary
     phase: GeneralPhase
+    schedule: GeneralDistillSettings
     weights: Weights
     layers: list[int]
     projection: Projection
@@ -102,7 +102,7 @@ def read_recipe(
 
     Args:
         system: Its name.
-        settings: The profile's.
+        settings: The profile's, times the system's steps_scale.
         encoder: The teacher's, which decides how its attention is matched.
         said: Whether another way than the file's is said.
     """
@@ -112,6 +112,7 @@ def read_recipe(
     layer_map = read_system(system, "layer_map", LayerMap)
     projection = read_system(system, "projection", Projection)
     phase = read_system(system, "general_distill", GeneralPhase)
+    schedule = phase.schedule(settings)
     loss = Loss(
         attn_weight=read_param("loss.attn_weight", float),
         hidden_weight=read_param("loss.hidden_weight", float),
@@ -124,15 +125,19 @@ def read_recipe(
     weights = matched_weights(weights, encoder, place if said else "")
     num_layers = encoder.config.num_hidden_layers
     layers = teacher_layers(layer_map, shape.num_hidden_layers, num_layers)
-    read: dict[str, Any] = {"settings": settings.model_dump(), "shape": shape.model_dump()}
-    read |= {"start": str(start), "phase": phase.model_dump(), "layers": layers}
+    read: dict[str, Any] = {"settings": schedule.model_dump(), "shape": shape.model_dump()}
+    read |= {
+        "start": str(start),
+        "phase": phase.model_dump(exclude={"steps_scale"}),
+        "layers": layers,
+    }
     read |= {"projection": projection, "weights": weights, "tokenizer": vocabulary.tokenizer}
     read |= {"seed": seed, "precision": precision, "compile": compiled}
     kept = checkpoints_folder("general_distill", read, [PRETRAINED, CORPUS])
-    how = Run(place, kept, seed, dtype, save_steps=settings.save_steps, compile=compiled)
+    how = Run(place, kept, seed, dtype, save_steps=schedule.save_steps, compile=compiled)
     relation = phase.relation(num_layers)
     matched = weights, layers, projection, relation
-    return Recipe(system, shape, start, vocabulary, phase, *matched, how)
+    return Recipe(system, shape, start, vocabulary, phase, schedule, *matched, how)
 
 
 def companions(
@@ -142,13 +147,15 @@ def companions(
 
     They are trained along, on the same passes of the teacher; their own stages then find them
     done. They change nothing of this system's student, so their files are no `params` of it.
-    Students that hide words see other batches each, so they are trained alone.
+    Students that hide words see other batches each, so they are trained alone; others are trained
+    beside those of the same number of steps.
     """
     if not shares_passes(own) or os.environ.get(TOGETHER) == "0" or own.how.is_finished:
         return []
     names = [name for name in read_yaml(PARAMS).get("systems", []) if name != own.system]
     recipes = [read_recipe(name, settings, encoder) for name in names]
-    return [each for each in recipes if shares_passes(each) and is_wanted(each)]
+    alike = [each for each in recipes if each.schedule == own.schedule]
+    return [each for each in alike if shares_passes(each) and is_wanted(each)]
 
 
 def shares_passes(recipe: Recipe) -> bool:
@@ -173,24 +180,24 @@ def _made(recipe: Recipe) -> Path:
     return recipe.how.checkpoints.parent / f"{recipe.system}.made"
 
 
-def load_teacher(recipe: Recipe) -> PreTrainedModel:
-    """Load what a phase learns from: the encoder, or its masked-word model."""
-    if recipe.phase.hides_words:
-        if not (PRETRAINED / "masked_lm").is_dir():
-            raise InputError(
-                f"params/systems/{recipe.system}.yaml: general_distill hides words, which needs "
-                "the masked-word model, got fetch_teacher.masked_lm false; write true"
-            )
-        model = load_masked_lm(PRETRAINED / "masked_lm")
-        kept, every = (c.num_hidden_layers for c in (model.config, load_config(PRETRAINED)))
-        if kept < every and set(recipe.phase.terms) - {"mlm", "next_sentence"}:
-            raise InputError(
-                f"params/systems/{recipe.system}.yaml: general_distill learns from the masked-word "
-                f"model, which must have all {every} layers of the teacher, got {kept}; set "
-                "fetch_teacher.num_hidden_layers to null"
-            )
-        return model
-    return load_encoder(PRETRAINED)
+def load_teacher(recipe: Recipe, encoder: PreTrainedModel) -> PreTrainedModel:
+    """Return what a phase learns from: the encoder, or its masked-word model, loaded here."""
+    if not recipe.phase.hides_words:
+        return encoder
+    if not (PRETRAINED / "masked_lm").is_dir():
+        raise InputError(
+            f"params/systems/{recipe.system}.yaml: general_distill hides words, which needs "
+            "the masked-word model, got fetch_teacher.masked_lm false; write true"
+        )
+    model = load_masked_lm(PRETRAINED / "masked_lm")
+    kept, every = (each.config.num_hidden_layers for each in (model, encoder))
+    if kept < every and set(recipe.phase.terms) - {"mlm", "next_sentence"}:
+        raise InputError(
+            f"params/systems/{recipe.system}.yaml: general_distill learns from the masked-word "
+            f"model, which must have all {every} layers of the teacher, got {kept}; set "
+            "fetch_teacher.num_hidden_layers to null"
+        )
+    return model
 
 
 def general_distill(
@@ -200,7 +207,6 @@ def general_distill(
     tokenizer: Any,
     teachers: Any,
     corpus: Path,
-    schedule: Schedule,
 ) -> tuple[Distillation, pd.DataFrame]:
     """Train a student on the corpus; return it with its projections, and the history.
 
@@ -211,7 +217,6 @@ def general_distill(
         tokenizer: The student's.
         teachers: The teacher's tokenizer, whose tokens the corpus is in.
         corpus: The folder of `prepare_corpus`.
-        schedule: Length and speed.
     """
     recipes = (own, *others)
     students = {
@@ -248,13 +253,13 @@ def general_distill(
     for each, whose in ((teacher, "teacher"), (model.student, "student")):
         require_positions(length, each.config, "prepare_corpus.block_length", whose)
     together = Together(models) if others else model
-    doctor().training(together, rows, pad, [schedule], own.how)
+    doctor().training(together, rows, pad, [own.schedule], own.how)
     if others:
         names = ", ".join(each.system for each in others)
         print(f"{own.how.phase}: trains {names} along, on the same passes of the teacher")
         runs = {each.system: each.how for each in recipes}
-        train_together(models, rows, pad, schedule, runs)
-    history, _ = train(model, rows, pad, schedule, own.how)
+        train_together(models, rows, pad, own.schedule, runs)
+    history, _ = train(model, rows, pad, own.schedule, own.how)
     return model, history
 
 
@@ -328,14 +333,14 @@ def main(system: str) -> str:
     with _one_at_a_time(own):
         others = companions(own, settings, encoder)
         made = partial(general_distill, tokenizer=tokenizer, teachers=teachers, corpus=CORPUS)
-        made = partial(made, schedule=settings)
         try:
-            model, history = made(own, others, load_teacher(own))
+            model, history = made(own, others, load_teacher(own, encoder))
         except InputError as error:
             if not others:
                 raise
             print(f"{own.how.phase}: goes on alone: {error}", flush=True)
-            model, history = made(own, [], load_teacher(own))
+            # Again, since the first may be cast to another number format.
+            model, history = made(own, [], load_encoder(PRETRAINED))
     folder = GENERAL / system
     with replace_folder(folder) as made_folder:
         model.student.save_pretrained(made_folder)

@@ -56,6 +56,17 @@ def test_before_anything_ran_it_says_what_is_missing_and_forecasts_every_stage(w
     assert printed.err.count("WRONG") == 0
 
 
+def test_the_forecast_is_of_the_systems_own_length(workspace, capsys):
+    edit_section(Path("params/systems/tinybert_mini.yaml"), "general_distill", steps_scale=30)
+    assert _doctor.main("tinybert_mini", "reviews")
+    (line,) = [
+        line.split()
+        for line in capsys.readouterr().out.splitlines()
+        if line.startswith(" general_distill tinybert_mini ")
+    ]
+    assert line[2] == "120"  # 30 times the profile's 4
+
+
 def test_one_system_and_one_task_can_be_asked_for(workspace, capsys):
     assert _doctor.main("scratch_mini", "reviews")
     printed = capsys.readouterr().out

@@ -26,8 +26,8 @@ from tinybert.encoders.checkpoints import (
     load_masked_lm,
     load_tokenizer,
 )
-from tinybert.encoders.classifier import last_layer
 from tinybert.encoders.kinds import require_readable
+from tinybert.encoders.layers import last_layer
 from tinybert.encoders.signals import matches_scores, read_signals, record_relations
 
 SMALL = {"vocab_size": 43, "d_model": 8, "num_layers": 1, "num_heads": 2, "d_kv": 4, "d_ff": 8}

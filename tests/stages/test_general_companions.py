@@ -4,12 +4,15 @@ import shutil
 from contextlib import chdir
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 
-from tests.fixtures.workspace import SHAPE, edit_yaml, make_workspace, run_stage
+from stages import general_distill
+from tests.fixtures.workspace import SHAPE, edit_section, edit_yaml, make_workspace, run_stage
 from tinybert.core.settings.choices import Loss
 from tinybert.distillation.distillation import Distillation, phase_weights
+from tinybert.encoders.checkpoints import load_encoder
 
 OTHER = SHAPE | {"num_hidden_layers": 2, "hidden_size": 8}
 SYSTEMS = ["tinybert_mini", "scratch_mini", "other"]
@@ -92,6 +95,30 @@ def test_one_that_was_made_is_not_trained_along_the_next_time(workspace, capsys)
     capsys.readouterr()
     distil("tinybert_mini")
     assert "along" not in capsys.readouterr().out
+
+
+def test_one_of_another_length_is_trained_alone(workspace, prepared, capsys):
+    (workspace / "params").unlink()
+    shutil.copytree(prepared / "params", workspace / "params")
+    file = workspace / "params/systems/other.yaml"
+    edit_section(file, "general_distill", steps_scale=2)
+    distil("tinybert_mini")
+    assert "along" not in capsys.readouterr().out
+    distil("other")
+    history = pd.read_csv("reports/training/general_distill/other.csv")
+    assert history["step"].iloc[-1] == 8  # 2 times the profile's 4
+
+
+def test_the_teacher_is_loaded_once(workspace, monkeypatch):
+    loaded = []
+
+    def loading(folder):
+        loaded.append(folder)
+        return load_encoder(folder)
+
+    monkeypatch.setattr(general_distill, "load_encoder", loading)
+    distil("tinybert_mini")
+    assert loaded == [Path("models/pretrained")]
 
 
 def test_a_companion_that_diverges_leaves_the_system_as_it_is_alone(workspace, monkeypatch, capsys):

@@ -113,6 +113,12 @@ def test_each_phase_trains_the_terms_of_the_systems_file(workspace, system, gene
     assert terms(history(workspace, "prediction_distill", f"{system}-reviews")) == last
 
 
+def test_a_student_without_projections_trains_as_long_as_its_file_says(workspace):
+    # 4 steps of the profile: 10 times as many, 6 times as many, as many.
+    for system, steps in {"pd_mini": 40, "mobilebert_mini": 24, "distilbert4_mini": 4}.items():
+        assert history(workspace, "general_distill", system)["step"].iloc[-1] == steps
+
+
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_every_student_loads_with_plain_transformers(workspace, system):
     folder = workspace / "models/prediction" / system / "reviews"

@@ -1,10 +1,10 @@
 """The head of a fitted student, by ridge: from its [CLS] states, or from those of its words."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.activations import ACT2FN
 
@@ -14,6 +14,7 @@ from tinybert.closed_form.moments import Moments
 from tinybert.closed_form.parts import head_layer, recorded
 from tinybert.closed_form.signals import BATCH_TOKENS, batches_for
 from tinybert.core.heads import HEADS_OF, kind_of_head
+from tinybert.encoders.layers import last_layer
 from tinybert.encoders.signals import read_signals
 from tinybert.text.batching import Batch, sorted_batches
 from tinybert.text.encoded import SCORED, Rows
@@ -50,9 +51,9 @@ class HeadTargets(NamedTuple):
 HEADS = ("classifier", "qa_outputs")
 
 
-def head_of(model: PreTrainedModel) -> Any:
-    """Return a task's head, the last layer; None of a bare encoder."""
-    return next((getattr(model, name) for name in HEADS if hasattr(model, name)), None)
+def has_head(model: PreTrainedModel) -> bool:
+    """Return whether a model has a task's head; a bare encoder has none."""
+    return any(hasattr(model, name) for name in HEADS)
 
 
 def labels_tokens(model: PreTrainedModel) -> bool:
@@ -98,14 +99,13 @@ def fit_head(student: PreTrainedModel, targets: HeadTargets, seed: int) -> list[
         targets: The teacher's.
         seed: Of the rotation.
     """
-    ours: Any = student
     last, states = student.config.num_hidden_layers, []
     if targets.pooled is None:
         with torch.no_grad():
             for batch in batches_for(student, targets.rows):
                 state = read_signals(student.base_model, batch, hidden=True).hidden[last]
                 states.append(state[counting(batch)])
-        head = _fitted(head_of(student), torch.cat(states), targets.logits)
+        head = _fitted(last_layer(student), torch.cat(states), targets.logits)
         return [Unexplained(last + 1, "logits", head)]
     with torch.no_grad():
         for batch in batches_for(student, targets.rows):
@@ -117,23 +117,23 @@ def fit_head(student: PreTrainedModel, targets: HeadTargets, seed: int) -> list[
     basis = principal_basis(target.mT @ target / len(target), width, generator)
     target = target @ basis
     target = target * POOLED_DEVIATION / target.std().clamp(min=1e-12)
-    act = "gelu" if hasattr(ours.classifier, "out_proj") else "tanh"  # ELECTRA's, or BERT's pooler
+    act = (
+        "gelu" if hasattr(student.classifier, "out_proj") else "tanh"
+    )  # ELECTRA's, or BERT's pooler
     to_pooled, dense = Moments(width, width, state.device), head_layer(student)
     to_pooled.add(state, target + LINEAR_AT[act])
     pooler = to_pooled.ridge(RIDGE)
     pooler.put_into(dense)
     with torch.no_grad():
         activated = ACT2FN[act](dense(state))
-    logits = _fitted(
-        getattr(ours.classifier, "out_proj", ours.classifier), activated, targets.logits
-    )
+    logits = _fitted(last_layer(student), activated, targets.logits)
     return [
         Unexplained(last + 1, "pooled", pooler.unexplained),
         Unexplained(last + 1, "logits", logits),
     ]
 
 
-def _fitted(head: Any, states: Tensor, logits: Tensor) -> float:
+def _fitted(head: nn.Linear, states: Tensor, logits: Tensor) -> float:
     """Fit a linear head, in place; return the unexplained share."""
     to_logits = Moments(states.shape[1], logits.shape[1], states.device)
     to_logits.add(states, logits)

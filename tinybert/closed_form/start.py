@@ -26,7 +26,7 @@ from transformers import (
 )
 
 from tinybert.closed_form.fit import EncoderFit, Unexplained
-from tinybert.closed_form.head import HeadTargets, fit_head, head_of, head_targets
+from tinybert.closed_form.head import HeadTargets, fit_head, has_head, head_targets
 from tinybert.closed_form.parts import layers_of
 from tinybert.core.errors import InputError
 from tinybert.core.heads import kind_of_head
@@ -112,7 +112,7 @@ def fitted_student(
     first = [t if isinstance(t, str) else t[0] for t in texts]
     second = None if all(isinstance(t, str) for t in texts) else [t[1] for t in texts]
     auto: Any = AutoModel
-    if head_of(teacher) is not None:
+    if has_head(teacher):
         auto = head_class(kind_of_head([type(teacher).__name__]))
         changes |= {"id2label": theirs.id2label, "label2id": theirs.label2id}
         changes |= {"problem_type": theirs.problem_type}
@@ -168,7 +168,7 @@ def fit_student(
     try:
         fit = EncoderFit(student, teacher, chosen, layers, seed, projections)
         maps = fit.run()
-        if head_of(student) is not None:
+        if has_head(student):
             head = head or choose_head_targets(teacher, rows, seed, max_tokens)
             maps = [*maps, *fit_head(student, head, seed)]
     finally:

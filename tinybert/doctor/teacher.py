@@ -21,7 +21,7 @@ from tinybert.core.settings.reader import Settings
 from tinybert.doctor.agreement import BETTER_THAN_CHANCE, agreement_z, better_order, kappa
 from tinybert.doctor.findings import Finding, doubt, right, wrong
 from tinybert.encoders.checkpoints import head_class, load_tokenizer, missing_weights
-from tinybert.encoders.classifier import last_layer
+from tinybert.encoders.layers import last_layer
 from tinybert.evaluation.decision import Decision
 from tinybert.evaluation.prediction import TaskSplit, predict_logits, task_split
 from tinybert.tasks.metrics import score

@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 from transformers import PreTrainedModel
 
 from tinybert.core.errors import InputError
 from tinybert.core.heads import head_of_kind, kind_of_head
 from tinybert.core.settings.choices import Kind
 from tinybert.encoders.checkpoints import load_classifier, load_config
+from tinybert.encoders.layers import last_layer
 from tinybert.tasks.task import TaskInfo
 
 # What transformers calls the kinds that label whole rows.
@@ -124,18 +124,6 @@ def label_names(model: PreTrainedModel) -> list[str]:
     """Return the names of a classifier's outputs in their order."""
     names: Any = model.config.id2label
     return [str(names[number]) for number in range(len(names))]
-
-
-def last_layer(model: PreTrainedModel) -> nn.Linear:
-    """Return the layer of a task's head that gives its outputs, whatever its name."""
-    encoder = {id(module) for module in model.base_model.modules()}
-    return next(
-        module
-        for module in reversed(list(model.modules()))
-        if isinstance(module, nn.Linear)
-        and id(module) not in encoder
-        and module.out_features == model.config.num_labels
-    )
 
 
 def _reorder_outputs(model: PreTrainedModel, order: list[int]) -> None:

@@ -1,4 +1,4 @@
-"""An encoder's list of layers, and the maps before each layer's attention, whatever their names."""
+"""What is found by no name: an encoder's layers, the maps before attention, a head's last layer."""
 
 from torch import nn
 from transformers import PreTrainedModel
@@ -27,6 +27,18 @@ def attention_maps(model: PreTrainedModel) -> list[Maps] | None:
     layers = layer_list(model)
     found = [_maps_within(layer) for layer in layers or ()]
     return [maps for maps in found if maps] if found and all(found) else None
+
+
+def last_layer(model: PreTrainedModel) -> nn.Linear:
+    """Return the layer of a task's head that gives its outputs, whatever its name."""
+    encoder = {id(module) for module in model.base_model.modules()}
+    return next(
+        module
+        for module in reversed(list(model.modules()))
+        if isinstance(module, nn.Linear)
+        and id(module) not in encoder
+        and module.out_features == model.config.num_labels
+    )
 
 
 def _maps_within(layer: nn.Module) -> Maps | None:

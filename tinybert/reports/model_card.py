@@ -332,6 +332,8 @@ def _phase(facts: Facts, name: str) -> tuple[str, str]:
     if temperatures:
         values = temperatures if isinstance(temperatures, list) else [temperatures]
         said += f", temperature {_values(values)}"
+    if "steps_scale" in phase:
+        said += f", {phase['steps_scale']:g} times the profile's steps"
     return name, said
 
 

@@ -7,7 +7,7 @@ from tinybert.core.settings.schedule import Schedule
 
 
 class GeneralDistillSettings(Schedule):
-    """The profile's section `general_distill`."""
+    """The profile's section `general_distill`; a system's steps_scale multiplies its length."""
 
     save_steps: int = Field(ge=1)  # steps between checkpoints
 

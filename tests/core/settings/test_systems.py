@@ -86,6 +86,31 @@ def test_a_layer_phase_takes_the_profiles_learning_rate_unless_it_has_its_own():
     assert faster == profile.model_copy(update={"learning_rate": 2e-3})
 
 
+def test_a_general_phase_is_as_many_times_as_long_as_the_profiles():
+    profile = PROFILE.schedules()[0].model_copy(update={"max_steps": 7})
+    assert GeneralPhase(terms=["mlm"]).schedule(profile) == profile
+    longer = GeneralPhase(terms=["mlm"], steps_scale=2.5).schedule(profile)
+    # 3 epochs, 7 steps at most: 7.5 and 17.5, to the next even number.
+    assert longer == profile.model_copy(update={"num_epochs": 7.5, "max_steps": 18})
+    unlimited = profile.model_copy(update={"max_steps": None})
+    shorter = GeneralPhase(terms=["mlm"], steps_scale=0.01)
+    assert shorter.schedule(unlimited).max_steps is None
+    assert shorter.schedule(profile).max_steps == 1
+
+
+def test_a_scale_of_no_steps_is_refused_in_one_line():
+    values = {"terms": ["mlm"], "steps_scale": 0}
+    assert refused(parse, GeneralPhase, values, "pd.yaml: general_distill").startswith(
+        "pd.yaml: general_distill.steps_scale: wrong value, got 0; Input should be greater than 0"
+    )
+
+
+def test_the_papers_systems_are_as_long_as_its_profile_says():
+    names = read_yaml(ROOT / "params/groups/paper.yaml")["systems"]
+    phases = [read_yaml(ROOT / f"params/systems/{name}.yaml")["general_distill"] for name in names]
+    assert not [phase for phase in phases if "steps_scale" in phase]
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [

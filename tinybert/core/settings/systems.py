@@ -100,6 +100,18 @@ class GeneralPhase(MatchesRelations):
     heads: Literal["each", "mean"] = "each"
     temperature: Temperature = 1.0  # of mlm_kl
     mlm_kl_at: Places = "masked"  # where mlm_kl compares distributions: hidden words | all tokens
+    steps_scale: float = Field(default=1.0, gt=0)  # times the profile's num_epochs and max_steps
+
+    def schedule(self, profile: AnySchedule) -> AnySchedule:
+        """Return the profile's schedule, steps_scale times as long.
+
+        Args:
+            profile: Its schedule; the learning rate and the share of warm-up stay.
+        """
+        own: dict[str, float] = {"num_epochs": profile.num_epochs * self.steps_scale}
+        if profile.max_steps is not None:
+            own["max_steps"] = max(1, round(profile.max_steps * self.steps_scale))
+        return profile.model_copy(update=own)
 
     @property
     def hides_words(self) -> bool:
