@@ -17,11 +17,11 @@ from benchmarks import starts
 from benchmarks.table import FOLDER
 from stages import _choose
 from stages._check_params import _check_system
-from stages.intermediate_distill import require_every_class
 from tests.fixtures.workspace import edit_section, edit_yaml, make_workspace, run_stage, sentences
 from tinybert.core.errors import InputError
 from tinybert.distillation.teacher_logits import read_logits, rows_to_train_on
 from tinybert.encoders.classifier import finetuned_classifier
+from tinybert.tasks.phase_rows import require_every_class
 from tinybert.tasks.task import read_info, read_split
 
 TASKS, SYSTEMS = ("reviews", "scores"), ("tinybert_mini", "scratch_mini")
