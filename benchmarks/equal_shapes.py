@@ -25,10 +25,10 @@ from transformers import PreTrainedModel
 
 from benchmarks.starts import Bench, Cell, TaskBench, mean_and_deviation
 from benchmarks.table import FOLDER, Table, make_parser, numbers
-from flows.glue import split_names
 from tinybert.core.errors import ends_with_its_lines
 from tinybert.core.outputs import replace_file
 from tinybert.core.precision import Precision, autocast_dtype
+from tinybert.core.settings.names import split_names
 from tinybert.core.settings.reader import read_param, read_system
 from tinybert.core.settings.systems import Shape
 from tinybert.deployment.choosing import LAYERS, measure_shapes, new_student, shape_name

@@ -8,7 +8,6 @@ from benchmarks.result import Result
 from benchmarks.training_steps import Steps, time_steps
 from tinybert.distillation.distillation import Distillation
 from tinybert.distillation.teacher import Teacher
-from tinybert.distillation.teacher_graphs import PassGraphs
 from tinybert.distillation.together import Together
 
 LENGTH = 128
@@ -19,8 +18,7 @@ def measure(options: Options) -> list[Result]:
     batch_size = 256 if options.device.type == "cuda" else 32
     teacher_config, student_config = shapes.configs(options.shapes)
     rows = texts.block_rows(options, LENGTH, batch_size * (options.steps + 3))
-    graphs = PassGraphs() if options.graphs else None
-    teacher = Teacher(shapes.encoder(teacher_config), options.dtype, graphs)
+    teacher = Teacher(shapes.encoder(teacher_config), options.dtype)
 
     def student() -> Distillation:
         return shapes.layer_student(options.shapes, teacher)

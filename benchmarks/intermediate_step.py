@@ -10,7 +10,6 @@ from benchmarks.plain_step import seconds_per_step
 from benchmarks.result import Result
 from benchmarks.training_steps import Steps, time_steps
 from tinybert.distillation.teacher import Teacher, TeacherSignals
-from tinybert.distillation.teacher_graphs import PassGraphs
 from tinybert.distillation.teacher_states import use_stored_states
 from tinybert.text.encoded import EncodedRows
 
@@ -30,8 +29,7 @@ def measure_task(options: Options, glue_task: str) -> list[Result]:
     teacher_config, student_config = shapes.configs(options.shapes)
     layers = shapes.uniform_layers(options.shapes)
     name, rows = texts.task_rows(options, glue_task)
-    graphs = PassGraphs() if options.graphs else None
-    teacher = Teacher(shapes.classifier(teacher_config).to(options.device), options.dtype, graphs)
+    teacher = Teacher(shapes.classifier(teacher_config).to(options.device), options.dtype)
 
     def steps_of(signals: TeacherSignals, part: EncodedRows) -> Steps:
         return time_steps(shapes.layer_student(options.shapes, signals), part, options, BATCH_SIZE)

@@ -20,7 +20,8 @@ class Options:
     dtype: torch.dtype | None
     steps: int
     out: Path
-    graphs: bool = False
+    graphs: bool = True
+    compiled: bool = False
 
     @property
     def device(self) -> torch.device:
@@ -41,7 +42,8 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--corpus", type=Path, help="folder of .txt files; else embedded text")
     found.add_argument("--precision", choices=["auto", "bf16", "fp32"], default="auto")
     found.add_argument("--steps", type=int, default=8, help="measured training steps")
-    found.add_argument("--graphs", action="store_true", help="capture the teacher's passes: CUDA")
+    found.add_argument("--no-graphs", action="store_true", help="launch kernels one by one: CUDA")
+    found.add_argument("--compile", action="store_true", help="compiled layers")
     found.add_argument("--out", type=Path, default=Path("reports/benchmarks"))
     return found
 
@@ -56,8 +58,6 @@ def read(given: argparse.Namespace) -> Options:
         folder = getattr(given, name)
         if folder is not None and not folder.exists():
             raise InputError(f"--{name}: no such folder, got {folder}; name one, or leave it out")
-    if given.graphs and computing_device().type != "cuda":
-        raise InputError("--graphs: needs a GPU, got none; leave it out")
     if given.steps < 2:
         raise InputError(f"--steps: at least 2 are needed, got {given.steps}; write --steps 8")
     return Options(
@@ -67,5 +67,6 @@ def read(given: argparse.Namespace) -> Options:
         autocast_dtype(given.precision),
         given.steps,
         given.out,
-        given.graphs,
+        not given.no_graphs,
+        given.compile,
     )

@@ -28,7 +28,6 @@ from transformers import PreTrainedModel
 
 from benchmarks.shapes import LAYER_WEIGHTS
 from benchmarks.table import Table, make_parser, numbers
-from flows.glue import split_names
 from tinybert.closed_form.fit import EncoderFit
 from tinybert.closed_form.head import HeadTargets, fit_head
 from tinybert.closed_form.start import choose_head_targets, choose_rows, fit_student
@@ -36,6 +35,7 @@ from tinybert.core.errors import InputError, ends_with_its_lines
 from tinybert.core.precision import autocast_dtype, computing_device
 from tinybert.core.settings.choices import CLOSED_FORM_TOKENS
 from tinybert.core.settings.layer_map import LayerMap, teacher_layers
+from tinybert.core.settings.names import split_names
 from tinybert.core.settings.reader import read_param, read_section, read_system, read_task
 from tinybert.core.settings.schedule import Grid, Schedule
 from tinybert.core.settings.systems import LayerPhase, OutputPhase, Shape

@@ -59,13 +59,13 @@ def measure(chosen: Options) -> dict[str, float]:
     steps = time_steps(
         shapes.layer_student(chosen.shapes, teacher), rows, chosen, BATCH_SIZE, "rows"
     )
-    seconds = median(steps.seconds)
+    seconds, warmup = median(steps.seconds), WARMUP["cpu"]
     found = {"processes": num_processes(), "tokens/s": BATCH_SIZE * LENGTH / seconds}
     if num_processes() > 1:
-        sent, kept = (median(steps.seconds[first::2]) for first in (WARMUP % 2, 1 - WARMUP % 2))
+        sent, kept = (median(steps.seconds[first::2]) for first in (warmup % 2, 1 - warmup % 2))
         found |= {
             "gradients' share of a step": 1 - kept / sent,
-            "waiting's share of a step": median(clock.waited[WARMUP + 1 :]) / seconds,
+            "waiting's share of a step": median(clock.waited[warmup + 1 :]) / seconds,
         }
     return found
 

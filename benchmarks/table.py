@@ -12,10 +12,10 @@ from typing import Any, TypeVar, get_args
 import pandas as pd
 from filelock import FileLock
 
-from flows.glue import split_names
 from tinybert.core.errors import InputError
 from tinybert.core.outputs import replace_file
 from tinybert.core.precision import Precision
+from tinybert.core.settings.names import split_names
 
 FOLDER = Path("reports/benchmarks")
 Key = TypeVar("Key", bound=tuple[Any, ...])

@@ -22,11 +22,11 @@ import pandas as pd
 
 from benchmarks.starts import INTERMEDIATE_SHARE, Begun, Bench, TaskBench
 from benchmarks.table import Table, make_parser, numbers
-from flows.glue import split_names
 from tinybert.closed_form.head import fit_head
 from tinybert.closed_form.start import head_in_tokens
 from tinybert.core.errors import ends_with_its_lines
 from tinybert.core.precision import autocast_dtype
+from tinybert.core.settings.names import split_names
 from tinybert.distillation.distillation import Distillation
 from tinybert.distillation.teacher import Teacher
 from tinybert.distillation.teacher_logits import with_logits

@@ -23,9 +23,10 @@ from flows.experiments import (
     require_via,
     run_checked,
 )
-from flows.glue import add_source_options, source_overrides, split_names
+from flows.glue import add_source_options, source_overrides
 from flows.request import Request
 from tinybert.core.errors import InputError, ends_with_its_lines
+from tinybert.core.settings.names import split_names
 from tinybert.core.settings.reader import PARAMS, parse, read_yaml
 from tinybert.core.terminal import make_output_safe
 from tinybert.reports.ablation import (

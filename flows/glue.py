@@ -12,6 +12,7 @@ from flows.experiments import Asked, call, require_valid
 from flows.overrides import select
 from flows.request import Request, SystemGroup, read_group
 from tinybert.core.errors import InputError, ends_with_its_lines
+from tinybert.core.settings.names import split_names
 from tinybert.core.settings.reader import read_yaml
 
 USUAL = SystemGroup(
@@ -63,11 +64,6 @@ def _says(root: Path, profile: str, switch: str) -> bool:
     key, _, value = switch.partition("=")
     # An unknown profile is refused by its name.
     return not file.is_file() or select(read_yaml(file), key) == value
-
-
-def split_names(text: str) -> list[str]:
-    """Split names at commas or spaces."""
-    return text.replace(",", " ").split()
 
 
 def main(arguments: list[str]) -> None:

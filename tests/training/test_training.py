@@ -55,7 +55,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_does_not(tmp_path):
 
 
 def test_where_there_is_no_terminal_progress_is_told_in_lines(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("tinybert.training.phase_trainer._Lines.seconds_between", 0.0)
+    monkeypatch.setattr("tinybert.training.trainer_settings.Lines.seconds_between", 0.0)
     train(fine_tuning(), rows_of(), 0, SCHEDULE, run_in(tmp_path))
     lines = capsys.readouterr().err.splitlines()
     assert any(line.startswith("test: step 8/24, loss 0.") for line in lines)

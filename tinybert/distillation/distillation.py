@@ -21,7 +21,7 @@ from tinybert.core.settings.systems import Relation
 from tinybert.distillation.pooling import matched
 from tinybert.distillation.pretraining import Pretraining
 from tinybert.distillation.projections import Projections
-from tinybert.distillation.teacher import TeacherSignals
+from tinybert.distillation.teacher import Teacher, TeacherSignals
 from tinybert.distillation.terms import (
     ATTENTION_TERMS,
     EQUAL_WIDTH_TERMS,
@@ -143,6 +143,15 @@ class Distillation(nn.Module):
         compile_layers(self.student)
         if self.teacher is not None:
             self.teacher.compile_layers()
+
+    @property
+    def can_be_captured(self) -> bool:
+        """Whether a pass asks the same of a device for every batch of one shape.
+
+        Hidden words and scored tokens are looked for by the host, stored states are read by it.
+        """
+        live = self.teacher is None or isinstance(self.teacher, Teacher)
+        return live and self.pretraining is None and self.kind != "tokens"
 
     def forward(self, **batch: Tensor) -> dict[str, Tensor]:
         """Return the weighted sum as `loss`, and each term, unweighted, as `loss/<term>`.

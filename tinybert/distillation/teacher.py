@@ -1,14 +1,12 @@
 """The teacher: a frozen model, or whatever else gives the signals of its passes."""
 
 from collections.abc import Collection
-from functools import partial
 from typing import Protocol
 
 import torch
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from tinybert.distillation.pooling import over_units
-from tinybert.distillation.teacher_graphs import PassGraphs
 from tinybert.encoders.signals import (
     Signals,
     compile_layers,
@@ -52,16 +50,10 @@ class Teacher:
     Args:
         model: The pretrained or fine-tuned model.
         dtype: Its weights' dtype; None leaves float32.
-        graphs: Its passes by shape, if they are to be captured; signals then hold until the next.
     """
 
-    def __init__(
-        self,
-        model: PreTrainedModel,
-        dtype: torch.dtype | None = None,
-        graphs: PassGraphs | None = None,
-    ) -> None:
-        self.model, self.graphs = model.eval().requires_grad_(False), graphs
+    def __init__(self, model: PreTrainedModel, dtype: torch.dtype | None = None) -> None:
+        self.model = model.eval().requires_grad_(False)
         if dtype is not None:
             self.model.to(dtype)
 
@@ -94,12 +86,12 @@ class Teacher:
         device = batch["input_ids"].device
         if self.model.device != device:
             self.model.to(device)
-        run = partial(
-            read_signals, self.model, attention=attention, hidden=hidden, relations=relations
-        )
         with torch.no_grad(), torch.autocast(device.type, enabled=False):
-            own = teachers_batch(batch)
-            if self.graphs is None:
-                return over_units(run(own), batch)
-            read = (tuple(attention), hidden, tuple(relations))
-            return over_units(self.graphs.signals(run, own, read), batch)
+            signals = read_signals(
+                self.model,
+                teachers_batch(batch),
+                attention=attention,
+                hidden=hidden,
+                relations=relations,
+            )
+        return over_units(signals, batch)

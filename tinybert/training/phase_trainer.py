@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_model, save_model
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import PrinterCallback, Trainer
 
 from tinybert.core import precision
 from tinybert.core.errors import InputError
@@ -25,7 +25,6 @@ from tinybert.core.settings.schedule import Schedule
 from tinybert.distillation.distillation import Distillation
 from tinybert.distillation.together import Together, log_of
 from tinybert.text.batching import (
-    EpochBatches,
     PartBatches,
     Parts,
     collate,
@@ -36,7 +35,6 @@ from tinybert.text.encoded import Rows
 from tinybert.training.cpu_dropout import CpuDropout
 from tinybert.training.listeners import Row, announce
 from tinybert.training.run import (
-    PARTIAL,
     WEIGHTS,
     Run,
     epochs_between,
@@ -44,8 +42,16 @@ from tinybert.training.run import (
     put_in_place,
     state_of,
 )
+from tinybert.training.step_graphs import StepGraphs
+from tinybert.training.trainer_settings import Epochs, Evaluations, Lines, arguments_of
 
 Evaluate = Callable[[], dict[str, float]]
+
+
+def graphs_of(model: nn.Module, device: torch.device) -> StepGraphs | None:
+    """Return what captures a model's passes, or None where they cannot be, or need not."""
+    fits = isinstance(model, Distillation) and model.can_be_captured and num_processes() == 1
+    return StepGraphs(list(model.parameters())) if fits and device.type == "cuda" else None
 
 
 class PhaseTrainer(Trainer):  # type: ignore[misc]
@@ -77,7 +83,7 @@ class PhaseTrainer(Trainer):  # type: ignore[misc]
         self.batches = epoch_batches(rows, schedule.batch_size, schedule.batches, run.seed)
         super().__init__(
             model=model,
-            args=_arguments(len(self.batches), schedule, run, evaluate is not None),
+            args=arguments_of(len(self.batches), schedule, run, evaluate is not None),
             train_dataset=cast(Any, rows if num_processes() == 1 else Parts(rows)),
             eval_dataset=cast(Any, rows),  # never read: `evaluate` is our own
             data_collator=partial(
@@ -87,11 +93,12 @@ class PhaseTrainer(Trainer):  # type: ignore[misc]
                 multiple=length_multiple(),
                 longest=int(rows.lengths.max()),
             ),
-            callbacks=[_Lines(run.phase)] if not (sys.stderr.isatty() or rank()) else [],
+            callbacks=[Lines(run.phase)] if not (sys.stderr.isatty() or rank()) else [],
         )
         self.remove_callback(PrinterCallback)
-        self.add_callback(_Epochs(self.batches))
-        self.add_callback(_Evaluations(epochs_between(num_evaluated, len(rows))))
+        self.add_callback(Epochs(self.batches))
+        self.add_callback(Evaluations(epochs_between(num_evaluated, len(rows))))
+        self.graphs = graphs_of(model, self.args.device)
         parts = list(model.students) if isinstance(model, Together) else [model]
         self._clipped = [list(part.parameters()) for part in parts]
         self._names: list[str] = []  # of the loss and the terms
@@ -131,33 +138,71 @@ class PhaseTrainer(Trainer):  # type: ignore[misc]
 
         The step's random numbers depend on seed, step and process alone.
         """
-        seed_step((self.args.seed * 2**32 + self.state.global_step) * 2**10 + rank())
+        seed_step(self._step_seed)
+        terms = self._terms(model, inputs)
+        self._add(torch.stack(list(terms.values())).detach().float(), inputs)
+        return terms["loss"]
+
+    @property
+    def _step_seed(self) -> int:
+        return int((self.args.seed * 2**32 + self.state.global_step) * 2**10 + rank())
+
+    def _terms(self, model: nn.Module, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         # Compiled layers have a dropout of their own.
         fast = inputs["input_ids"].device.type == "cpu" and not self.run.compile
         with CpuDropout() if fast else nullcontext():
-            terms = model(**inputs)
-        self._add(list(terms), torch.stack(list(terms.values())).detach().float())
-        self._num_tokens = self._num_tokens + inputs["attention_mask"].sum()  # read by `log` alone
-        return cast(Tensor, terms["loss"])
+            terms: dict[str, Tensor] = model(**inputs)
+        self._names = list(terms)
+        return terms
 
-    def _add(self, names: list[str], values: Tensor) -> None:
+    def _add(self, values: Tensor, inputs: dict[str, Tensor]) -> None:
         self._sums = values if self._sums is None else self._sums + values
-        self._names = names
         self._num_summed += 1
+        self._num_tokens = self._num_tokens + inputs["attention_mask"].sum()  # read by `log` alone
 
-    def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
+    def training_step(
+        self, model: nn.Module, inputs: dict[str, Tensor], *args: Any, **kwargs: Any
+    ) -> Tensor:
         """Stop at a loss that is no number, before the optimizer spoils the weights with it.
 
         Where looking at a number waits for the device, the sum of the losses is looked at instead,
         in `log` and before a checkpoint is written.
         """
-        loss: Tensor = super().training_step(*args, **kwargs)
+        if self.graphs is not None:
+            try:
+                return self._captured_step(model, inputs, self.graphs)
+            except RuntimeError as error:
+                self._go_on_without_graphs(error)
+        loss: Tensor = super().training_step(model, inputs, *args, **kwargs)
         if precision.reads_at_once(loss.device):
             mean = sum_over_all(loss) / num_processes()
             if not torch.isfinite(mean):
                 self._stop_at_loss(f"at step {self.state.global_step + 1}")  # not counted yet
             return mean
         return loss
+
+    def _captured_step(
+        self, model: nn.Module, inputs: dict[str, Tensor], graphs: StepGraphs
+    ) -> Tensor:
+        """Make the forward and the backward pass by one launch."""
+
+        def passes(batch: dict[str, Tensor]) -> Tensor:
+            with self.compute_loss_context_manager():
+                terms = self._terms(model, batch)
+            self.accelerator.backward(terms["loss"])
+            return torch.stack(list(terms.values())).detach().float()
+
+        model.train()
+        inputs = self._prepare_inputs(inputs)
+        values = graphs.run(passes, inputs, self._step_seed).clone()
+        self._add(values, inputs)
+        return values[self._names.index("loss")]
+
+    def _go_on_without_graphs(self, error: RuntimeError) -> None:
+        self.graphs = None
+        self.model.zero_grad()
+        reason = str(error).splitlines()[0]
+        print(f"{self.run.phase}: no CUDA graph of a step, slower: {reason}", file=sys.stderr)
 
     def _stop_at_loss(self, when: str | None = None) -> None:
         self._stop("the loss became NaN or infinite", when)
@@ -253,80 +298,3 @@ class PhaseTrainer(Trainer):  # type: ignore[misc]
         metrics |= {f"eval_{name}": value for name, value in scores.items()}
         self.log(dict(metrics))
         return metrics
-
-
-class _Epochs(TrainerCallback):  # type: ignore[misc]
-    """Tells the batches the epoch, which the Trainer does for some samplers only."""
-
-    def __init__(self, batches: EpochBatches) -> None:
-        self.batches = batches
-
-    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Choose the order; within an epoch that is gone on with, `state.epoch` is no integer."""
-        self.batches.set_epoch(int(state.epoch or 0))
-
-
-class _Evaluations(TrainerCallback):  # type: ignore[misc]
-    """Leaves out evaluations, with their checkpoints, that would cost more than the training."""
-
-    def __init__(self, epochs_between: int) -> None:
-        self.epochs_between = epochs_between
-
-    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Called after the callback that asks for an evaluation at each epoch's end."""
-        is_last = state.global_step >= state.max_steps
-        if round(state.epoch) % self.epochs_between and not is_last:
-            control.should_evaluate = control.should_save = False
-
-
-class _Lines(TrainerCallback):  # type: ignore[misc]
-    """Progress as lines, where there is no terminal to draw a bar on."""
-
-    seconds_between = 20.0
-
-    def __init__(self, phase: str) -> None:
-        self.phase, self.last = phase, time.monotonic()
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
-        """Print where training stands, now and then."""
-        due = time.monotonic() - self.last > self.seconds_between
-        if "loss" in logs and due:
-            self.last = time.monotonic()
-            place = f"step {state.global_step}/{state.max_steps}"
-            print(f"{self.phase}: {place}, loss {logs['loss']:.4f}", file=sys.stderr, flush=True)
-
-
-def _arguments(num_batches: int, schedule: Schedule, run: Run, selects: bool) -> TrainingArguments:
-    cuda = torch.cuda.is_available()
-    num_steps = schedule.num_steps(num_batches)
-    arguments = TrainingArguments(
-        output_dir=str(run.checkpoints / PARTIAL),
-        max_steps=num_steps,
-        per_device_train_batch_size=schedule.batch_size // num_processes(),
-        learning_rate=schedule.learning_rate,
-        lr_scheduler_type="linear",
-        warmup_steps=math.ceil(schedule.warmup_ratio * num_steps),
-        weight_decay=schedule.weight_decay,
-        max_grad_norm=1.0,
-        optim="adamw_torch_fused",
-        bf16=run.dtype == torch.bfloat16,
-        use_cpu=not cuda,
-        eval_strategy="epoch" if selects else "no",
-        save_strategy="epoch" if selects else "steps",
-        save_steps=run.save_steps,
-        metric_for_best_model="selected" if selects else None,
-        greater_is_better=True if selects else None,
-        logging_steps=min(run.log_steps, max(1, num_steps // 10)),
-        logging_nan_inf_filter=False,
-        remove_unused_columns=False,
-        dataloader_pin_memory=cuda,
-        accelerator_config={"non_blocking": cuda},
-        disable_tqdm=not sys.stderr.isatty(),
-        report_to="none",
-        seed=run.seed,
-        ddp_find_unused_parameters=True,  # a pooler has no part in a layer's term
-        ddp_broadcast_buffers=False,
-    )
-    # One process trains on one device: two GPUs would double the batch. More: `accelerate launch`.
-    arguments._n_gpu = min(1, arguments.n_gpu)
-    return arguments

@@ -147,3 +147,8 @@ def _same_name(one: tuple[str, str], other: tuple[str, str]) -> list[str]:
         f"params: two models would both be called {'-'.join(one)}, got system {one[0]} with task "
         f"{one[1]}, and {other[0]} with {other[1]}; rename one, with _ in the place of -"
     ]
+
+
+def split_names(text: str) -> list[str]:
+    """Split names at commas or spaces."""
+    return text.replace(",", " ").split()
