@@ -13,6 +13,7 @@ computed again.
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import groupby, product
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
@@ -161,14 +162,16 @@ def main(arguments: Sequence[str]) -> None:
     wanted = table.missing(product(tasks, [given.steps], given.seeds, names))
     dtype = autocast_dtype(given.precision)
     for task, keys in groupby(wanted, key=lambda key: key[0]):
-        shared: TaskBench | None = None  # the teacher's pass over a task's rows
-        for key in keys:
-            _, steps, seed, name = key
-            shape = with_size(reference, *map(int, name.split("x")))
-            with tempfile.TemporaryDirectory() as folder:
-                bench = Bench(given.system, Path(folder), shape, dtype)
-                shared = shared.of(bench) if shared else TaskBench(bench, task, MAX_ROWS, 0.0)
-                table.add(key, score=shared.score(Cell(task, seed, "task", 0, steps)))
+        with tempfile.TemporaryDirectory() as whole:
+            shared: TaskBench | None = None  # the teacher's passes over a task's rows
+            for key in keys:
+                _, steps, seed, name = key
+                shape = with_size(reference, *map(int, name.split("x")))
+                with tempfile.TemporaryDirectory() as folder:
+                    bench = Bench(given.system, Path(folder), shape, dtype)
+                    new = partial(TaskBench, bench, task, MAX_ROWS, states=Path(whole) / "states")
+                    shared = shared.of(bench) if shared else new()
+                    table.add(key, score=shared.score(Cell(task, seed, "task", 0, steps)))
     print(summary(times, table.found(), given.steps).to_markdown(index=False))
 
 

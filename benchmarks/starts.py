@@ -192,6 +192,7 @@ class TaskBench:
         task: The task's name.
         max_rows: The first so many rows of train; None: all.
         max_gigabytes: Of the teacher's states on disk; 0: it runs in every step.
+        states: Where states of all layers are kept, which `of` shares; None: of the system's.
     """
 
     def __init__(
@@ -200,8 +201,10 @@ class TaskBench:
         task: str,
         max_rows: int | None = None,
         max_gigabytes: float = MAX_GIGABYTES,
+        states: Path | None = None,
     ) -> None:
         self.bench, self.task, self.max_gigabytes = bench, task, max_gigabytes
+        self.states = states
         task_folder, teacher_folder = Path("data/tasks") / task, Path("models/teacher") / task
         self.info = read_named_info(task_folder, task)
         self.encoding = encoding = read_task(task, TaskFile).encoding(self.info)
@@ -219,20 +222,26 @@ class TaskBench:
         other = copy.copy(self)
         other.logits = self.logits
         other.bench, other.begun = bench, {}
-        other.__dict__.pop("signals", None)
+        if self.states is not None:
+            other.signals = self.signals
+        else:
+            other.__dict__.pop("signals", None)
         return other
 
     @cached_property
     def signals(self) -> tuple[Any, EncodedRows]:
         """What gives the teacher's layers, and the rows for it."""
+        layers, folder = self.bench.layers, self.bench.folder / "states" / self.task
+        if self.states is not None:
+            layers, folder = [*range(1, self.teacher.config.num_hidden_layers + 1)], self.states
         signals, rows, _ = use_stored_states(
-            Teacher(self.teacher, None),
+            Teacher(copy.deepcopy(self.teacher), self.bench.dtype),
             self.rows,
-            self.bench.layers,
-            [0, *self.bench.layers],
+            layers,
+            [0, *layers],
             99.0,
             self.max_gigabytes,
-            self.bench.folder / "states" / self.task,
+            folder,
         )
         return signals, rows
 

@@ -126,11 +126,7 @@ def read_recipe(
     num_layers = encoder.config.num_hidden_layers
     layers = teacher_layers(layer_map, shape.num_hidden_layers, num_layers)
     read: dict[str, Any] = {"settings": schedule.model_dump(), "shape": shape.model_dump()}
-    read |= {
-        "start": str(start),
-        "phase": phase.model_dump(exclude={"steps_scale"}),
-        "layers": layers,
-    }
+    read |= {"start": str(start), "phase": phase.model_dump(), "layers": layers}
     read |= {"projection": projection, "weights": weights, "tokenizer": vocabulary.tokenizer}
     read |= {"seed": seed, "precision": precision, "compile": compiled}
     kept = checkpoints_folder("general_distill", read, [PRETRAINED, CORPUS])

@@ -3,12 +3,11 @@
 python -m stages.intermediate_distill SYSTEM TASK
 """
 
-import math
 import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 from transformers import PreTrainedModel
@@ -16,7 +15,6 @@ from transformers import PreTrainedModel
 from stages import doctor, run
 from tinybert.closed_form.head import HeadTargets, fit_head
 from tinybert.closed_form.start import Fitted, fit_student, head_in_tokens, require_fits
-from tinybert.core.errors import InputError
 from tinybert.core.fingerprint import checkpoints_folder
 from tinybert.core.outputs import replace_file, replace_folder, write_json
 from tinybert.core.precision import Precision, autocast_dtype, computing_device
@@ -24,7 +22,6 @@ from tinybert.core.processes import num_processes
 from tinybert.core.settings.choices import Loss, Projection
 from tinybert.core.settings.layer_map import LayerMap, teacher_layers
 from tinybert.core.settings.reader import read_param, read_section, read_system, read_task
-from tinybert.core.settings.schedule import Schedule
 from tinybert.core.settings.systems import LayerPhase, Relation, Vocabulary
 from tinybert.distillation.distillation import (
     Distillation,
@@ -48,8 +45,8 @@ from tinybert.encoders.positions import require_positions
 from tinybert.encoders.vocabulary import with_vocabulary
 from tinybert.tasks.aligned_rows import encode_beside
 from tinybert.tasks.encoding import encode_split
-from tinybert.tasks.phase_rows import read_texts
-from tinybert.tasks.task import TRAIN, Encoding, TaskFile, TaskInfo, read_named_info, read_split
+from tinybert.tasks.phase_rows import read_texts, require_every_class
+from tinybert.tasks.task import Encoding, TaskFile, TaskInfo, read_named_info
 from tinybert.text.alignment import same_tokenizer
 from tinybert.text.encoded import EncodedRows
 from tinybert.text.vocabulary import count_corpus, piece_counts, trimmed_tokenizer
@@ -61,34 +58,254 @@ from tinybert.training.training import empty_history, train
 CORPUS = Path("data/corpus")
 
 
+class Folders(NamedTuple):
+    """Where the phase reads models, and rows of the task."""
+
+    general: Path
+    teacher: Path
+    augmented: Path
+    scored: Path
+    task: Path
+
+
+class Recipe(NamedTuple):
+    """One system's intermediate phase on one task.
+
+    Attributes:
+        place: The stage's name and arguments.
+        vocabulary: What the student reads, in the end.
+        weights: The phase's terms; none: the student stays as it is, or as it was fitted.
+        settings: Length and speed.
+    """
+
+    place: str
+    system: str
+    task: str
+    phase: LayerPhase
+    vocabulary: Vocabulary
+    layer_map: LayerMap
+    projection: Projection
+    weights: Weights
+    task_file: TaskFile
+    info: TaskInfo
+    settings: IntermediateDistillSettings
+    seed: int
+    precision: Precision
+    compiled: bool
+    folders: Folders
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether the student starts in closed form."""
+        return self.phase.start == "closed_form"
+
+    @property
+    def encoding(self) -> Encoding:
+        """How rows become pieces."""
+        return self.task_file.encoding(self.info)
+
+
+class Matching(NamedTuple):
+    """What is matched: weighted terms, [g(1), ..., g(M)], and whose relations."""
+
+    weights: Weights
+    layers: list[int]
+    relation: Relation
+
+
+class Begun(NamedTuple):
+    """A student before any step.
+
+    Attributes:
+        student: An encoder, or a fitted classifier.
+        projections: Fitted W_e and W_h, or the file of the general phase's, taken if they fit.
+        head: What its head is fitted to, if that is known.
+        said: What the report shows of it.
+    """
+
+    student: PreTrainedModel
+    projections: Projections | Path
+    head: HeadTargets | None
+    said: dict[str, Any]
+
+
+def read_recipe(system: str, task: str) -> Recipe:
+    """Read the settings of one system on one task."""
+    phase = read_system(system, "intermediate_distill", LayerPhase)
+    loss = Loss(
+        attn_weight=read_param("loss.attn_weight", float),
+        hidden_weight=read_param("loss.hidden_weight", float),
+        embedding_weight=read_param("loss.embedding_weight", float),
+    )
+    task_file, folder = read_task(task, TaskFile), Path("data/tasks") / task
+    profile = read_section("intermediate_distill", IntermediateDistillSettings)
+    return Recipe(
+        place=f"intermediate_distill {system} {task}",
+        system=system,
+        task=task,
+        phase=phase,
+        vocabulary=read_system(system, "vocabulary", Vocabulary),
+        layer_map=read_system(system, "layer_map", LayerMap),
+        projection=read_system(system, "projection", Projection),
+        weights=phase_weights(phase.terms, loss, phase.weights),
+        task_file=task_file,
+        info=read_named_info(folder, task),
+        settings=phase.schedule(profile, task_file.epochs_scale),
+        seed=read_param("seed", int),
+        precision=read_param("precision", Precision),
+        compiled=read_param("torch_compile", bool),
+        folders=Folders(
+            general=Path("models/general") / system,
+            teacher=Path("models/teacher") / task,
+            augmented=Path("data/augmented") / task,
+            scored=Path("data/teacher_logits") / task,
+            task=folder,
+        ),
+    )
+
+
+def kept_tokenizer(recipe: Recipe, tokenizer: Any) -> Any:
+    """Return a tokenizer of the pieces that task and corpus use most, where not all are kept.
+
+    Args:
+        recipe: The phase's.
+        tokenizer: The general student's.
+    """
+    if recipe.vocabulary.max_pieces is None:
+        return tokenizer
+    corpus = count_corpus(tokenizer, CORPUS, load_tokenizer(CORPUS))
+    counts = piece_counts(tokenizer, read_texts(recipe.folders.task, recipe.info), corpus)
+    kept = trimmed_tokenizer(tokenizer, counts, recipe.vocabulary.max_pieces)
+    if kept is not tokenizer:
+        doctor().vocabulary(recipe.place, tokenizer, kept, recipe.folders.task, recipe.encoding)
+    return kept
+
+
+def pass_on(recipe: Recipe, tokenizer: Any, kept: Any) -> str:
+    """Hand the general student on as it is, but for pieces that are not kept."""
+    general = recipe.folders.general
+    save = partial(shutil.copytree, general, dirs_exist_ok=True)
+    if kept is not tokenizer:
+        save = partial(save_student, with_vocabulary(load_encoder(general), tokenizer, kept), kept)
+    folder = write_outputs(recipe, save, empty_history(), {"start": recipe.phase.start})
+    return f"passed the general student on to {folder}"
+
+
+def load_teacher(recipe: Recipe) -> PreTrainedModel:
+    """Load the fine-tuned teacher; with its head where one is fitted to it."""
+    if not recipe.is_fitted:
+        return load_classifier(recipe.folders.teacher, new_head=True)  # its layers alone are asked
+    teacher = task_classifier(recipe.folders.teacher, recipe.info)
+    require_fits(load_config(recipe.folders.general), teacher)
+    return teacher
+
+
+def match(recipe: Recipe, teacher: PreTrainedModel) -> Matching:
+    """Return what is matched, once student and teacher were found to fit.
+
+    Raises:
+        InputError: They do not.
+    """
+    ours, task_file = load_config(recipe.folders.general), recipe.task_file
+    length_of = f"params/tasks/{recipe.task}.yaml: max_length"
+    for config, whose in ((ours, "student"), (teacher.config, "teacher")):
+        require_positions(task_file.max_length, config, length_of, whose)
+    depth = teacher.config.num_hidden_layers
+    layers = teacher_layers(recipe.layer_map, ours.num_hidden_layers, depth)
+    place, folders, dtype = recipe.place, recipe.folders, autocast_dtype(recipe.precision)
+    doctor().teacher(place, folders.teacher, folders.task, task_file, dtype)
+    weights = matched_weights(recipe.weights, teacher.base_model, place)
+    relation, average = recipe.phase.relation(depth), recipe.phase.heads == "mean"
+    matched = weights, layers, recipe.projection, average, relation
+    doctor().fit(place, ours, teacher.config, *matched)
+    return Matching(weights, layers, relation)
+
+
+def run_of(recipe: Recipe, matching: Matching, kept: Any) -> Run:
+    """Return how the phase runs; checkpoints are of all that it reads."""
+    read: dict[str, Any] = {"schedule": recipe.settings.model_dump(), "layers": matching.layers}
+    read |= {"projection": recipe.projection, "weights": matching.weights}
+    read |= {"phase": recipe.phase.model_dump(), "task": recipe.task_file.model_dump()}
+    read |= {"seed": recipe.seed, "precision": recipe.precision, "compile": recipe.compiled}
+    read |= {"vocabulary": sorted(kept.get_vocab())}
+    return Run(
+        recipe.place,
+        checkpoints_folder("intermediate_distill", read, recipe.folders),
+        recipe.seed,
+        autocast_dtype(recipe.precision),
+        save_steps=recipe.settings.save_steps,
+        compile=recipe.compiled,
+    )
+
+
+def begin_general(recipe: Recipe, tokenizer: Any, kept: Any) -> Begun:
+    """Start from the general student."""
+    student = with_vocabulary(load_encoder(recipe.folders.general), tokenizer, kept)
+    projections = recipe.folders.general / "projections.safetensors"
+    return Begun(student, projections, None, {"start": recipe.phase.start})
+
+
+def begin_fitted(
+    recipe: Recipe,
+    teacher: PreTrainedModel,
+    layers: list[int],
+    frame: pd.DataFrame,
+    rows: EncodedRows,
+    tokenizers: tuple[Any, Any, Any],
+) -> Begun:
+    """Start in closed form, fitted to the teacher in its own tokens.
+
+    Args:
+        recipe: The phase's.
+        teacher: With its head.
+        layers: [g(1), ..., g(M)].
+        frame: The rows that the phase trains on.
+        rows: The same in the student's tokens.
+        tokenizers: The general student's, the student's in the end, and the teacher's.
+    """
+    (general, kept, teachers), seed = tokenizers, recipe.seed
+    student = new_classifier(recipe.folders.general, recipe.info, seed)
+    student = with_vocabulary(student, general, teachers)
+    widths = student.config.hidden_size, teacher.config.hidden_size
+    projections = Projections(len(layers), *widths, recipe.projection)
+    require_every_class(recipe.folders.task, recipe.info)
+    read_by_both = same_tokenizer(kept, teachers)
+    theirs = rows if read_by_both else encode_split(frame, teachers, recipe.encoding)
+    teacher.to(computing_device())
+    most = recipe.settings.closed_form_tokens
+    fit = fit_student(student, teacher, theirs, layers, seed, projections, most)
+    student, head = with_vocabulary(student, teachers, kept), fit.head
+    if not read_by_both and head is not None:
+        by_row = head.pooled is not None and rows.origins is None
+        if not by_row:
+            print(f"{recipe.place}: the head stays as it was fitted: the phase reads other tokens")
+        head = head_in_tokens(head, theirs, rows, seed, most) if by_row else None
+        refit_head(student, head, seed)
+    dev = dev_split(recipe.folders.task, kept, recipe.encoding, recipe.info)
+    said = say_start(recipe.place, fit, dev_scores(student, dev, None)())
+    return Begun(student, projections, head, said)
+
+
 def intermediate_distill(
-    student: PreTrainedModel,
+    recipe: Recipe,
+    begun: Begun,
     teacher: PreTrainedModel,
     rows: EncodedRows,
-    weights: Weights,
-    layers: list[int],
-    projection: Projection,
-    start: Projections | Path,
-    settings: IntermediateDistillSettings,
+    matching: Matching,
     how: Run,
-    average_heads: bool,
-    relation: Relation,
 ) -> pd.DataFrame:
     """Train the student, in place, on the task's rows; return the history.
 
     Args:
-        student: The general student, an encoder; or a fitted one.
+        recipe: The phase's; beyond its bytes of states the teacher runs in every step.
+        begun: The student.
         teacher: The fine-tuned teacher.
         rows: What the phase trains on.
-        weights: The phase's terms.
-        layers: [g(1), ..., g(M)].
-        projection: Kind of W_h.
-        start: Fitted W_e and W_h, or the file of the general phase's, taken if they fit.
-        settings: Length and speed; beyond so many bytes of states the teacher runs in every step.
+        matching: Terms and layers.
         how: Seed, precision, checkpoints.
-        average_heads: Whether attention_probs matches the means over heads.
-        relation: Whose relations are matched.
     """
+    student, settings = begun.student.base_model, recipe.settings
+    weights, layers, relation = matching
     frozen = Teacher(teacher.to(computing_device()), how.dtype)
     signals: TeacherSignals = frozen
     if num_processes() == 1 and not how.is_finished:
@@ -97,7 +314,7 @@ def intermediate_distill(
             rows,
             layers if ATTENTION_TERMS & weights.keys() else [],
             [0, *layers],
-            num_passes(settings, len(rows)),
+            settings.num_passes(len(rows)),
             settings.max_stored_gigabytes,
             how.checkpoints / "teacher_states",
             [relation.layer] if RELATION_TERMS & weights.keys() else [],
@@ -109,140 +326,29 @@ def intermediate_distill(
         weights,
         signals,
         layers,
-        projection,
-        average_heads=average_heads,
+        recipe.projection,
+        average_heads=recipe.phase.heads == "mean",
         relation=relation,
     )
     if model.projections is not None:
-        if isinstance(start, Path):
-            model.projections.load(start)
+        if isinstance(begun.projections, Path):
+            model.projections.load(begun.projections)
         else:
-            model.projections.load_state_dict(start.state_dict())
+            model.projections.load_state_dict(begun.projections.state_dict())
     pad = student.config.pad_token_id or 0
     doctor().training(model, rows, pad, [settings], how)
     history, _ = train(model, rows, pad, settings, how)
     return history
 
 
-def num_passes(schedule: Schedule, num_rows: int) -> float:
-    """Return how often training sees a row."""
-    by_steps = (schedule.max_steps or math.inf) * schedule.batch_size / max(1, num_rows)
-    return min(schedule.num_epochs, by_steps)
-
-
-def main(system: str, task: str) -> str:
-    """Read the settings and distil one system on one task."""
-    phase = read_system(system, "intermediate_distill", LayerPhase)
-    vocabulary = read_system(system, "vocabulary", Vocabulary)
-    layer_map = read_system(system, "layer_map", LayerMap)
-    projection = read_system(system, "projection", Projection)
-    loss = Loss(
-        attn_weight=read_param("loss.attn_weight", float),
-        hidden_weight=read_param("loss.hidden_weight", float),
-        embedding_weight=read_param("loss.embedding_weight", float),
-    )
-    seed, precision = read_param("seed", int), read_param("precision", Precision)
-    compiled = read_param("torch_compile", bool)
-    task_file = read_task(task, TaskFile)
-    profile = read_section("intermediate_distill", IntermediateDistillSettings)
-    settings = phase.schedule(profile, task_file.epochs_scale)
-    task_folder, augmented = Path("data/tasks") / task, Path("data/augmented") / task
-    general, teacher_folder = Path("models/general") / system, Path("models/teacher") / task
-    scored = Path("data/teacher_logits") / task
-    weights = phase_weights(phase.terms, loss, phase.weights)
-    place, dtype = f"intermediate_distill {system} {task}", autocast_dtype(precision)
-    info, fitted = read_named_info(task_folder, task), phase.start == "closed_form"
-    encoding, tokenizer = task_file.encoding(info), load_tokenizer(general)
-    kept = kept_tokenizer(place, tokenizer, vocabulary, task_folder, info, encoding)
-    if not weights and not fitted:
-        save = partial(shutil.copytree, general, dirs_exist_ok=True)
-        if kept is not tokenizer:
-            save = partial(
-                save_student, with_vocabulary(load_encoder(general), tokenizer, kept), kept
-            )
-        folder = write_outputs(system, task, save, empty_history(), {"start": phase.start})
-        return f"passed the general student on to {folder}"
-    if fitted:
-        ours, teacher = load_config(general), task_classifier(teacher_folder, info)
-        require_fits(ours, teacher)
-    else:
-        student = load_encoder(general)
-        ours = student.config
-        teacher = load_classifier(teacher_folder, new_head=True)  # its layers alone are asked
-    teachers = load_tokenizer(teacher_folder)
-    length_of = f"params/tasks/{task}.yaml: max_length"
-    for config, whose in ((ours, "student"), (teacher.config, "teacher")):
-        require_positions(task_file.max_length, config, length_of, whose)
-    depth = teacher.config.num_hidden_layers
-    layers = teacher_layers(layer_map, ours.num_hidden_layers, depth)
-    doctor().teacher(place, teacher_folder, task_folder, task_file, dtype)
-    average = phase.heads == "mean"
-    weights, relation = matched_weights(weights, teacher.base_model, place), phase.relation(depth)
-    doctor().fit(place, ours, teacher.config, weights, layers, projection, average, relation)
-    read = {"schedule": settings.model_dump(), "layers": layers, "projection": projection}
-    read |= {"weights": weights, "phase": phase.model_dump(), "task": task_file.model_dump()}
-    read |= {"seed": seed, "precision": precision, "compile": compiled}
-    read |= {"vocabulary": sorted(kept.get_vocab())}
-    inputs = [general, teacher_folder, augmented, scored, task_folder]
-    checkpoints = checkpoints_folder("intermediate_distill", read, inputs)
-    how = Run(place, checkpoints, seed, dtype, save_steps=settings.save_steps, compile=compiled)
-    frame = rows_to_train_on(phase.data, task_folder, augmented, scored, info)
-    rows = encode_beside(frame, kept, teachers, encoding)
-    said: dict[str, Any] = {"start": phase.start}
-    head: HeadTargets | None = None
-    start: Projections | Path = general / "projections.safetensors"
-    if fitted:
-        student = with_vocabulary(new_classifier(general, info, seed), tokenizer, teachers)
-        start = Projections(len(layers), ours.hidden_size, teacher.config.hidden_size, projection)
-        require_every_class(task_folder, info)
-        read_by_both = same_tokenizer(kept, teachers)
-        theirs = rows if read_by_both else encode_split(frame, teachers, encoding)
-        teacher.to(computing_device())
-        most = settings.closed_form_tokens
-        fit = fit_student(student, teacher, theirs, layers, seed, start, most)
-        student, head = with_vocabulary(student, teachers, kept), fit.head
-        if not read_by_both and head is not None:
-            by_row = head.pooled is not None and rows.origins is None
-            if not by_row:
-                print(f"{place}: the head stays as it was fitted: the phase reads other tokens")
-            head = head_in_tokens(head, theirs, rows, seed, most) if by_row else None
-            refit_head(student, head, seed)
-        dev = dev_split(task_folder, kept, encoding, info)
-        said = say_start(place, fit, dev_scores(student, dev, None)())
-    else:
-        student = with_vocabulary(student, tokenizer, kept)
-    history = empty_history()
-    if weights:
-        encoder = student.base_model
-        history = intermediate_distill(
-            encoder,
-            teacher,
-            rows,
-            weights,
-            layers,
-            projection,
-            start,
-            settings,
-            how,
-            average,
-            relation,
-        )
-        refit_head(student, head, seed)  # the layers have moved since
-
-    folder = write_outputs(system, task, partial(save_student, student, kept), history, said)
-    how.finish()
-    trained = f"loss {history['loss'].iloc[-1]:.3f}" if weights else "without a step"
-    return f"made the student in {folder} from {len(rows):,} rows ({trained})"
-
-
 def write_outputs(
-    system: str,
-    task: str,
+    recipe: Recipe,
     save: Callable[[Path], object],
     history: pd.DataFrame,
     start: dict[str, Any],
 ) -> Path:
     """Write a student by `save`, its history and what its start was; return its folder."""
+    system, task = recipe.system, recipe.task
     folder = Path("models/intermediate") / system / task
     with replace_folder(folder) as partial_folder:
         save(partial_folder)
@@ -274,50 +380,34 @@ def save_student(student: PreTrainedModel, tokenizer: Any, folder: Path) -> None
     tokenizer.save_pretrained(folder)
 
 
-def kept_tokenizer(
-    place: str,
-    tokenizer: Any,
-    vocabulary: Vocabulary,
-    task_folder: Path,
-    info: TaskInfo,
-    encoding: Encoding,
-) -> Any:
-    """Return a tokenizer of the pieces that task and corpus use most, where not all are kept.
-
-    Args:
-        place: The stage's name and arguments.
-        tokenizer: The general student's.
-        vocabulary: What the system's file says.
-        task_folder: The prepared task.
-        info: What it is.
-        encoding: Of the task.
-    """
-    if vocabulary.max_pieces is None:
-        return tokenizer
-    corpus = count_corpus(tokenizer, CORPUS, load_tokenizer(CORPUS))
-    counts = piece_counts(tokenizer, read_texts(task_folder, info), corpus)
-    kept = trimmed_tokenizer(tokenizer, counts, vocabulary.max_pieces)
-    if kept is not tokenizer:
-        doctor().vocabulary(place, tokenizer, kept, task_folder, encoding)
-    return kept
-
-
-def require_every_class(task_folder: Path, info: TaskInfo) -> None:
-    """Check that each class has a row, without which nothing says what it looks like.
-
-    An I- tag needs none: entities may all be of one word.
-
-    Raises:
-        InputError: A class has none.
-    """
-    seen = set(read_split(task_folder, TRAIN)["label"].explode()) if info.labels else set()
-    needed = [not (info.kind == "tokens" and name.startswith("I-")) for name in info.labels]
-    lacking = [name for n, name in enumerate(info.labels) if needed[n] and n not in seen]
-    if lacking:
-        raise InputError(
-            f"closed form: each class needs a training row, got none of {', '.join(lacking)}; add "
-            f"some, or take the label out of params/tasks/{info.name}.yaml"
-        )
+def main(system: str, task: str) -> str:
+    """Read the settings and distil one system on one task."""
+    recipe = read_recipe(system, task)
+    folders = recipe.folders
+    tokenizer = load_tokenizer(folders.general)
+    kept = kept_tokenizer(recipe, tokenizer)
+    if not recipe.weights and not recipe.is_fitted:
+        return pass_on(recipe, tokenizer, kept)
+    begun = None if recipe.is_fitted else begin_general(recipe, tokenizer, kept)
+    teacher, teachers = load_teacher(recipe), load_tokenizer(folders.teacher)
+    matching = match(recipe, teacher)
+    how = run_of(recipe, matching, kept)
+    frame = rows_to_train_on(
+        recipe.phase.data, folders.task, folders.augmented, folders.scored, recipe.info
+    )
+    rows = encode_beside(frame, kept, teachers, recipe.encoding)
+    if begun is None:
+        each = tokenizer, kept, teachers
+        begun = begin_fitted(recipe, teacher, matching.layers, frame, rows, each)
+    history, trained = empty_history(), "without a step"
+    if matching.weights:
+        history = intermediate_distill(recipe, begun, teacher, rows, matching, how)
+        refit_head(begun.student, begun.head, recipe.seed)  # the layers have moved since
+        trained = f"loss {history['loss'].iloc[-1]:.3f}"
+    save = partial(save_student, begun.student, kept)
+    folder = write_outputs(recipe, save, history, begun.said)
+    how.finish()
+    return f"made the student in {folder} from {len(rows):,} rows ({trained})"
 
 
 if __name__ == "__main__":

@@ -14,13 +14,14 @@ from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from benchmarks import starts
+from benchmarks.table import FOLDER
 from stages import _choose
 from stages._check_params import _check_system
-from stages.intermediate_distill import require_every_class
 from tests.fixtures.workspace import edit_section, edit_yaml, make_workspace, run_stage, sentences
 from tinybert.core.errors import InputError
 from tinybert.distillation.teacher_logits import read_logits, rows_to_train_on
 from tinybert.encoders.classifier import finetuned_classifier
+from tinybert.tasks.phase_rows import require_every_class
 from tinybert.tasks.task import read_info, read_split
 
 TASKS, SYSTEMS = ("reviews", "scores"), ("tinybert_mini", "scratch_mini")
@@ -388,16 +389,17 @@ def test_the_table_of_starts_goes_on_where_it_stopped_and_scores_each_start(copi
     asked = ["--system", "tinybert_mini", "--tasks", "reviews,scores", "--seeds", "1"]
     asked += ["--general", "0,2", "--steps", "0,4"]
     starts.main(asked)
-    found = pd.read_csv(starts.TABLE)
+    table = FOLDER / "starts.csv"
+    found = pd.read_csv(table)
     assert len(found) == 2 * (3 * 2 + 1) * 2  # tasks, starts with and without general, steps
     assert found.notna().all().all()
     assert set(found["start"]) == set(starts.STARTS)
     printed = capsys.readouterr().out
     assert "starts: 28 of 28: task scores, seed 1, start task, general 0, steps 4" in printed
     assert "| task       |         0 |       4 |" in printed
-    found[:-2].to_csv(starts.TABLE, index=False)
+    found[:-2].to_csv(table, index=False)
     starts.main(asked)
-    again = pd.read_csv(starts.TABLE)
+    again = pd.read_csv(table)
     assert "starts: 2 of 2: task scores" in capsys.readouterr().out
     pd.testing.assert_frame_equal(again, found)
     with pytest.raises(InputError, match="--starts: unknown, got luck; known: random, embeddings"):

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import time
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ DAYS_KEPT = 14  # unfinished runs of other settings or code; going back to those
 SHOWS = ("reports", "tracking", "doctor")  # folders whose code changes no training
 
 
-def checkpoints_folder(stage: str, settings: dict[str, Any], inputs: list[Path]) -> Path:
+def checkpoints_folder(stage: str, settings: dict[str, Any], inputs: Sequence[Path]) -> Path:
     """Return `checkpoints/<stage>/<fingerprint>` under the DVC root, outside every output.
 
     Args:

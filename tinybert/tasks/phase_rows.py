@@ -50,6 +50,24 @@ def require_unlabelled(data: PhaseData | None, has_unlabelled: bool, task: str) 
         )
 
 
+def require_every_class(task_folder: Path, info: TaskInfo) -> None:
+    """Check that each class has a row, without which nothing says what it looks like.
+
+    An I- tag needs none: entities may all be of one word.
+
+    Raises:
+        InputError: A class has none.
+    """
+    seen = set(read_split(task_folder, TRAIN)["label"].explode()) if info.labels else set()
+    needed = [not (info.kind == "tokens" and name.startswith("I-")) for name in info.labels]
+    lacking = [name for n, name in enumerate(info.labels) if needed[n] and n not in seen]
+    if lacking:
+        raise InputError(
+            f"closed form: each class needs a training row, got none of {', '.join(lacking)}; add "
+            f"some, or take the label out of params/tasks/{info.name}.yaml"
+        )
+
+
 def read_rows(
     data: PhaseData | None, task_folder: Path, augmented_folder: Path, info: TaskInfo
 ) -> pd.DataFrame:

@@ -4,6 +4,7 @@ A step of BERT-base to TinyBERT4 is some 600 kernels, which a GPU runs faster th
 them where a batch is small. A graph is launched by one call.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ from tinybert.core.seeds import seed_step
 from tinybert.text.batching import Batch
 
 MAX_SHAPES = 64
+TOLERANCE = 0.02  # share of the norm by which bfloat16 may differ from itself
 WARM_UP = 3  # passes before a capture, in which libraries choose and allocate
 
 Passes = Callable[[Batch], Tensor]
@@ -65,7 +67,7 @@ class StepGraphs:
             if len(self.captured) == MAX_SHAPES:
                 seed_step(seed)
                 return passes(batch)
-            self.captured[key] = self._captured(passes, batch)
+            self.captured[key] = self._captured(passes, batch, seed)
         found = self.captured[key]
         for name, value in found.inputs.items():
             value.copy_(batch[name], non_blocking=True)
@@ -74,27 +76,51 @@ class StepGraphs:
         self._attach()
         return found.values
 
-    def _captured(self, passes: Passes, batch: Batch) -> Captured:
-        inputs = {name: of.clone() for name, of in batch.items()}
+    def _captured(self, passes: Passes, batch: Batch, seed: int) -> Captured:
+        inputs, expected = {name: of.clone() for name, of in batch.items()}, list[Tensor]()
 
         def warm_up() -> None:
             for weight in self.weights:
                 weight.grad = None
-            passes(inputs)
+            seed_step(seed)
+            values = passes(inputs)
+            of = {weight: weight.grad for weight in self.weights}
+            found = {weight: grad for weight, grad in of.items() if grad is not None}
+            expected[:] = [values, *found.values()]
             if not self.gradients:  # a pooler has no part in a layer's term
-                of = {weight: weight.grad for weight in self.weights}
-                self.gradients = {w: grad.clone() for w, grad in of.items() if grad is not None}
+                self.gradients = {weight: grad.clone() for weight, grad in found.items()}
 
         def run() -> Tensor:
             torch._foreach_zero_(list(self.gradients.values()))
             self._attach()
             return passes(inputs)
 
-        return Captured(inputs, *self.capture(warm_up, run))
+        values, replay = self.capture(warm_up, run)
+        seed_step(seed)
+        replay()
+        require_alike("loss", [values], expected[:1])
+        require_alike("gradients", list(self.gradients.values()), expected[1:])
+        return Captured(inputs, values, replay)
 
     def _attach(self) -> None:
         for weight, gradient in self.gradients.items():
             weight.grad = gradient
+
+
+def require_alike(what: str, found: Sequence[Tensor], expected: Sequence[Tensor]) -> None:
+    """Check that a replay left what the passes gave, but for the order of their sums.
+
+    Raises:
+        RuntimeError: It did not.
+    """
+    if [of.shape for of in found] != [of.shape for of in expected]:
+        raise RuntimeError(f"a replay leaves other {what} than a plain pass")
+    pairs = list(zip(found, expected, strict=True))
+    off = sum(float((ours - theirs).double().square().sum()) for ours, theirs in pairs)
+    whole = sum(float(theirs.double().square().sum()) for theirs in expected)
+    if not math.sqrt(off) <= TOLERANCE * math.sqrt(whole):
+        share = math.sqrt(off / whole) if whole else math.inf
+        raise RuntimeError(f"a replay's {what} differ from a plain pass's by {share:.1%}")
 
 
 class CudaCapture:

@@ -25,6 +25,11 @@ class Schedule(Settings):
         steps = max(1, math.ceil(self.num_epochs * num_batches))
         return min(steps, self.max_steps or steps)
 
+    def num_passes(self, num_rows: int) -> float:
+        """Return how often training sees a row."""
+        by_steps = (self.max_steps or math.inf) * self.batch_size / max(1, num_rows)
+        return min(self.num_epochs, by_steps)
+
 
 class Grid(Settings):
     """Schedules to try; the one with the best dev score is kept."""
