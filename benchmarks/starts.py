@@ -262,7 +262,9 @@ class TaskBench:
         student, found = new_classifier(folder, self.info, seed), copy.deepcopy(found)
         student.to(self.teacher.device).eval()
         if start == "task":
-            fit = fit_student(student, self.teacher, self.rows, bench.layers, seed, found)
+            known = self.heads.get(seed)
+            fitted = student, self.teacher, self.rows, bench.layers, seed, found
+            fit = fit_student(*fitted, head=known)
             assert fit.head is not None
             self.heads[seed] = fit.head
         else:
