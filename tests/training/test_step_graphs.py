@@ -34,14 +34,18 @@ class Tape:
         return values, replay
 
 
-@pytest.fixture
-def tape(monkeypatch) -> Tape:
-    found = Tape()
+def capture_by(monkeypatch, capture) -> None:
     monkeypatch.setattr(
         phase_trainer,
         "graphs_of",
-        lambda model, device: StepGraphs(list(model.parameters()), found),
+        lambda model, device: StepGraphs(list(model.parameters()), capture),
     )
+
+
+@pytest.fixture
+def tape(monkeypatch) -> Tape:
+    found = Tape()
+    capture_by(monkeypatch, found)
     return found
 
 
@@ -85,11 +89,7 @@ def test_where_a_capture_fails_training_goes_on_and_says_so(tmp_path, monkeypatc
         warm_up()
         raise RuntimeError("operation not permitted when stream is capturing\nand more")
 
-    monkeypatch.setattr(
-        phase_trainer,
-        "graphs_of",
-        lambda model, device: StepGraphs(list(model.parameters()), refusing),
-    )
+    capture_by(monkeypatch, refusing)
     found, history = trained(layer_matching(), tmp_path / "refused")
     lines = [line for line in capsys.readouterr().err.splitlines() if "CUDA graph" in line]
     assert lines == [
@@ -116,11 +116,7 @@ def test_a_replay_that_differs_from_a_plain_pass_is_not_used(tmp_path, monkeypat
         return values, replay
 
     model = layer_matching()
-    monkeypatch.setattr(
-        phase_trainer,
-        "graphs_of",
-        lambda model, device: StepGraphs(list(model.parameters()), forgetful),
-    )
+    capture_by(monkeypatch, forgetful)
     found, _ = trained(model, tmp_path / "forgetful")
     assert "a replay's gradients differ from a plain pass's by" in capsys.readouterr().err
     monkeypatch.undo()
