@@ -174,6 +174,8 @@ def read_experiments(root: Path) -> dict[str, Experiment]:
     """Read the experiments of the present commit that have ended well, by name."""
     found: dict[str, Experiment] = {}
     for entry in _entries(root):
+        if (entry["executor"] or {}).get("state") == "running":  # the teacher's metrics are there
+            continue
         newest = entry["revs"][0]
         data = newest["data"]
         if entry["name"] and data and not newest["error"] and (metrics := _values(data["metrics"])):

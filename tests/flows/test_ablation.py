@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from flows import experiments
 from flows.ablation import main, read_study
 from flows.experiments import read_experiments
 from flows.overrides import params_changed
@@ -138,3 +139,18 @@ def test_one_that_fails_is_said_and_the_others_stand_in_the_table(root):
     table = pd.read_csv(root / "reports/ablation/small-one.csv", index_col="experiment")
     assert list(table.index[table["average"].isna()]) == ["without_general"]
     assert "without_general.small.one.tiny" not in read_experiments(root)
+
+
+def test_an_experiment_that_still_runs_has_no_result_yet(tmp_path, monkeypatch):
+    def entry(name: str, executor: dict | None) -> dict:
+        data = {"params": {}, "metrics": {"teacher.json": {"data": {"dev": 1.0}}}}
+        newest = {"rev": name, "data": data, "error": None}
+        return {"name": name, "revs": [newest], "executor": executor}
+
+    entries = [
+        entry("running", {"state": "running"}),
+        entry("ended", {"state": "success"}),
+        entry("in_the_workspace", None),
+    ]
+    monkeypatch.setattr(experiments, "_entries", lambda root: entries)
+    assert list(read_experiments(tmp_path)) == ["ended", "in_the_workspace"]
