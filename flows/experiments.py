@@ -174,7 +174,8 @@ def read_experiments(root: Path) -> dict[str, Experiment]:
     """Read the experiments of the present commit that have ended well, by name."""
     found: dict[str, Experiment] = {}
     for entry in _entries(root):
-        if (entry["executor"] or {}).get("state") == "running":  # the teacher's metrics are there
+        executor = entry.get("executor") or {}
+        if executor.get("state") == "running":  # the teacher's metrics are there already
             continue
         newest = entry["revs"][0]
         data = newest["data"]
