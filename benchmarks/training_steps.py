@@ -3,7 +3,7 @@
 import tempfile
 import time
 from collections.abc import Callable, Container
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -136,8 +136,9 @@ def time_steps(
         weight_decay=0.01,
     )
     with tempfile.TemporaryDirectory() as folder:
-        run = Run("benchmark", Path(folder), 0, options.dtype, log_steps=num_steps + warmup)
-        run = replace(run, compile=options.compiled)
+        log_steps = num_steps + warmup
+        how = Path(folder), 0, options.dtype
+        run = Run("benchmark", *how, log_steps=log_steps, compile=options.compiled)
         trainer = PhaseTrainer(model, rows, 0, schedule, run, None)
         trainer.args.save_strategy = "no"
         if not options.graphs:

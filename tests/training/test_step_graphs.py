@@ -60,15 +60,19 @@ def trained(model, folder) -> tuple[Distillation, object]:
     return model, history
 
 
+def require_as_plain(found, history, make, folder) -> None:
+    plain, expected = trained(make(), folder / "plain")
+    assert same(weights_of(found), weights_of(plain))
+    assert history.equals(expected)
+
+
 @pytest.mark.parametrize("make", [fine_tuning, layer_matching])
 def test_captured_passes_end_with_the_weights_and_the_history_of_plain_ones(
     make, tape, tmp_path, monkeypatch
 ):
     captured, history = trained(make(), tmp_path / "captured")
     monkeypatch.undo()
-    plain, expected = trained(make(), tmp_path / "plain")
-    assert same(weights_of(captured), weights_of(plain))
-    assert history.equals(expected)
+    require_as_plain(captured, history, make, tmp_path)
     assert tape.replays == 24 + tape.captures  # each is tried once
     assert tape.captures < 12  # batches of like lengths come again
 
@@ -79,9 +83,7 @@ def test_beyond_so_many_shapes_passes_are_made_plainly(tape, tmp_path, monkeypat
     assert tape.captures == 1
     assert 1 < tape.replays < 24
     monkeypatch.undo()
-    plain, expected = trained(layer_matching(), tmp_path / "plain")
-    assert same(weights_of(captured), weights_of(plain))
-    assert history.equals(expected)
+    require_as_plain(captured, history, layer_matching, tmp_path)
 
 
 def test_where_a_capture_fails_training_goes_on_and_says_so(tmp_path, monkeypatch, capsys):
@@ -96,9 +98,7 @@ def test_where_a_capture_fails_training_goes_on_and_says_so(tmp_path, monkeypatc
         "test: no CUDA graph of a step, slower: operation not permitted when stream is capturing"
     ]
     monkeypatch.undo()
-    plain, expected = trained(layer_matching(), tmp_path / "plain")
-    assert same(weights_of(found), weights_of(plain))
-    assert history.equals(expected)
+    require_as_plain(found, history, layer_matching, tmp_path)
 
 
 def test_a_replay_that_differs_from_a_plain_pass_is_not_used(tmp_path, monkeypatch, capsys):
@@ -117,11 +117,10 @@ def test_a_replay_that_differs_from_a_plain_pass_is_not_used(tmp_path, monkeypat
 
     model = layer_matching()
     capture_by(monkeypatch, forgetful)
-    found, _ = trained(model, tmp_path / "forgetful")
+    found, history = trained(model, tmp_path / "forgetful")
     assert "a replay's gradients differ from a plain pass's by" in capsys.readouterr().err
     monkeypatch.undo()
-    plain, _ = trained(layer_matching(), tmp_path / "plain")
-    assert same(weights_of(found), weights_of(plain))
+    require_as_plain(found, history, layer_matching, tmp_path)
 
 
 def test_what_the_host_looks_at_is_not_captured():

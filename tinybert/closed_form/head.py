@@ -117,9 +117,8 @@ def fit_head(student: PreTrainedModel, targets: HeadTargets, seed: int) -> list[
     basis = principal_basis(target.mT @ target / len(target), width, generator)
     target = target @ basis
     target = target * POOLED_DEVIATION / target.std().clamp(min=1e-12)
-    act = (
-        "gelu" if hasattr(student.classifier, "out_proj") else "tanh"
-    )  # ELECTRA's, or BERT's pooler
+    # ELECTRA's, or BERT's pooler.
+    act = "gelu" if hasattr(student.classifier, "out_proj") else "tanh"
     to_pooled, dense = Moments(width, width, state.device), head_layer(student)
     to_pooled.add(state, target + LINEAR_AT[act])
     pooler = to_pooled.ridge(RIDGE)

@@ -17,7 +17,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from tinybert.core.errors import InputError
 from tinybert.core.processes import num_processes, shares, sum_over_all
 from tinybert.core.settings.choices import Kind, Loss, Projection
-from tinybert.core.settings.systems import Relation
+from tinybert.core.settings.systems import Relation, divisors
 from tinybert.distillation.pooling import matched
 from tinybert.distillation.pretraining import Pretraining
 from tinybert.distillation.projections import Projections
@@ -287,8 +287,7 @@ def require_relation_heads(student: int, teacher: int, heads: int) -> None:
         InputError: They cannot.
     """
     if student % heads or teacher % heads:
-        common = math.gcd(student, teacher)
-        fit = ", ".join(str(n) for n in range(1, common + 1) if common % n == 0)
+        fit = divisors(math.gcd(student, teacher))
         raise InputError(
             f"relation_heads: must divide the student's width {student} and the teacher's "
             f"{teacher}, got {heads}; write one of {fit}"

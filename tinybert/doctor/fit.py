@@ -7,7 +7,7 @@ from transformers import PreTrainedModel
 
 from tinybert.core.settings.choices import Projection
 from tinybert.core.settings.layer_map import LayerMap, teacher_layers
-from tinybert.core.settings.systems import MatchesRelations, Relation
+from tinybert.core.settings.systems import MatchesRelations, Relation, Shape
 from tinybert.distillation.distillation import (
     Weights,
     matched_weights,
@@ -106,10 +106,10 @@ def _relation_heads(student: Any, teacher: Any, heads: int) -> list[Finding]:
 
 
 def _joined_width(of: Any) -> int:
-    """Return how wide queries are, heads joined: MobileBERT's are inside its bottleneck."""
-    inside = getattr(of, "bottleneck", None)
-    width = getattr(of, "true_hidden_size", None) if inside is None else inside.bottleneck_size
-    return int(width or of.hidden_size)
+    """Return how wide a shape's or a configuration's queries are, heads joined."""
+    if isinstance(of, Shape):
+        return of.attention_width
+    return int(getattr(of, "true_hidden_size", None) or of.hidden_size)
 
 
 @as_findings

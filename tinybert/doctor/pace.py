@@ -13,7 +13,7 @@ from tinybert.core.precision import computing_device
 from tinybert.core.processes import num_processes
 from tinybert.core.settings.schedule import Schedule
 from tinybert.doctor import room
-from tinybert.text.batching import EpochBatches, collate, epoch_batches, length_multiple
+from tinybert.text.batching import EpochBatches, collator, epoch_batches
 from tinybert.text.encoded import Rows
 from tinybert.training.cpu_dropout import CpuDropout
 from tinybert.training.run import FINISHED, Run, epochs_between, last_checkpoint
@@ -151,10 +151,7 @@ def _chosen(batches: EpochBatches, rows: Rows) -> tuple[list[int], list[list[int
 def _batch(
     rows: Rows, numbers: list[int], batches: EpochBatches, pad: int, device: torch.device
 ) -> dict[str, Tensor]:
-    longest = int(rows.lengths.max())
-    batch = collate(
-        [rows[number] for number in numbers], pad, batches.per_batch, length_multiple(), longest
-    )
+    batch = collator(rows, batches, pad)([rows[number] for number in numbers])
     return {name: value.to(device) for name, value in batch.items()}
 
 

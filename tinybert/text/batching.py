@@ -7,7 +7,8 @@ On a GPU rows are padded to multiples of 8 tokens: an epoch then has as many sha
 so that kernels are chosen, compiled or captured once for each, and attention pads no mask.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -189,6 +190,19 @@ def epoch_batches(rows: Rows, batch_size: int, kind: BatchKind, seed: int) -> Ep
     num_scored = 0 if scored is None else int(scored.sum())
     return TokenBatches(
         rows.lengths, batch_size, seed, num_scored, rows.matched_lengths, length_multiple()
+    )
+
+
+def collator(
+    rows: Rows, batches: EpochBatches, pad_token_id: int
+) -> Callable[[Sequence[Row]], Batch]:
+    """Return what makes a training's batches of their rows, on the device it computes on."""
+    return partial(
+        collate,
+        pad_token_id=pad_token_id,
+        per_batch=batches.per_batch,
+        multiple=length_multiple(),
+        longest=int(rows.lengths.max()),
     )
 
 

@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -27,9 +26,8 @@ from tinybert.distillation.together import Together, log_of
 from tinybert.text.batching import (
     PartBatches,
     Parts,
-    collate,
+    collator,
     epoch_batches,
-    length_multiple,
 )
 from tinybert.text.encoded import Rows
 from tinybert.training.cpu_dropout import CpuDropout
@@ -86,13 +84,7 @@ class PhaseTrainer(Trainer):  # type: ignore[misc]
             args=arguments_of(len(self.batches), schedule, run, evaluate is not None),
             train_dataset=cast(Any, rows if num_processes() == 1 else Parts(rows)),
             eval_dataset=cast(Any, rows),  # never read: `evaluate` is our own
-            data_collator=partial(
-                collate,
-                pad_token_id=pad_token_id,
-                per_batch=self.batches.per_batch,
-                multiple=length_multiple(),
-                longest=int(rows.lengths.max()),
-            ),
+            data_collator=collator(rows, self.batches, pad_token_id),
             callbacks=[Lines(run.phase)] if not (sys.stderr.isatty() or rank()) else [],
         )
         self.remove_callback(PrinterCallback)

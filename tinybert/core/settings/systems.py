@@ -31,6 +31,11 @@ class Relation(NamedTuple):
     heads: int = 12
 
 
+def divisors(number: int) -> str:
+    """Return the numbers that divide one, as a line lists them."""
+    return ", ".join(str(each) for each in range(1, number + 1) if number % each == 0)
+
+
 class MatchesRelations(Settings):
     """Keys of the term relations."""
 
@@ -243,17 +248,17 @@ class Shape(Settings):
     embedding_size: int | None = Field(default=None, ge=1)  # electra's: of the tables, before a map
     bottleneck: Bottleneck | None = None  # mobilebert's
 
+    @property
+    def attention_width(self) -> int:
+        """How wide queries are, heads joined: MobileBERT's are inside its bottleneck."""
+        return self.hidden_size if self.bottleneck is None else self.bottleneck.bottleneck_size
+
     @model_validator(mode="after")
     def _heads_divide_width(self) -> "Shape":
-        inside = self.bottleneck
-        name, width = (
-            ("hidden_size", self.hidden_size)
-            if inside is None
-            else ("bottleneck.bottleneck_size", inside.bottleneck_size)
-        )
-        if width % self.num_attention_heads:
+        name = "hidden_size" if self.bottleneck is None else "bottleneck.bottleneck_size"
+        if self.attention_width % self.num_attention_heads:
             raise ValueError(
-                f"{name} must be a multiple of num_attention_heads, got {width} and "
+                f"{name} must be a multiple of num_attention_heads, got {self.attention_width} and "
                 f"{self.num_attention_heads}; change one"
             )
         return self
@@ -355,15 +360,17 @@ class SystemFile(Settings):
 
     @model_validator(mode="after")
     def _relation_heads_divide_the_width(self) -> "SystemFile":
-        inside, width = self.shape.bottleneck, self.shape.hidden_size
-        width = width if inside is None else inside.bottleneck_size
-        for name in ("general_distill", "intermediate_distill"):
-            phase: MatchesRelations = getattr(self, name)
-            if "relations" in getattr(self, name).terms and width % phase.relation_heads:
-                fit = ", ".join(str(n) for n in range(1, width + 1) if width % n == 0)
+        width = self.shape.attention_width
+        phases: dict[str, GeneralPhase | LayerPhase] = {
+            "general_distill": self.general_distill,
+            "intermediate_distill": self.intermediate_distill,
+        }
+        for name, phase in phases.items():
+            if "relations" in phase.terms and width % phase.relation_heads:
                 raise ValueError(
                     f"{name}.relation_heads: must divide the student's width {width}, got "
-                    f"{phase.relation_heads}; write one of {fit}, which divides the teacher's too"
+                    f"{phase.relation_heads}; write one of {divisors(width)}, which divides the "
+                    "teacher's too"
                 )
         return self
 
