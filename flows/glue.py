@@ -93,7 +93,7 @@ def main(arguments: list[str]) -> None:
         profile=profile,
         tasks=split_names(given.tasks) or group.tasks,
         systems=split_names(given.systems) or group.systems,
-        overrides=source_overrides(root, given, profile),
+        overrides=[*source_overrides(root, given, profile), *group.overrides_of(profile)],
     )
     overrides = request.all_overrides()
     require_valid(root, [Asked("glue", overrides)], queued=False)

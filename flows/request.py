@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
 from tinybert.core.errors import InputError
 from tinybert.core.settings.names import FOLDERS, known_names, require_group_name, require_names
@@ -17,12 +17,25 @@ GROUPS = Path("params/groups")
 
 
 class SystemGroup(Settings):
-    """A file of params/groups/: systems that one table compares, on which tasks and scale."""
+    """A file of params/groups/: systems that one table compares, on which tasks and scale.
+
+    Attributes:
+        description: For people.
+        profile: A file of params/profiles.
+        tasks: Files of params/tasks.
+        systems: Files of params/systems.
+        overrides: As `dvc exp run -S` takes them; {profile} stands for the profile that is run.
+    """
 
     description: str
     profile: str
     tasks: list[str] = Field(min_length=1)
     systems: list[str] = Field(min_length=1)
+    overrides: list[str] = Field(default_factory=list)
+
+    def overrides_of(self, profile: str) -> list[str]:
+        """Return the overrides for a profile, which need not be the group's own."""
+        return [text.replace("{profile}", profile) for text in self.overrides]
 
 
 class Request(Settings):
@@ -36,7 +49,8 @@ class Request(Settings):
         targets: Stages to bring up to date with all they need, as `general_distill` or
             `evaluate@tinybert4-mrpc`; none: the whole pipeline.
         experiment: Name of the DVC experiment that keeps the result; none: it is not kept as one.
-        group: A file of params/groups, whose profile, tasks and systems count where none is given.
+        group: A file of params/groups, whose profile, tasks and systems count where none is given,
+            and its overrides before those given.
     """
 
     profile: str | None = None
@@ -46,9 +60,10 @@ class Request(Settings):
     targets: list[str] = Field(default_factory=list)
     experiment: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     group: str | None = None
+    _overrides_of_group: list[str] = PrivateAttr(default_factory=list)
 
     def all_overrides(self) -> list[str]:
-        """Return profile, tasks and systems as overrides too, before the others.
+        """Return profile, tasks, systems and the group's overrides before the others.
 
         Raises:
             InputError: Something cannot be a name, so it cannot be an override either.
@@ -58,7 +73,7 @@ class Request(Settings):
         for key, names in (("tasks", self.tasks), ("systems", self.systems)):
             if names is not None:
                 found.append(f"{key}=[{','.join(names)}]")
-        return [*found, *self.overrides]
+        return [*found, *self._overrides_of_group, *self.overrides]
 
     def title(self) -> str:
         """Return a short name that tells runs apart."""
@@ -98,9 +113,10 @@ def read_request(parameters: Mapping[str, Any], root: Path = Path()) -> Request:
     if request.group is None:
         return request
     group = read_group(root, request.group)
-    return request.model_copy(
-        update={key: getattr(group, key) for key in FOLDERS if getattr(request, key) is None}
-    )
+    changes = {key: getattr(group, key) for key in FOLDERS if getattr(request, key) is None}
+    found = request.model_copy(update=changes)
+    found._overrides_of_group = group.overrides_of(request.profile or group.profile)
+    return found
 
 
 def require_known_names(root: Path) -> None:

@@ -65,3 +65,15 @@ def test_a_wrong_request_is_refused_before_anything_runs(
     sources = ["--glue-dir", given.glue_dir, "--corpus", given.corpus] if arguments else []
     assert said in problems_of(main, [*sources, *arguments])[0]
     assert (tmp_path / "params.yaml").read_text() == before
+
+
+def test_a_group_runs_in_budgets_of_its_own(given, monkeypatch):
+    called = []
+    monkeypatch.setattr("flows.glue.call", lambda *words: called.extend(words))
+    monkeypatch.setattr("flows.glue.require_valid", lambda *_, queued: None)
+    sources = ["--glue-dir", given.glue_dir, "--corpus", given.corpus]
+    main([*sources, "--group", "small", "--profile", "paper"])
+    assert "params/profiles/paper.yaml:general_distill.max_steps=400" in called
+    called.clear()
+    main(sources)
+    assert not any("max_steps" in word for word in called)

@@ -1,7 +1,10 @@
 """A request is checked before anything runs; committed groups are whole, and what is given wins."""
 
+import shutil
+
 import pytest
 
+from flows.overrides import params_changed
 from flows.request import (
     FOLDERS,
     GROUPS,
@@ -77,6 +80,14 @@ def test_every_file_that_a_committed_group_names_exists(name, kind):
     assert [each for each in names if not (folder / f"{each}.yaml").is_file()] == []
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_a_committed_group_changes_keys_that_exist_to_values_that_stages_take(name, tmp_path):
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    shutil.copytree(ROOT / "params", tmp_path / "params")
+    with params_changed(tmp_path, read_request({"group": name}, ROOT).all_overrides()):
+        require_valid_params(ROOT, [tmp_path])
+
+
 def test_a_group_gives_profile_tasks_and_systems(root):
     found = read_request({"group": "mine"}, root).all_overrides()
     assert found == ["profile=tiny", "tasks=[one]", "systems=[small,big]"]
@@ -87,6 +98,15 @@ def test_what_is_given_wins_over_the_group(root):
     request = read_request(given, root)
     expected = ["profile=tiny", "tasks=[two]", "systems=[small,big]", "seed=1"]
     assert request.all_overrides() == expected
+    assert request.title() == "group mine, seed=1"
+
+
+def test_a_groups_overrides_are_of_the_profile_that_is_run_and_come_before_those_given(root):
+    steps = "params/profiles/{profile}.yaml:general_distill.max_steps=4"
+    write_yaml(root / GROUPS / "mine.yaml", {**SMALL, "overrides": [steps]})
+    request = read_request({"group": "mine", "profile": "huge", "overrides": ["seed=1"]}, root)
+    expected = ["params/profiles/huge.yaml:general_distill.max_steps=4", "seed=1"]
+    assert request.all_overrides()[-2:] == expected
     assert request.title() == "group mine, seed=1"
 
 
