@@ -354,8 +354,8 @@ def main(system: str) -> str:
 
 
 def _one_at_a_time(own: Recipe) -> AbstractContextManager[Any]:
-    """Let stages that run at the same time wait for each other's companions."""
-    if num_processes() > 1:
+    """Let stages that could train each other along wait for each other."""
+    if num_processes() > 1 or not shares_passes(own):
         return nullcontext()
     own.how.checkpoints.parent.mkdir(parents=True, exist_ok=True)
     return FileLock(own.how.checkpoints.parent / "lock")

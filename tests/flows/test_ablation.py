@@ -17,6 +17,21 @@ from tests.fixtures.workspace import ROOT, edit_yaml, read_yaml
 from tinybert.core.errors import InputError
 from tinybert.reports.ablation import FULL
 
+BEGUN = ["tinybert_mini", "tinybert4"]  # in closed form, and at random
+
+
+@pytest.fixture
+def params(tmp_path, monkeypatch):
+    """The committed params, copied, as the current folder."""
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    shutil.copytree(ROOT / "params", tmp_path / "params")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def committed_study(params, system):
+    return read_study(params, system=system, profile="glue-small", tasks=["mrpc"])
+
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory):
@@ -31,22 +46,24 @@ def root(tmp_path, template, monkeypatch):
     return folder
 
 
-@pytest.mark.parametrize("system", ["tinybert_mini", "tinybert4"])
-def test_every_committed_override_changes_the_params_into_right_ones(system, tmp_path, monkeypatch):
-    shutil.copy(ROOT / "params.yaml", tmp_path)
-    shutil.copytree(ROOT / "params", tmp_path / "params")
-    monkeypatch.chdir(tmp_path)
-    study = read_study(tmp_path, system=system, profile="glue-small", tasks=["mrpc"])
-    for each in study.asked(tmp_path):
-        own = each.overrides[3:]  # after profile, tasks and systems
-        with params_changed(tmp_path, each.overrides):
+@pytest.mark.parametrize("system", BEGUN)
+def test_every_committed_override_leaves_right_params(system, params):
+    for each in committed_study(params, system).asked(params):
+        with params_changed(params, each.overrides):
             check_params()
             assert read_yaml(Path("params.yaml"))["systems"] == [system]
-        for override in own:
-            file = override.partition(":")[0] if ":" in override else "params.yaml"
-            before = read_yaml(Path(file))
-            with params_changed(tmp_path, [override]):
-                assert read_yaml(Path(file)) != before, override
+
+
+def test_every_committed_override_changes_a_system_of_one_start_or_the_other(params):
+    changed = []
+    for system in BEGUN:
+        for each in committed_study(params, system).asked(params):
+            for override in each.overrides[3:]:  # after profile, tasks and systems
+                file = Path(override.partition(":")[0] if ":" in override else "params.yaml")
+                before = read_yaml(file)
+                with params_changed(params, [override]):
+                    changed.append((override.replace(system, "?"), read_yaml(file) != before))
+    assert {override for override, _ in changed} == {override for override, yes in changed if yes}
 
 
 def test_every_experiment_has_the_one_system_alone_and_a_name_of_its_own(root):

@@ -2,11 +2,13 @@
 
 import shutil
 from contextlib import chdir
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
+from filelock import FileLock, Timeout
 
 from stages import general_distill
 from tests.fixtures.workspace import SHAPE, edit_section, edit_yaml, make_workspace, run_stage
@@ -140,3 +142,17 @@ def test_a_systems_own_weights_count_times_those_of_params():
     loss = Loss(attn_weight=2.0, hidden_weight=3.0)
     weights = phase_weights(["attention", "hidden", "embedding"], loss, {"attention": 0.25})
     assert weights == {"attention": 0.5, "hidden": 3.0}
+
+
+@pytest.mark.parametrize(("system", "waits"), [("scratch_mini", False), ("tinybert_mini", True)])
+def test_only_what_could_be_trained_along_waits_for_another_stage(
+    workspace, system, waits, monkeypatch
+):
+    monkeypatch.setattr(general_distill, "FileLock", partial(FileLock, timeout=0.1))
+    Path("checkpoints/general_distill").mkdir(parents=True)
+    with FileLock("checkpoints/general_distill/lock"):
+        if waits:
+            with pytest.raises(Timeout):
+                general_distill.main(system)
+        else:
+            assert "without general distillation" in general_distill.main(system)
