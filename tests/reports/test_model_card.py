@@ -70,7 +70,7 @@ def test_each_term_stands_with_its_weight():
 
 def test_a_systems_own_length_of_the_general_phase_is_told():
     text = render(facts("pd_mini"))
-    assert "loss of general_distill | 1 x mlm, 10 times the profile's steps |" in text
+    assert "loss of general_distill | 1 x mlm, 4 times the profile's steps |" in text
 
 
 def test_what_was_not_used_is_not_claimed():

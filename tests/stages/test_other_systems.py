@@ -114,8 +114,8 @@ def test_each_phase_trains_the_terms_of_the_systems_file(workspace, system, gene
 
 
 def test_a_student_without_projections_trains_as_long_as_its_file_says(workspace):
-    # 4 steps of the profile: 10 times as many, 6 times as many, as many.
-    for system, steps in {"pd_mini": 40, "mobilebert_mini": 24, "distilbert4_mini": 4}.items():
+    # 4 steps of the profile: four times as many, or as many.
+    for system, steps in {"pd_mini": 16, "mobilebert_mini": 16, "distilbert4_mini": 4}.items():
         assert history(workspace, "general_distill", system)["step"].iloc[-1] == steps
 
 
