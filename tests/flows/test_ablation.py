@@ -13,24 +13,9 @@ from flows.overrides import params_changed
 from stages._check_params import check_params
 from tests.fixtures.refused import refused
 from tests.fixtures.small_study import FILE, make_study, times_run
-from tests.fixtures.workspace import ROOT, edit_yaml, read_yaml
+from tests.fixtures.workspace import copy_params, edit_yaml, read_yaml
 from tinybert.core.errors import InputError
 from tinybert.reports.ablation import FULL
-
-BEGUN = ["tinybert_mini", "tinybert4"]  # in closed form, and at random
-
-
-@pytest.fixture
-def params(tmp_path, monkeypatch):
-    """The committed params, copied, as the current folder."""
-    shutil.copy(ROOT / "params.yaml", tmp_path)
-    shutil.copytree(ROOT / "params", tmp_path / "params")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def committed_study(params, system):
-    return read_study(params, system=system, profile="glue-small", tasks=["mrpc"])
 
 
 @pytest.fixture(scope="module")
@@ -46,24 +31,25 @@ def root(tmp_path, template, monkeypatch):
     return folder
 
 
-@pytest.mark.parametrize("system", BEGUN)
-def test_every_committed_override_leaves_right_params(system, params):
-    for each in committed_study(params, system).asked(params):
-        with params_changed(params, each.overrides):
+@pytest.mark.parametrize(
+    ("system", "start"), [("tinybert_mini", "closed_form"), ("tinybert4", "random")]
+)
+def test_every_committed_override_changes_the_params_into_right_ones(
+    system, start, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(copy_params(tmp_path))
+    study = read_study(tmp_path, system=system, profile="glue-small", tasks=["mrpc"])
+    as_it_is = f"params/systems/{system}.yaml:initialisation={start}"
+    for each in study.asked(tmp_path):
+        own = each.overrides[3:]  # after profile, tasks and systems
+        with params_changed(tmp_path, each.overrides):
             check_params()
             assert read_yaml(Path("params.yaml"))["systems"] == [system]
-
-
-def test_every_committed_override_changes_a_system_of_one_start_or_the_other(params):
-    changed = []
-    for system in BEGUN:
-        for each in committed_study(params, system).asked(params):
-            for override in each.overrides[3:]:  # after profile, tasks and systems
-                file = Path(override.partition(":")[0] if ":" in override else "params.yaml")
-                before = read_yaml(file)
-                with params_changed(params, [override]):
-                    changed.append((override.replace(system, "?"), read_yaml(file) != before))
-    assert {override for override, _ in changed} == {override for override, yes in changed if yes}
+        for override in own:
+            file = override.partition(":")[0] if ":" in override else "params.yaml"
+            before = read_yaml(Path(file))
+            with params_changed(tmp_path, [override]):
+                assert (read_yaml(Path(file)) == before) == (override == as_it_is), override
 
 
 def test_every_experiment_has_the_one_system_alone_and_a_name_of_its_own(root):

@@ -1,13 +1,12 @@
 """`make glue`: what is missing is named, and the user's files are what the profile reads."""
 
-import shutil
 from argparse import Namespace
 
 import pytest
 
 from flows.glue import main, source_overrides
 from tests.fixtures.refused import problems_of
-from tests.fixtures.workspace import ROOT
+from tests.fixtures.workspace import ROOT, copy_params
 
 
 @pytest.fixture
@@ -58,8 +57,7 @@ def test_places_that_do_not_exist_are_all_named(given):
 def test_a_wrong_request_is_refused_before_anything_runs(
     given, arguments, said, tmp_path, monkeypatch
 ):
-    shutil.copy(ROOT / "params.yaml", tmp_path)
-    shutil.copytree(ROOT / "params", tmp_path / "params")
+    copy_params(tmp_path)
     monkeypatch.chdir(tmp_path)
     before = (tmp_path / "params.yaml").read_text()
     sources = ["--glue-dir", given.glue_dir, "--corpus", given.corpus] if arguments else []

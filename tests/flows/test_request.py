@@ -1,7 +1,5 @@
 """A request is checked before anything runs; committed groups are whole, and what is given wins."""
 
-import shutil
-
 import pytest
 
 from flows.overrides import params_changed
@@ -15,7 +13,7 @@ from flows.request import (
 )
 from tests.fixtures.refused import problems_of, refused
 from tests.fixtures.small_pipeline import PARAMS, make_pipeline, set_params
-from tests.fixtures.workspace import ROOT, write_yaml
+from tests.fixtures.workspace import ROOT, copy_params, write_yaml
 from tinybert.core.errors import InputError
 
 SMALL = {"description": "", "profile": "tiny", "tasks": ["one"], "systems": ["small", "big"]}
@@ -82,8 +80,7 @@ def test_every_file_that_a_committed_group_names_exists(name, kind):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_committed_group_changes_keys_that_exist_to_values_that_stages_take(name, tmp_path):
-    shutil.copy(ROOT / "params.yaml", tmp_path)
-    shutil.copytree(ROOT / "params", tmp_path / "params")
+    copy_params(tmp_path)
     with params_changed(tmp_path, read_request({"group": name}, ROOT).all_overrides()):
         require_valid_params(ROOT, [tmp_path])
 

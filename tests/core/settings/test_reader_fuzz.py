@@ -16,7 +16,7 @@ from flows.overrides import params_changed
 from flows.request import SystemGroup
 from flows.sweep import split_values
 from stages._check_params import SECTIONS, ParamsFile, check_params
-from tests.fixtures.workspace import ROOT, read_yaml
+from tests.fixtures.workspace import ROOT, copy_params, read_yaml
 from tinybert.core.errors import InputError
 from tinybert.core.settings.reader import parse, read_task
 from tinybert.core.settings.systems import SystemFile
@@ -191,10 +191,7 @@ def test_a_problem_is_one_line_whatever_its_value_holds(breaks):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("project")
-    shutil.copytree(ROOT / "params", folder / "params")
-    shutil.copy(ROOT / "params.yaml", folder)
-    return folder
+    return copy_params(tmp_path_factory.mktemp("project"))
 
 
 @FEW
