@@ -144,7 +144,7 @@ def companions(
     They are trained along, on the same passes of the teacher; their own stages then find them
     done. They change nothing of this system's student, so their files are no `params` of it.
     Students that hide words see other batches each, so they are trained alone; others are trained
-    beside those of the same number of steps.
+    beside those of the same schedule.
     """
     if not shares_passes(own) or os.environ.get(TOGETHER) == "0" or own.how.is_finished:
         return []

@@ -334,6 +334,8 @@ def _phase(facts: Facts, name: str) -> tuple[str, str]:
         said += f", temperature {_values(values)}"
     if "steps_scale" in phase:
         said += f", {phase['steps_scale']:g} times the profile's steps"
+    if "learning_rate" in phase:
+        said += f", learning rate {phase['learning_rate']:g}"
     return name, said
 
 

@@ -96,6 +96,8 @@ def test_a_general_phase_is_as_many_times_as_long_as_the_profiles():
     shorter = GeneralPhase(terms=["mlm"], steps_scale=0.01)
     assert shorter.schedule(unlimited).max_steps is None
     assert shorter.schedule(profile).max_steps == 1
+    slower = GeneralPhase(terms=["mlm"], learning_rate=2e-4)
+    assert slower.schedule(profile) == profile.model_copy(update={"learning_rate": 2e-4})
 
 
 def test_a_scale_of_no_steps_is_refused_in_one_line():

@@ -98,6 +98,7 @@ class GeneralPhase(MatchesRelations):
     """General distillation, or pre-training on the corpus; no terms: the student passes through.
 
     With mlm, mlm_kl or next_sentence, words are hidden, and the teacher is the masked-word model.
+    A learning rate left out is the profile's.
     """
 
     terms: list[LayerTerm | WordTerm]
@@ -106,14 +107,17 @@ class GeneralPhase(MatchesRelations):
     temperature: Temperature = 1.0  # of mlm_kl
     mlm_kl_at: Places = "masked"  # where mlm_kl compares distributions: hidden words | all tokens
     steps_scale: float = Field(default=1.0, gt=0)  # times the profile's num_epochs and max_steps
+    learning_rate: float | None = Field(default=None, gt=0)
 
     def schedule(self, profile: AnySchedule) -> AnySchedule:
-        """Return the profile's schedule, steps_scale times as long.
+        """Return the profile's schedule, steps_scale times as long, with this system's own rate.
 
         Args:
-            profile: Its schedule; the learning rate and the share of warm-up stay.
+            profile: Its schedule; the share of warm-up stays.
         """
         own: dict[str, float] = {"num_epochs": profile.num_epochs * self.steps_scale}
+        if self.learning_rate is not None:
+            own["learning_rate"] = self.learning_rate
         if profile.max_steps is not None:
             own["max_steps"] = max(1, round(profile.max_steps * self.steps_scale))
         return profile.model_copy(update=own)
