@@ -28,7 +28,8 @@ from tinybert.core.precision import autocast_dtype, computing_device
 from tinybert.core.settings.reader import read_task
 from tinybert.deployment.choosing import candidate_shapes, shape_name
 from tinybert.encoders.classifier import task_classifier
-from tinybert.tasks.task import TaskFile, read_named_info
+from tinybert.tasks.task import read_named_info
+from tinybert.tasks.task_file import TaskFile
 
 KEYS = ["task", "steps", "seed", "shape"]
 MAX_ROWS = 8000  # of train

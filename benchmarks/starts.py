@@ -50,7 +50,8 @@ from tinybert.encoders.student import make_student
 from tinybert.evaluation.prediction import predict_logits
 from tinybert.tasks.encoding import encode_split
 from tinybert.tasks.phase_rows import read_rows
-from tinybert.tasks.task import TaskFile, read_named_info
+from tinybert.tasks.task import read_named_info
+from tinybert.tasks.task_file import TaskFile
 from tinybert.text.encoded import Blocks, EncodedRows
 from tinybert.training.grid import dev_scores, dev_split
 from tinybert.training.run import Run

@@ -17,7 +17,8 @@ from tinybert.tasks.encoding import encode_split
 from tinybert.tasks.glue import listing, spelling
 from tinybert.tasks.rows import prepare
 from tinybert.tasks.sources import Sources, read_splits
-from tinybert.tasks.task import TRAIN, Encoding, TaskFile
+from tinybert.tasks.task import TRAIN, Encoding
+from tinybert.tasks.task_file import TaskFile
 from tinybert.text.encoded import EncodedRows
 from tinybert.text.files import read_text_files
 from tinybert.text.shards import Document

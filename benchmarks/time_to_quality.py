@@ -39,7 +39,7 @@ from tinybert.distillation.projections import Projections
 from tinybert.distillation.teacher import Teacher
 from tinybert.encoders.classifier import new_classifier, task_classifier
 from tinybert.encoders.student import make_student
-from tinybert.tasks.task import TaskFile
+from tinybert.tasks.task_file import TaskFile
 from tinybert.text.batching import collate
 from tinybert.text.encoded import Blocks
 from tinybert.training.grid import dev_scores

@@ -29,7 +29,7 @@ from tinybert.encoders.teacher_source import TeacherSource
 from tinybert.reports.comparison import TABLES, read_published
 from tinybert.tasks.phase_rows import require_unlabelled
 from tinybert.tasks.sections import PrepareTaskSettings
-from tinybert.tasks.task import TaskFile
+from tinybert.tasks.task_file import TaskFile
 from tinybert.text.sections import PrepareCorpusSettings, WordVectorsSettings
 from tinybert.training.sections import GeneralDistillSettings, IntermediateDistillSettings
 

@@ -38,7 +38,8 @@ from tinybert.encoders.positions import require_positions
 from tinybert.reports.front import pareto_front
 from tinybert.tasks.encoding import encode_split
 from tinybert.tasks.phase_rows import read_rows
-from tinybert.tasks.task import Encoding, TaskFile, TaskInfo, read_named_info
+from tinybert.tasks.task import Encoding, TaskInfo, read_named_info
+from tinybert.tasks.task_file import TaskFile
 from tinybert.training.grid import dev_split
 
 TABLE = Path("reports/choose")

@@ -48,7 +48,7 @@ from tinybert.doctor.pace import shown_time
 from tinybert.encoders.checkpoints import load_config, load_tokenizer
 from tinybert.encoders.teacher_source import TeacherSource, locate_teacher
 from tinybert.tasks.phase_rows import default_data
-from tinybert.tasks.task import TaskFile
+from tinybert.tasks.task_file import TaskFile
 from tinybert.training.run import Run
 
 DISTILLATION = ("general_distill", "intermediate_distill", "prediction_distill")

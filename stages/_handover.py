@@ -12,7 +12,8 @@ from tinybert.core.errors import InputError, ends_with_its_lines
 from tinybert.core.settings.reader import read_param, read_system, read_task
 from tinybert.deployment.bundle import CARD, make_bundle, require_made
 from tinybert.deployment.hub import check_folder, fill_folder, upload
-from tinybert.tasks.task import TaskFile, read_named_info
+from tinybert.tasks.task import read_named_info
+from tinybert.tasks.task_file import TaskFile
 
 USAGE = "bundle SYSTEM TASK, or push SYSTEM TASK REPO"
 

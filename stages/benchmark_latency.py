@@ -27,7 +27,8 @@ from tinybert.deployment.memory import peak_megabytes
 from tinybert.deployment.sections import TASK_ROWS, BenchmarkLatencySettings, EngineName
 from tinybert.encoders.checkpoints import load_classifier, load_tokenizer
 from tinybert.tasks.aligned_rows import encode_beside
-from tinybert.tasks.task import DEV, TaskFile, read_named_info, read_split
+from tinybert.tasks.task import DEV, read_named_info, read_split
+from tinybert.tasks.task_file import TaskFile
 from tinybert.text.encoded import EncodedRows
 
 # Of the teacher's engine, by the precision that the profile names.

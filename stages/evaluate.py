@@ -11,7 +11,8 @@ from tinybert.core.settings.reader import read_task
 from tinybert.encoders.checkpoints import load_classifier, load_tokenizer
 from tinybert.encoders.positions import require_positions
 from tinybert.evaluation.scores import evaluate_task, shown_scores
-from tinybert.tasks.task import DEV, TaskFile, read_named_info
+from tinybert.tasks.task import DEV, read_named_info
+from tinybert.tasks.task_file import TaskFile
 
 
 def main(system: str, task: str) -> str:

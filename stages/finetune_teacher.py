@@ -25,12 +25,12 @@ from tinybert.tasks.task import (
     DEV,
     TRAIN,
     Encoding,
-    TaskFile,
     TaskInfo,
     read_info,
     read_named_info,
     read_split,
 )
+from tinybert.tasks.task_file import TaskFile
 from tinybert.training.grid import (
     Point,
     best_of_grid,

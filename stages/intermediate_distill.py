@@ -46,7 +46,8 @@ from tinybert.encoders.vocabulary import with_vocabulary
 from tinybert.tasks.aligned_rows import encode_beside
 from tinybert.tasks.encoding import encode_split
 from tinybert.tasks.phase_rows import read_texts, require_every_class
-from tinybert.tasks.task import Encoding, TaskFile, TaskInfo, read_named_info
+from tinybert.tasks.task import Encoding, TaskInfo, read_named_info
+from tinybert.tasks.task_file import TaskFile
 from tinybert.text.alignment import same_tokenizer
 from tinybert.text.encoded import EncodedRows
 from tinybert.text.vocabulary import count_corpus, piece_counts, trimmed_tokenizer

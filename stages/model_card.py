@@ -18,7 +18,8 @@ from tinybert.core.settings.reader import (
 )
 from tinybert.reports.model_card import CARD, Augmented, Corpus, Facts, copy_with_card, megabytes
 from tinybert.reports.results import TEACHER, read_results
-from tinybert.tasks.task import TaskFile, read_named_info
+from tinybert.tasks.task import read_named_info
+from tinybert.tasks.task_file import TaskFile
 
 REPORTS = Path("reports")
 

@@ -37,7 +37,8 @@ from tinybert.encoders.classifier import finetuned_classifier, new_classifier
 from tinybert.encoders.positions import require_positions
 from tinybert.tasks.aligned_rows import encode_beside
 from tinybert.tasks.phase_rows import default_data, read_rows, require_unlabelled, rows_with_logits
-from tinybert.tasks.task import Encoding, TaskFile, read_info, read_named_info
+from tinybert.tasks.task import Encoding, read_info, read_named_info
+from tinybert.tasks.task_file import TaskFile
 from tinybert.text.alignment import same_tokenizer
 from tinybert.text.encoded import EncodedRows
 from tinybert.training.grid import (

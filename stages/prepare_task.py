@@ -15,7 +15,8 @@ from tinybert.tasks.question_rows import describe_questions, prepare_questions
 from tinybert.tasks.rows import prepare
 from tinybert.tasks.sections import PrepareTaskSettings
 from tinybert.tasks.sources import Sources, read_splits
-from tinybert.tasks.task import UNLABELLED, TaskFile, TaskInfo, write_task
+from tinybert.tasks.task import UNLABELLED, TaskInfo, write_task
+from tinybert.tasks.task_file import TaskFile
 from tinybert.tasks.token_rows import prepare_tokens
 from tinybert.tasks.unlabelled import prepare_unlabelled, read_unlabelled_tables
 

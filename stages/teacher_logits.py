@@ -38,7 +38,8 @@ from tinybert.encoders.positions import require_positions
 from tinybert.evaluation.decision import saved_decision
 from tinybert.evaluation.prediction import task_split
 from tinybert.tasks.phase_rows import NO_ROW, read_rows
-from tinybert.tasks.task import TaskFile, read_augmented, read_named_info
+from tinybert.tasks.task import read_augmented, read_named_info
+from tinybert.tasks.task_file import TaskFile
 
 
 def main(task: str) -> str:

@@ -24,7 +24,8 @@ from tinybert.evaluation.prediction import predict_logits, task_split
 from tinybert.reports.model_card import CARD, copy_with_card, render
 from tinybert.reports.results import TaskScores
 from tinybert.tasks.entities import to_spans
-from tinybert.tasks.task import METRICS, TaskFile
+from tinybert.tasks.task import METRICS
+from tinybert.tasks.task_file import TaskFile
 
 THRESHOLDS = Decision(thresholds=(0.05, 0.3, 0.8))
 COLUMNS = {"sentence1": "text", "sentence2": "passage", "label": "label"}

@@ -15,7 +15,8 @@ from tinybert.core.settings.reader import parse
 from tinybert.doctor.checkup import look_at_teacher
 from tinybert.doctor.teacher import Seen, judge
 from tinybert.encoders.classifier import task_classifier
-from tinybert.tasks.task import TaskFile, write_task
+from tinybert.tasks.task import write_task
+from tinybert.tasks.task_file import TaskFile
 
 NUM_ROWS = {"train": 400, "dev": 200}
 INFO = task_info("reviews", ["bad", "good"], ["accuracy"], pair=False, num_rows=NUM_ROWS)

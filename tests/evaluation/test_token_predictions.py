@@ -13,7 +13,7 @@ from tinybert.evaluation.token_predictions import (
 )
 from tinybert.tasks.conll import read_conll
 from tinybert.tasks.spans import read_spans
-from tinybert.tasks.task import Columns
+from tinybert.tasks.task_file import Columns
 
 LABELS = ["O", "B-LOC", "I-LOC"]
 

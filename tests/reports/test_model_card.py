@@ -15,7 +15,7 @@ from tinybert.core.errors import InputError
 from tinybert.core.settings.reader import read_json
 from tinybert.reports.model_card import CARD, Augmented, copy_with_card, render
 from tinybert.reports.results import MISSING, Cost, Export
-from tinybert.tasks.task import TaskFile
+from tinybert.tasks.task_file import TaskFile
 
 SHARED_MEMORY = Path("/dev/shm")
 

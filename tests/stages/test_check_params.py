@@ -10,7 +10,7 @@ from tests.fixtures.workspace import ROOT, edit_yaml, make_workspace, read_yaml
 from tinybert.core.errors import InputError
 from tinybert.core.settings.reader import Settings, parse, read_param, read_section
 from tinybert.core.settings.systems import Grid, OutputPhase
-from tinybert.tasks.task import TaskFile
+from tinybert.tasks.task_file import TaskFile
 
 GLUE = ("cola", "mnli", "mrpc", "qnli", "qqp", "rte", "sst2", "stsb")
 

@@ -8,7 +8,8 @@ from tests.fixtures.workspace import ROOT
 from tinybert.core.errors import InputError
 from tinybert.core.settings.reader import parse, read_yaml
 from tinybert.tasks.sections import PrepareTaskSettings
-from tinybert.tasks.task import TaskFile, read_info, read_split
+from tinybert.tasks.task import read_info, read_split
+from tinybert.tasks.task_file import TaskFile
 
 GLUE = ROOT.parent / "shared" / "data" / "glue"
 SETTINGS = PrepareTaskSettings(glue="folder", glue_hub="nyu-mll/glue", max_train_rows=None)

@@ -25,7 +25,8 @@ from tinybert.core.settings.reader import parse, read_yaml
 from tinybert.core.settings.systems import SystemFile
 from tinybert.doctor.workspace import PRETRAINED, look_at_system
 from tinybert.encoders.checkpoints import load_classifier, load_config, load_tokenizer
-from tinybert.tasks.task import TaskFile, read_info
+from tinybert.tasks.task import read_info
+from tinybert.tasks.task_file import TaskFile
 from tinybert.training.grid import dev_scores, dev_split
 
 LETTERS = [prefix + letter for letter in string.ascii_lowercase for prefix in ("", "##")]

@@ -7,7 +7,7 @@ import pytest
 from tests.fixtures.refused import refused
 from tinybert.tasks.conll import read_conll
 from tinybert.tasks.tables import Table
-from tinybert.tasks.task import Columns
+from tinybert.tasks.task_file import Columns
 
 COLUMNS = Columns(sentence1="0", label="-1")
 

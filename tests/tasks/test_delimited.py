@@ -7,7 +7,7 @@ import pytest
 from tests.fixtures.refused import problems_of
 from tinybert.tasks.files import read_table
 from tinybert.tasks.tables import Table
-from tinybert.tasks.task import Columns, Files
+from tinybert.tasks.task_file import Columns, Files
 
 COLUMNS = Columns(sentence1="text", label="label")
 

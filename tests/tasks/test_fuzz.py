@@ -12,7 +12,7 @@ from tinybert.core.settings.reader import parse
 from tinybert.tasks.files import read_table
 from tinybert.tasks.rows import prepare
 from tinybert.tasks.tables import Table
-from tinybert.tasks.task import Columns, Files, TaskFile
+from tinybert.tasks.task_file import Columns, Files, TaskFile
 
 COLUMNS = Columns(sentence1="text", label="label")
 # What separates, quotes, ends and encodes, far more often than chance would have it.

@@ -6,7 +6,7 @@ from tests.fixtures.refused import refused
 from tests.fixtures.workspace import ROOT
 from tinybert.core.settings.reader import parse, read_yaml
 from tinybert.tasks.glue import hub_glue, read_glue
-from tinybert.tasks.task import TaskFile
+from tinybert.tasks.task_file import TaskFile
 
 GLUE = ROOT.parent / "shared" / "data" / "glue"
 PARSES = "sentence1_binary_parse sentence2_binary_parse sentence1_parse sentence2_parse"

@@ -14,7 +14,7 @@ from tinybert.core.errors import InputError
 from tinybert.core.settings.reader import parse, read_yaml
 from tinybert.tasks.labels import encoder, label_names, refuse_alike, refuse_values, spelling_key
 from tinybert.tasks.tables import Table
-from tinybert.tasks.task import Columns, TaskFile, label_text
+from tinybert.tasks.task_file import Columns, TaskFile, label_text
 
 
 def table(labels: Iterable[object], place: str = "train.csv") -> Table:

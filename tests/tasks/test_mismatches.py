@@ -13,7 +13,7 @@ from tinybert.core.errors import InputError
 from tinybert.core.settings.reader import parse
 from tinybert.tasks.rows import Prepared, prepare
 from tinybert.tasks.sources import Sources, read_splits
-from tinybert.tasks.task import TaskFile
+from tinybert.tasks.task_file import TaskFile
 from tinybert.tasks.text import spoilt_text
 
 COLUMNS = {"sentence1": "text", "label": "label"}

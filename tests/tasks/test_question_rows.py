@@ -14,7 +14,8 @@ from tinybert.tasks.question_rows import describe_questions, prepare_questions
 from tinybert.tasks.rows import Prepared
 from tinybert.tasks.sections import PrepareTaskSettings
 from tinybert.tasks.tables import Table
-from tinybert.tasks.task import TaskFile, read_info, read_split, read_unlabelled
+from tinybert.tasks.task import read_info, read_split, read_unlabelled
+from tinybert.tasks.task_file import TaskFile
 
 PASSAGE = "  A cat\nsat  on\u2028a mat. "
 CAT = {"text": ["cat"], "answer_start": [4]}

@@ -9,7 +9,8 @@ from tinybert.core.settings.reader import parse
 from tinybert.tasks.files import read_table
 from tinybert.tasks.metrics import multi_hot, score_task
 from tinybert.tasks.rows import prepare
-from tinybert.tasks.task import TaskFile, TaskInfo
+from tinybert.tasks.task import TaskInfo
+from tinybert.tasks.task_file import TaskFile
 
 TEXTS = ["a fine day", "a bad day", "a day", "bad but fine"]
 

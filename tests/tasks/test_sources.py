@@ -12,7 +12,7 @@ from tinybert.core.errors import InputError
 from tinybert.core.settings.reader import parse, read_yaml
 from tinybert.tasks.sources import Sources, _remote_splits, read_splits
 from tinybert.tasks.tables import Table
-from tinybert.tasks.task import Hub, TaskFile
+from tinybert.tasks.task_file import Hub, TaskFile
 
 COLUMNS = {"sentence1": "text", "label": "topic"}
 CSV = "text,topic\na,x\nb,y\n"

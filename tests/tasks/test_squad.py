@@ -14,7 +14,7 @@ from tinybert.tasks.records import read_parquet
 from tinybert.tasks.sources import Sources, read_splits
 from tinybert.tasks.squad import read_squad
 from tinybert.tasks.tables import Table
-from tinybert.tasks.task import Columns, TaskFile
+from tinybert.tasks.task_file import Columns, TaskFile
 
 CONTEXT = " The cat\r\nsat  on\u2028the mat. "
 CAT = {"id": "1", "question": "Who?", "answers": [{"text": "cat", "answer_start": 5}]}

@@ -14,7 +14,7 @@ from tests.fixtures.refused import problems_of, refused
 from tinybert.tasks.delimited import read_glue_table
 from tinybert.tasks.files import read_table
 from tinybert.tasks.tables import Table
-from tinybert.tasks.task import Columns
+from tinybert.tasks.task_file import Columns
 from tinybert.tasks.text import read_lines
 
 SINGLE = Columns(sentence1="text", label="label")

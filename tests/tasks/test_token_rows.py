@@ -15,7 +15,8 @@ from tinybert.core.settings.reader import parse
 from tinybert.tasks.rows import Prepared
 from tinybert.tasks.sections import PrepareTaskSettings
 from tinybert.tasks.tables import Table
-from tinybert.tasks.task import TaskFile, read_info, read_split, read_unlabelled
+from tinybert.tasks.task import read_info, read_split, read_unlabelled
+from tinybert.tasks.task_file import TaskFile
 from tinybert.tasks.token_rows import prepare_tokens
 
 SETTINGS = PrepareTaskSettings(glue="folder", glue_hub="nyu-mll/glue", max_train_rows=None)

@@ -15,7 +15,8 @@ from tinybert.core.errors import InputError
 from tinybert.core.settings.reader import parse
 from tinybert.tasks.phase_rows import read_rows
 from tinybert.tasks.sections import PrepareTaskSettings
-from tinybert.tasks.task import TaskFile, read_info, read_unlabelled
+from tinybert.tasks.task import read_info, read_unlabelled
+from tinybert.tasks.task_file import TaskFile
 
 SETTINGS = PrepareTaskSettings(glue="folder", glue_hub="nyu-mll/glue", max_train_rows=None)
 TRAIN = "text,topic\n" + "".join(f"train {i},{'xy'[i % 2]}\n" for i in range(4))

@@ -29,7 +29,8 @@ from tinybert.doctor import teacher as teachers
 from tinybert.doctor.findings import Finding, as_findings, mode, report, right, wrong
 from tinybert.encoders.checkpoints import load_config, load_tokenizer, require_mask
 from tinybert.encoders.classifier import task_classifier
-from tinybert.tasks.task import DEV, TRAIN, Encoding, TaskFile, read_info, read_split
+from tinybert.tasks.task import DEV, TRAIN, Encoding, read_info, read_split
+from tinybert.tasks.task_file import TaskFile
 from tinybert.text.encoded import Rows
 from tinybert.training.run import Run
 

@@ -30,7 +30,8 @@ from tinybert.encoders.checkpoints import load_tokenizer
 from tinybert.encoders.student import make_student, student_config
 from tinybert.tasks.encoding import encode_split
 from tinybert.tasks.phase_rows import WITH_COPIES, WITH_UNLABELLED
-from tinybert.tasks.task import TRAIN, TaskFile, read_info, read_split
+from tinybert.tasks.task import TRAIN, read_info, read_split
+from tinybert.tasks.task_file import TaskFile
 from tinybert.text.batching import epoch_batches
 from tinybert.text.encoded import Blocks, EncodedRows, Rows
 from tinybert.training.run import Run

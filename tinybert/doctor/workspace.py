@@ -26,7 +26,8 @@ from tinybert.encoders.checkpoints import (
 from tinybert.encoders.classifier import finetuned_classifier
 from tinybert.encoders.student import from_checkpoint, named_tokenizer, student_tokenizer
 from tinybert.encoders.teacher_source import TeacherSource, locate_teacher
-from tinybert.tasks.task import TaskFile, read_info
+from tinybert.tasks.task import read_info
+from tinybert.tasks.task_file import TaskFile
 from tinybert.text.alignment import same_tokenizer
 from tinybert.text.vocabulary import require_enough
 

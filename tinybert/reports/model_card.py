@@ -31,7 +31,8 @@ from tinybert.reports.results import (
 )
 from tinybert.tasks.entities import count_entities
 from tinybert.tasks.phase_rows import WITH_COPIES, WITH_UNLABELLED, default_data
-from tinybert.tasks.task import DEV, TaskFile, TaskInfo
+from tinybert.tasks.task import DEV, TaskInfo
+from tinybert.tasks.task_file import TaskFile
 
 CARD = "README.md"
 MOST_LABELS = 20  # that a card lists

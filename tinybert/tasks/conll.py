@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from tinybert.core.errors import InputError
 from tinybert.tasks.tables import Table
-from tinybert.tasks.task import Columns
+from tinybert.tasks.task_file import Columns
 from tinybert.tasks.text import read_lines
 
 DOCUMENT = "-DOCSTART-"

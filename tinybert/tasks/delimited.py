@@ -22,7 +22,7 @@ from rich.progress import track
 
 from tinybert.core.errors import InputError
 from tinybert.tasks.tables import Row, Table, collect, wanted_columns
-from tinybert.tasks.task import Columns
+from tinybert.tasks.task_file import Columns
 from tinybert.tasks.text import read_lines, read_text
 
 SHOW_PROGRESS_FROM = 100_000  # rows; fewer take less than a second

@@ -7,7 +7,7 @@ from tinybert.core.errors import InputError
 from tinybert.tasks.delimited import read_csv, read_tsv
 from tinybert.tasks.records import ONE_A_LINE, read_jsonl, read_parquet
 from tinybert.tasks.tables import Table
-from tinybert.tasks.task import Columns
+from tinybert.tasks.task_file import Columns
 
 CURES = {
     ".txt": "rename it to .tsv if tabs part its columns, to .csv if commas or the like do",

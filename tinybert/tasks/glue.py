@@ -8,7 +8,8 @@ from pathlib import Path
 from tinybert.core.errors import InputError
 from tinybert.tasks.delimited import read_glue_table
 from tinybert.tasks.tables import Table
-from tinybert.tasks.task import DEV, TRAIN, Columns, Hub, TaskFile
+from tinybert.tasks.task import DEV, TRAIN
+from tinybert.tasks.task_file import Columns, Hub, TaskFile
 
 MNLI = "mnli"
 AX = "ax"  # the diagnostic set, in MNLI's labels

@@ -14,7 +14,8 @@ from typing import Any
 from tinybert.core.errors import InputError
 from tinybert.tasks.glue import is_labelled
 from tinybert.tasks.tables import Table
-from tinybert.tasks.task import BETWEEN, TRAIN, TaskFile, label_text
+from tinybert.tasks.task import BETWEEN, TRAIN
+from tinybert.tasks.task_file import TaskFile, label_text
 
 # Half of a pair that JSON escapes may leave alone; it cannot be written as UTF-8.
 SURROGATE = re.compile("[\ud800-\udfff]")

@@ -29,7 +29,8 @@ from tinybert.tasks.rows import (
     with_limit,
 )
 from tinybert.tasks.tables import Table
-from tinybert.tasks.task import DEV, TRAIN, TaskFile, TaskInfo, label_text
+from tinybert.tasks.task import DEV, TRAIN, TaskInfo
+from tinybert.tasks.task_file import TaskFile, label_text
 from tinybert.tasks.text import spoilt_text
 
 SHOWN = 40  # characters of a text in a message

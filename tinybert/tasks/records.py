@@ -14,7 +14,7 @@ from tinybert.tasks.tables import (
     listed,
     wanted_columns,
 )
-from tinybert.tasks.task import Columns
+from tinybert.tasks.task_file import Columns
 from tinybert.tasks.text import read_lines
 
 ONE_A_LINE = (

@@ -22,7 +22,8 @@ from tinybert.tasks.labels import (
 )
 from tinybert.tasks.metrics import default_metrics
 from tinybert.tasks.tables import Table, listed
-from tinybert.tasks.task import DEV, TRAIN, TaskFile, TaskInfo, label_text
+from tinybert.tasks.task import DEV, TRAIN, TaskInfo
+from tinybert.tasks.task_file import TaskFile, label_text
 from tinybert.tasks.text import spoilt_text
 
 WITHHELD = "-1"  # what the hub writes where a test label is kept back

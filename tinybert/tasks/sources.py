@@ -16,7 +16,8 @@ from tinybert.tasks.glue import AX, MNLI, hub_glue, is_labelled, listing, read_g
 from tinybert.tasks.records import arrow_table
 from tinybert.tasks.squad import read_squad
 from tinybert.tasks.tables import QuestionColumns, Table, collect
-from tinybert.tasks.task import UNLABELLED, USUAL_COLUMNS, Columns, Files, Hub, TaskFile
+from tinybert.tasks.task import UNLABELLED
+from tinybert.tasks.task_file import USUAL_COLUMNS, Columns, Files, Hub, TaskFile
 
 LISTS: tuple[Kind, ...] = ("multilabel", "tokens")  # kinds whose columns may hold lists
 

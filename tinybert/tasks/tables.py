@@ -11,7 +11,7 @@ from difflib import get_close_matches
 from typing import ClassVar
 
 from tinybert.core.errors import InputError
-from tinybert.tasks.task import Columns
+from tinybert.tasks.task_file import Columns
 
 MAX_LISTED = 10  # problems of one file that are printed
 Row = tuple[int, Sequence[object]]  # its number, and its fields

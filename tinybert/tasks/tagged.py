@@ -15,7 +15,7 @@ from tinybert.tasks.labels import SURROGATE
 from tinybert.tasks.spans import is_spans, read_spans, span_tags
 from tinybert.tasks.tables import Table
 from tinybert.tasks.tagging import OUTSIDE, find_tagging, needless, to_iob2
-from tinybert.tasks.task import TaskFile, label_text
+from tinybert.tasks.task_file import TaskFile, label_text
 from tinybert.tasks.words import Words, join_words, split_words
 
 WITHHELD = {"", "-1", "?", "_", "-"}  # what is written for a tag that is not told

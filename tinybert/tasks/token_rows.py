@@ -25,7 +25,8 @@ from tinybert.tasks.rows import (
 from tinybert.tasks.tables import Table, listed
 from tinybert.tasks.tagged import Row, TaggedSplit, read_rows
 from tinybert.tasks.tagging import OUTSIDE
-from tinybert.tasks.task import TRAIN, TaskFile, TaskInfo
+from tinybert.tasks.task import TRAIN, TaskInfo
+from tinybert.tasks.task_file import TaskFile
 from tinybert.tasks.text import spoilt_text
 
 FEW_ROWS = 5  # a type that stands in fewer is named

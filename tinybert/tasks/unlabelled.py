@@ -21,10 +21,9 @@ from tinybert.tasks.rows import check_split, refuse_empty
 from tinybert.tasks.sources import Sources, read_hub, watched_files
 from tinybert.tasks.squad import read_squad
 from tinybert.tasks.tables import Table
-from tinybert.tasks.task import (
+from tinybert.tasks.task import TRAIN, UNLABELLED
+from tinybert.tasks.task_file import (
     CONLL_COLUMNS,
-    TRAIN,
-    UNLABELLED,
     USUAL_COLUMNS,
     Columns,
     Hub,

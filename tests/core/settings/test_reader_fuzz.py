@@ -22,7 +22,7 @@ from tinybert.core.settings.reader import parse, read_task
 from tinybert.core.settings.systems import SystemFile
 from tinybert.core.settings.yaml_reader import parse_yaml
 from tinybert.reports.ablation import AblationGroup
-from tinybert.tasks.task import TaskFile
+from tinybert.tasks.task_file import TaskFile
 from tinybert.tracking.record import flat
 
 FIXTURES = [HealthCheck.function_scoped_fixture]
