@@ -9,18 +9,21 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from torch.nn.parallel import DistributedDataParallel
 from transformers import BertConfig
 
-from benchmarks import SUBJECTS, __main__, flops, machine, options, shapes, texts
+from benchmarks import SUBJECTS, __main__, flops, machine, options, shapes, synchronisation, texts
 from benchmarks.options import Options
 from benchmarks.result import Result, write
 from benchmarks.training_steps import time_steps
 from tests.fixtures.models import tiny_classifier
 from tests.fixtures.training import rows_of
 from tinybert.core.errors import InputError
+from tinybert.distillation import distillation
 from tinybert.distillation.distillation import Distillation
 from tinybert.encoders.cost import encoder_flops
 from tinybert.text.encoded import EncodedRows
+from tinybert.training import phase_trainer
 
 TINY = (
     {"num_hidden_layers": 2, "hidden_size": 24, "intermediate_size": 48},
@@ -47,6 +50,16 @@ def blocks(chosen: Options, length: int, num_rows: int) -> EncodedRows:
 
 
 STEP_SUBJECTS = ["intermediate_step", "prediction_step", "finetuning_step", "scaling"]
+
+
+def test_one_process_sends_nothing_and_waits_for_none(tiny, monkeypatch):
+    for module in (distillation, phase_trainer):  # which the benchmark changes
+        monkeypatch.setattr(module, "sum_over_all", module.sum_over_all)
+    monkeypatch.setattr(DistributedDataParallel, "forward", DistributedDataParallel.forward)
+    found = synchronisation.measure(tiny)
+    assert list(found) == ["processes", "tokens/s"]
+    assert found["processes"] == 1
+    assert found["tokens/s"] > 0
 
 
 @pytest.mark.parametrize("subject", [*STEP_SUBJECTS, "inference"])
