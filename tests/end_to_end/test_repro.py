@@ -50,10 +50,10 @@ def test_a_change_to_one_task_reruns_that_task_alone(clone):
     before = read_yaml(file)
     edit_yaml(file, max_length=24)
     stages = ran(run(clone, "dvc", "repro"))
-    of_tasks = {name for name in stages if "@" in name and not name.startswith("benchmark")}
-    assert of_tasks
-    assert all(name.endswith("reviews") for name in of_tasks), of_tasks
-    assert "general_distill@tinybert_mini" not in stages
+    assert "evaluate@tinybert_mini-reviews" in stages
+    others = {name for name in stages if "@" in name and not name.endswith("reviews")}
+    # Speed is measured on the first task's student, and stands on the card of each.
+    assert {name.split("@")[0] for name in others} <= {"benchmark_latency", "model_card"}
     edit_yaml(file, **before)
 
 
