@@ -17,7 +17,14 @@ from benchmarks import starts
 from benchmarks.table import FOLDER
 from stages import _choose
 from stages._check_params import _check_system
-from tests.fixtures.workspace import edit_section, edit_yaml, make_workspace, run_stage, sentences
+from tests.fixtures.workspace import (
+    edit_section,
+    edit_yaml,
+    make_workspace,
+    read_yaml,
+    run_stage,
+    sentences,
+)
 from tinybert.core.errors import InputError
 from tinybert.distillation.teacher_logits import read_logits, rows_to_train_on
 from tinybert.encoders.classifier import finetuned_classifier
@@ -347,18 +354,27 @@ def test_a_shape_is_chosen_and_its_system_runs(recipe, task, capsys):
     assert len(table) == 6 and table["front"].any()  # 1 and 2 layers, three widths
     _check_system("mine")
     assert "systems=[mine]" in said
-    _choose.main([*recipe, "1000", "--name", "mine", "--task", task])  # the same once more
-    edit_yaml(Path("params/systems/mine.yaml"), layer_map="top")
-    with pytest.raises(InputError, match=r"mine.yaml: says something else, .* NAME=another"):
-        _choose.main([*recipe, "1000", "--name", "mine", "--task", task])
     run_stage("general_distill", "mine")
     assert "made the student" in run_stage("intermediate_distill", "mine", task)
+
+
+def test_a_chosen_system_is_written_again_with_other_milliseconds_alone(copied):
+    mine = read_yaml(Path("params/systems/tinybert_mini.yaml"))
+    file = _choose.write_system("mine", mine | {"description": "3 ms"})
+    _choose.write_system("mine", mine | {"description": "4 ms"})
+    assert read_yaml(file)["description"] == "4 ms"
+    with pytest.raises(InputError, match=r"mine.yaml: says something else, .* NAME=another"):
+        _choose.write_system("mine", mine | {"layer_map": "top"})
+    assert read_yaml(file)["description"] == "4 ms"
 
 
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        (["0.0001"], "MS: no shape takes at most 0.0001 ms a row here, got "),
+        (
+            ["0.0001", "--engine", "pytorch_fp32"],
+            "MS: no shape takes at most 0.0001 ms a row here, got ",
+        ),
         (["0"], "MS: must be more than 0, got 0"),
         (["1", "--threads", "0"], "THREADS: must be more than 0, got 0"),
         (["much"], "arguments: argument --ms: invalid float value: 'much'; right are TASK=mrpc"),
