@@ -1,5 +1,6 @@
 """ONNX files answer as the models they were made of, in float32 and, roughly, in int8."""
 
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -57,17 +58,6 @@ def roberta():
 ROWS = rows_of([3, 9, 1, 30, 17])
 
 
-@pytest.mark.parametrize("make", [tiny_classifier, distilbert, roberta])
-def test_an_onnx_file_gives_the_models_logits_for_any_batch_and_length(tmp_path, make):
-    model = make().eval()
-    export_onnx(model, tmp_path / "model.onnx")
-    session, pad = open_session(tmp_path / "model.onnx", 1), model.config.pad_token_id
-    for batch_tokens in (8, 8192):
-        found = session_logits(session, ROWS, pad, batch_tokens)
-        np.testing.assert_allclose(found, predict_logits(model, ROWS, None), atol=1e-5)
-    assert list(tmp_path.iterdir()) == [tmp_path / "model.onnx"]  # weights inside
-
-
 OTHER_CLASSES = [
     DistilBertForQuestionAnswering,
     DistilBertForTokenClassification,
@@ -82,6 +72,35 @@ def other_model(made):
     return made(tiny(num_labels=2, max_position_embeddings=66)).eval()
 
 
+MAKERS = {
+    "classifier": lambda: tiny_classifier(num_labels=3).eval(),
+    "distilbert": lambda: distilbert().eval(),
+    "roberta": lambda: roberta().eval(),
+    **{kind: partial(model_of, kind) for kind in KINDS},
+    **{made.__name__: partial(other_model, made) for made in OTHER_CLASSES},
+}
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """Export a model by its name, once for all tests; return it with its file."""
+
+    @cache
+    def export(name):
+        model, file = MAKERS[name](), tmp_path_factory.mktemp(name) / "model.onnx"
+        export_onnx(model, file)
+        return model, file
+
+    return export
+
+
+@pytest.mark.parametrize("name", ["classifier", "distilbert", "roberta"])
+def test_an_onnx_file_gives_the_models_logits_for_any_batch_and_length(exported, name):
+    model, file = exported(name)
+    require_same_logits(model, file)
+    assert list(file.parent.iterdir()) == [file]  # weights inside
+
+
 def require_same_logits(model, file: Path) -> None:
     session = open_session(file, 1)
     for batch_tokens in (8, 8192):
@@ -90,19 +109,16 @@ def require_same_logits(model, file: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_onnx_file_of_each_kind_gives_its_logits(tmp_path, kind):
-    model = model_of(kind)
-    export_onnx(model, tmp_path / "model.onnx")
-    require_same_logits(model, tmp_path / "model.onnx")
-    names = [each.name for each in open_session(tmp_path / "model.onnx", 1).get_outputs()]
+def test_an_onnx_file_of_each_kind_gives_its_logits(exported, kind):
+    model, file = exported(kind)
+    require_same_logits(model, file)
+    names = [each.name for each in open_session(file, 1).get_outputs()]
     assert names == (["start_logits", "end_logits"] if kind == "span" else ["logits"])
 
 
 @pytest.mark.parametrize("made", OTHER_CLASSES)
-def test_logits_of_tokens_are_the_same_for_other_architectures(tmp_path, made):
-    model = other_model(made)
-    export_onnx(model, tmp_path / "model.onnx")
-    require_same_logits(model, tmp_path / "model.onnx")
+def test_logits_of_tokens_are_the_same_for_other_architectures(exported, made):
+    require_same_logits(*exported(made.__name__))
 
 
 def last_product(file: Path) -> onnx.NodeProto:
@@ -116,15 +132,11 @@ def last_product(file: Path) -> onnx.NodeProto:
 
 
 @pytest.mark.parametrize("calibration", ["dynamic", "static_minmax"])
-@pytest.mark.parametrize(
-    "make",
-    [*(lambda kind=kind: model_of(kind) for kind in KINDS)]
-    + [lambda made=made: other_model(made) for made in OTHER_CLASSES],
-    ids=[*KINDS, *(made.__name__ for made in OTHER_CLASSES)],
-)
-def test_int8_leaves_the_last_product_of_each_kind_in_float32(tmp_path, make, calibration):
-    source, target = tmp_path / "model.onnx", tmp_path / "int8.onnx"
-    export_onnx(make(), source)
+@pytest.mark.parametrize("name", [*KINDS, *(made.__name__ for made in OTHER_CLASSES)])
+def test_int8_leaves_the_last_product_of_each_kind_in_float32(
+    exported, tmp_path, name, calibration
+):
+    (_, source), target = exported(name), tmp_path / "int8.onnx"
     batches = padded_inputs(open_session(source, 1), ROWS, 0)
     quantize(source, target, calibration, batches, reduce_range=False)
     product = last_product(target)
@@ -134,9 +146,8 @@ def test_int8_leaves_the_last_product_of_each_kind_in_float32(tmp_path, make, ca
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_engines_and_memory_run_models_of_each_kind(tmp_path, kind):
-    model, file = model_of(kind), tmp_path / "model.onnx"
-    export_onnx(model, file)
+def test_engines_and_memory_run_models_of_each_kind(exported, tmp_path, kind):
+    model, file = exported(kind)
     (batch,) = Draw(40, 0)(3, 8, 1)
     for name in ("pytorch_fp32", "pytorch_bf16"):
         engine = torch_engine(model, name, torch.device("cpu"))
@@ -153,10 +164,10 @@ def test_engines_and_memory_run_models_of_each_kind(tmp_path, kind):
 
 
 @pytest.mark.parametrize("calibration", ["dynamic", "static_minmax", "static_percentile"])
-def test_int8_holds_embeddings_in_a_byte_and_the_classifier_in_four(tmp_path, calibration, capsys):
-    model = tiny_classifier(num_labels=3).eval()
-    source, target = tmp_path / "model.onnx", tmp_path / "int8.onnx"
-    export_onnx(model, source)
+def test_int8_holds_embeddings_in_a_byte_and_the_classifier_in_four(
+    exported, tmp_path, calibration, capsys
+):
+    (model, source), target = exported("classifier"), tmp_path / "int8.onnx"
     batches = padded_inputs(open_session(source, 1), ROWS, 0)
     quantize(source, target, calibration, batches, reduce_range=False)
     assert capsys.readouterr().out == ""
@@ -170,9 +181,9 @@ def test_int8_holds_embeddings_in_a_byte_and_the_classifier_in_four(tmp_path, ca
     assert 0 < np.abs(before - after).max() < 0.1 * np.abs(before).max() + 0.02
 
 
-def test_rows_for_a_calibration_have_one_length(tmp_path):
-    export_onnx(tiny_classifier().eval(), tmp_path / "model.onnx")
-    inputs = padded_inputs(open_session(tmp_path / "model.onnx", 1), ROWS, 0)
+def test_rows_for_a_calibration_have_one_length(exported):
+    _, file = exported("classifier")
+    inputs = padded_inputs(open_session(file, 1), ROWS, 0)
     assert [each["input_ids"].shape for each in inputs] == [(1, 30)] * 5
     assert inputs[0]["attention_mask"].sum() == 3
 
