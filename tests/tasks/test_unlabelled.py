@@ -153,6 +153,7 @@ def test_the_same_rows_are_drawn_whatever_the_order_of_files_and_rows(raw):
     assert set(few) != set(other)
 
 
+@pytest.mark.slow  # documentation is read twice
 def test_an_embedded_task_gives_further_rows_of_trains_text(raw):
     rows = {"train": 20, "dev": 10, "test": 10}
     task = {"embedded": "similarity", "kind": "regression"}
