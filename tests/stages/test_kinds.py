@@ -102,7 +102,8 @@ def workspace(tmp_path_factory) -> Path:
     params = {"tasks": list(TASK_FILES), "systems": list(SYSTEMS)}
     edit_yaml(folder / "params.yaml", **params)
     for system in SYSTEMS:
-        edit_yaml(folder / f"params/systems/{system}.yaml", shape=SHAPE)
+        exported = system == "closed_form_mini"
+        edit_yaml(folder / f"params/systems/{system}.yaml", shape=SHAPE, export=exported)
     profile = folder / "params/profiles/tiny.yaml"
     edit_section(profile, "finetune_teacher", num_epochs=60.0, max_steps=120, learning_rates=[5e-3])
     with chdir(folder):
