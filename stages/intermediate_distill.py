@@ -283,7 +283,8 @@ def begin_fitted(
         head = head_in_tokens(head, theirs, rows, seed, most) if by_row else None
         refit_head(student, head, seed)
     dev = dev_split(recipe.folders.task, kept, recipe.encoding, recipe.info)
-    said = say_start(recipe.place, fit, dev_scores(student, dev, None)())
+    score = dev_scores(student.to(computing_device()), dev, None)()
+    said = say_start(recipe.place, fit, score)
     return Begun(student, projections, head, said)
 
 

@@ -6,10 +6,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from tests.fixtures.models import tiny_classifier, tiny_tokenizer
 from tinybert.core.errors import InputError
 from tinybert.core.outputs import write_json
+from tinybert.evaluation import scores
 from tinybert.evaluation.scores import evaluate_task, shown_scores, undefined_metrics
 from tinybert.reports.results import TaskScores, build_table, read_results
 from tinybert.tasks.task import Encoding, TaskInfo, write_task
@@ -79,3 +81,19 @@ def test_a_classifier_of_another_task_is_refused(tmp_path):
             encoding_of(task),
             tmp_path,
         )
+
+
+def test_a_model_is_scored_on_the_device_to_compute_on(tmp_path, monkeypatch):
+    task = info("classification", ["accuracy"])
+    place = task_in(tmp_path, task, [0, 1, 0, 1])
+    seen = []
+
+    def answered(model, rows, dtype, title):
+        seen.append((model.device.type, dtype))
+        return np.zeros((len(rows), 2), dtype=np.float32)
+
+    monkeypatch.setattr(scores, "computing_device", lambda: torch.device("meta"))
+    monkeypatch.setattr(scores, "predict_logits", answered)
+    model, tokenizer = tiny_classifier(), tiny_tokenizer(tmp_path)
+    evaluate_task(model, tokenizer, "small", place, task, encoding_of(task), tmp_path)
+    assert seen == [("meta", None)]

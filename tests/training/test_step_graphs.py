@@ -13,6 +13,7 @@ from tinybert.training import phase_trainer, step_graphs
 from tinybert.training.step_graphs import StepGraphs
 from tinybert.training.training import train
 
+BY_TOKENS = SCHEDULE.model_copy(update={"batches": "tokens"})  # of several lengths
 LAYERS = {"attention": 1.0, "hidden": 1.0, "embedding": 1.0}
 
 
@@ -55,8 +56,8 @@ def layer_matching() -> Distillation:
     return Distillation(student, LAYERS, teacher, [2, 4])
 
 
-def trained(model, folder) -> tuple[Distillation, object]:
-    history, _ = train(model, rows_of(), 0, SCHEDULE, run_in(folder))
+def trained(model, folder, schedule=SCHEDULE) -> tuple[Distillation, object]:
+    history, _ = train(model, rows_of(), 0, schedule, run_in(folder))
     return model, history
 
 
@@ -148,11 +149,11 @@ def test_on_a_gpu_captured_passes_repeat_resume_and_are_plain_ones(tmp_path, mon
         return seen[-1]
 
     monkeypatch.setattr(phase_trainer, "graphs_of", watched)
-    found = [trained(layer_matching(), tmp_path / str(number))[0] for number in (1, 2)]
+    found = [trained(layer_matching(), tmp_path / str(n), BY_TOKENS)[0] for n in (1, 2)]
     assert same(*map(weights_of, found))
     assert len(seen[0].captured) > 1
     assert seen[0].captured.keys() == seen[1].captured.keys()
     monkeypatch.setattr(phase_trainer, "graphs_of", lambda model, device: None)
-    plain, _ = trained(layer_matching(), tmp_path / "plain")
+    plain, _ = trained(layer_matching(), tmp_path / "plain", BY_TOKENS)
     for ours, theirs in zip(weights_of(found[0]), weights_of(plain), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)

@@ -267,10 +267,18 @@ def test_distillation_trains_student_and_projections_and_leaves_the_teacher(tmp_
 
 
 @pytest.mark.parametrize(("dtype", "allowed"), [(torch.bfloat16, True), (None, False)])
-def test_products_in_tf32_are_made_where_layers_compute_in_bfloat16(tmp_path, dtype, allowed):
-    train(fine_tuning(), rows_of(16), 0, SCHEDULE, run_in(tmp_path, dtype=dtype))
-    assert torch.backends.cuda.matmul.allow_tf32 == allowed
-    torch.backends.cuda.matmul.allow_tf32 = False
+def test_products_in_tf32_are_made_while_layers_compute_in_bfloat16(tmp_path, dtype, allowed):
+    seen = set()
+
+    class Noting(Distillation):
+        def forward(self, **batch):
+            seen.add(torch.backends.cuda.matmul.allow_tf32)
+            return super().forward(**batch)
+
+    model = Noting(tiny_classifier(), {"label": 1.0})
+    train(model, rows_of(16), 0, SCHEDULE, run_in(tmp_path, dtype=dtype))
+    assert seen == {allowed}
+    assert not torch.backends.cuda.matmul.allow_tf32  # what is scored next is scored in float32
 
 
 def test_where_looking_costs_a_loss_that_is_no_number_is_seen_when_a_row_is_logged(

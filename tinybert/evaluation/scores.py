@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
 from tinybert.core.errors import InputError
+from tinybert.core.precision import computing_device
 from tinybert.evaluation.decision import Decision, saved_decision
 from tinybert.evaluation.prediction import TaskSplit, predict_logits, read_task_split
 from tinybert.evaluation.prediction_files import write_predictions
@@ -30,7 +31,8 @@ def evaluate_task(
     """Predict every split but the training one, in float32, and score the labelled ones.
 
     Args:
-        model: With the task's head, and its thresholds in its configuration.
+        model: With the task's head, and its thresholds in its configuration; moved to the device
+            to compute on.
         tokenizer: Its tokenizer.
         system: Name of the row in the table.
         task_folder: The prepared task.
@@ -61,6 +63,7 @@ def evaluate_task(
             f"{model.config.name_or_path or system}: must have {info.num_outputs} outputs, as many "
             f"as {task_folder / 'task.json'} says, got {model.config.num_labels}; run `dvc repro`"
         )
+    model.to(computing_device())
     decision = saved_decision(model.config, info, model.config.name_or_path or system)
     for name in info.eval_splits:
         split = read_task_split(task_folder, name, tokenizer, encoding, info)

@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 from transformers import PreTrainedModel
 
+from tinybert.core.precision import computing_device
 from tinybert.core.settings.schedule import Schedule
 from tinybert.distillation.distillation import Distillation
 from tinybert.evaluation.decision import DECIDED
@@ -41,7 +42,9 @@ def choose_decision(
     """
     if info.kind in DECIDED:
         dev = dev_split(task_folder, tokenizer, encoding, info)
-        dev.decision(predict_logits(model, dev.rows, None)).put_into(model.config, info)
+        logits = predict_logits(model.to(computing_device()), dev.rows, None)
+        dev.decision(logits).put_into(model.config, info)
+        model.cpu()
 
 
 class Point(NamedTuple):

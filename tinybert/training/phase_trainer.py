@@ -73,9 +73,6 @@ class PhaseTrainer(Trainer):  # type: ignore[misc]
         # cuDNN's attention plans anew for each shape, and batches by tokens have many: without it a
         # step of the intermediate phase took 0.70 (MRPC) and 0.85 (SST-2) of the time on an H200.
         torch.backends.cuda.enable_cudnn_sdp(False)
-        # Losses and projections multiply in float32: where layers do in bfloat16, whose 8 bits are
-        # fewer than TF32's 11, CUDA's tensor cores may do it.
-        torch.backends.cuda.matmul.allow_tf32 = run.dtype == torch.bfloat16
         if run.compile and isinstance(model, Distillation | Together):
             model.compile_layers()
         self.batches = epoch_batches(rows, schedule.batch_size, schedule.batches, run.seed)
@@ -113,6 +110,18 @@ class PhaseTrainer(Trainer):  # type: ignore[misc]
             last = last_checkpoint(self.run.checkpoints)
         assert last is not None
         return Path(last)
+
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """Train; losses and projections, which multiply in float32, may do so in TF32 meanwhile.
+
+        Where layers compute in bfloat16, whose 8 bits are fewer than TF32's 11. What is scored
+        afterwards is scored in float32.
+        """
+        torch.backends.cuda.matmul.allow_tf32 = self.run.dtype == torch.bfloat16
+        try:
+            return super().train(*args, **kwargs)
+        finally:
+            torch.backends.cuda.matmul.allow_tf32 = False
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Give this process its part of each batch."""
