@@ -141,6 +141,7 @@ def compare_with_paper(
     Raises:
         InputError: A stored score is not what its predictions give; nothing is written.
     """
+    require_once(folders)
     tables, num_scores = [], 0
     shown = beside.read_shown(systems, SYSTEM_FILES)
     for folder in folders:
@@ -164,6 +165,20 @@ def compare_with_paper(
         write_tables("comparison", text, notes, partial)
     print_text(text, notes, list(map(beside.heading, [*beside.COSTS, *beside.SUMMARIES])))
     return num_scores
+
+
+def require_once(folders: Sequence[Path]) -> None:
+    """Check that no run is named twice, of which a mean would count it twice.
+
+    Raises:
+        InputError: One is.
+    """
+    places = [folder.resolve() for folder in folders]
+    if twice := [folder for n, folder in enumerate(folders) if places[n] in places[:n]]:
+        raise InputError(
+            f"RUNS: each run is counted once, got {twice[0]} again; leave it out (this folder's own "
+            f"{REPORTS} is always counted)"
+        )
 
 
 def pack_submission(

@@ -135,10 +135,12 @@ def test_the_comparison_is_written_three_times(run_folder: Path):
     assert r"tinybert4 (published, test) & 14.5M & -- & 1.2 & 9.4x & 82.5" in tex
 
 
-def test_the_table_is_made_from_the_files_alone_and_changes_no_output(run_folder, capsys):
+def test_the_table_is_made_from_the_files_alone_and_changes_no_output(run_folder, tmp_path, capsys):
+    for name in ("data", "reports"):
+        shutil.copytree(run_folder / name, tmp_path / name)
     before = {file: file.stat().st_mtime_ns for file in run_folder.rglob("*") if file.is_file()}
     output = run_folder / "reports/comparison"
-    folders = [run_folder / "reports", run_folder / "reports"]
+    folders = [run_folder / "reports", tmp_path / "reports"]
     assert compare_with_paper(["tinybert4"], ["rte"], folders[:1], output) == 0  # no predictions
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80
@@ -152,6 +154,9 @@ def test_the_table_is_made_from_the_files_alone_and_changes_no_output(run_folder
     assert {file: when for file, when in after.items() if output not in file.parents} == before
     with pytest.raises(InputError, match="no scores, got no metrics of rte"):
         compare_with_paper(["tinybert4"], ["rte"], [run_folder / "elsewhere"], output)
+    again = run_folder / "data" / ".." / "reports"
+    with pytest.raises(InputError, match="each run is counted once, got .*reports again; leave it"):
+        compare_with_paper(["tinybert4"], ["rte"], [folders[0], again], output)
 
 
 def test_a_table_with_a_score_that_its_predictions_do_not_give_is_refused(tmp_path):
