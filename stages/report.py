@@ -176,8 +176,8 @@ def require_once(folders: Sequence[Path]) -> None:
     places = [folder.resolve() for folder in folders]
     if twice := [folder for n, folder in enumerate(folders) if places[n] in places[:n]]:
         raise InputError(
-            f"RUNS: each run is counted once, got {twice[0]} again; leave it out (this folder's own "
-            f"{REPORTS} is always counted)"
+            f"RUNS: each run is counted once, got {twice[0]} again; leave it out ({REPORTS} "
+            "of this folder is always counted)"
         )
 
 

@@ -155,7 +155,9 @@ def test_the_table_is_made_from_the_files_alone_and_changes_no_output(run_folder
     with pytest.raises(InputError, match="no scores, got no metrics of rte"):
         compare_with_paper(["tinybert4"], ["rte"], [run_folder / "elsewhere"], output)
     again = run_folder / "data" / ".." / "reports"
-    with pytest.raises(InputError, match="each run is counted once, got .*reports again; leave it"):
+    with pytest.raises(
+        InputError, match=r"each run is counted once, got .*reports again; leave it"
+    ):
         compare_with_paper(["tinybert4"], ["rte"], [folders[0], again], output)
 
 
