@@ -31,6 +31,7 @@ from tinybert.text.batching import (
 )
 from tinybert.text.encoded import Rows
 from tinybert.training.cpu_dropout import CpuDropout
+from tinybert.training.embeddings import in_parts
 from tinybert.training.listeners import Row, announce
 from tinybert.training.run import (
     WEIGHTS,
@@ -119,7 +120,8 @@ class PhaseTrainer(Trainer):  # type: ignore[misc]
         """
         torch.backends.cuda.matmul.allow_tf32 = self.run.dtype == torch.bfloat16
         try:
-            return super().train(*args, **kwargs)
+            with in_parts(self.model, self.args.device):
+                return super().train(*args, **kwargs)
         finally:
             torch.backends.cuda.matmul.allow_tf32 = False
 
