@@ -18,6 +18,7 @@ from tinybert.evaluation.prediction import predict_logits, task_split
 from tinybert.tasks.task import write_task
 
 SETTINGS = ExportSettings(calibrations=["dynamic"], calibration_rows=4, max_score_drop=0.2)
+KINDS = [pytest.param("multilabel", marks=pytest.mark.slow), "tokens"]
 DECISION = Decision(thresholds=(0.05, 0.3, 0.8))
 
 
@@ -40,7 +41,7 @@ def make_task(folder: Path, kind, model) -> tuple[Path, Path]:
     return task, student
 
 
-@pytest.mark.parametrize("kind", ["multilabel", "tokens"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_student_is_exported_scored_and_bundled(tmp_path, kind):
     task, student = make_task(tmp_path, kind, model_of(kind, seed=1))
     encoding = encoding_of(kind, long="windows", stride=4)
@@ -62,7 +63,7 @@ def test_a_student_is_exported_scored_and_bundled(tmp_path, kind):
         assert service.thresholds.tolist() == list(DECISION.thresholds or ())
 
 
-@pytest.mark.parametrize("kind", ["multilabel", "tokens"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_int8_that_loses_too_much_is_refused(tmp_path, kind):
     model = model_of(kind, seed=1)
     with torch.no_grad():  # one word's huge vector leaves no steps for the others

@@ -42,6 +42,7 @@ def assert_killed_and_run_again_is_the_same(
         shutil.rmtree(copy)
 
 
+@pytest.mark.slow
 def test_a_stage_killed_in_mid_checkpoint_and_before_its_outputs_ends_the_same(tmp_path):
     folder = make_longer_workspace(tmp_path / "workspace")
     for stage in (PIPELINE[0], PIPELINE[1]):

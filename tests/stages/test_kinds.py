@@ -33,6 +33,8 @@ from tinybert.reports.results import read_results
 from tinybert.tasks.metrics import score_task
 from tinybert.tasks.task import Encoding, TaskInfo, read_info, read_split, write_task
 
+pytestmark = pytest.mark.slow  # answers go through every stage in test_other_tokenizers too
+
 KINDS = {"several": "multilabel", "tags": "tokens", "answers": "span"}
 SYSTEMS = ("closed_form_mini", "scratch_mini")
 NAMES = {"cat": "ANIMAL", "dog": "ANIMAL", "bird": "ANIMAL", "roof": "PLACE", "house": "PLACE"}

@@ -77,7 +77,7 @@ def workspace(tmp_path_factory) -> Path:
         yield folder
 
 
-SLOW = ("several", "tags")  # windows of texts, and words, are placed by test_carried_logits too
+SLOW = ("reviews", "several", "tags")  # test_carried_logits places texts, windows and words too
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,7 @@ def test_too_long_rows_are_refused_before_a_pass(capsys):
     edit_yaml(Path("params/tasks/reviews.yaml"), max_length=REVIEWS["max_length"])
 
 
+@pytest.mark.slow  # test_teacher_kinds has such a teacher too
 def test_without_copies_every_stage_runs(monkeypatch, capsys):
     monkeypatch.setenv("TINYBERT_DOCTOR", "warn")  # a teacher of two epochs knows nothing
     set_copies(0)
