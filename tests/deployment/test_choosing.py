@@ -126,7 +126,9 @@ def test_a_shape_as_large_as_the_teacher_loses_nothing_and_a_smaller_one_somethi
     assert student.config.num_labels == 3 and student.config.vocab_size == theirs.vocab_size
 
 
-@pytest.mark.parametrize("engine", ["pytorch_fp32", "onnx_int8"])
+@pytest.mark.parametrize(
+    "engine", ["pytorch_fp32", pytest.param("onnx_int8", marks=pytest.mark.slow)]
+)
 def test_each_shape_is_timed_as_it_will_run(engine, monkeypatch):
     seen = {}
 

@@ -1,5 +1,6 @@
 """ONNX files answer as the models they were made of, in float32 and, roughly, in int8."""
 
+from collections.abc import Iterable, Sequence
 from functools import cache, partial
 from pathlib import Path
 
@@ -72,6 +73,7 @@ def other_model(made):
     return made(tiny(num_labels=2, max_position_embeddings=66)).eval()
 
 
+OTHER_NAMES = [made.__name__ for made in OTHER_CLASSES]
 MAKERS = {
     "classifier": lambda: tiny_classifier(num_labels=3).eval(),
     "distilbert": lambda: distilbert().eval(),
@@ -79,6 +81,11 @@ MAKERS = {
     **{kind: partial(model_of, kind) for kind in KINDS},
     **{made.__name__: partial(other_model, made) for made in OTHER_CLASSES},
 }
+
+
+def slow_but(fast: Sequence[str], names: Iterable[str]) -> list:
+    """Return parameters, all slow but some: an export takes ten seconds."""
+    return [pytest.param(of, marks=[pytest.mark.slow] * (of not in fast)) for of in names]
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +101,7 @@ def exported(tmp_path_factory):
     return export
 
 
-@pytest.mark.parametrize("name", ["classifier", "distilbert", "roberta"])
+@pytest.mark.parametrize("name", slow_but(["classifier"], ["classifier", "distilbert", "roberta"]))
 def test_an_onnx_file_gives_the_models_logits_for_any_batch_and_length(exported, name):
     model, file = exported(name)
     require_same_logits(model, file)
@@ -116,7 +123,7 @@ def test_an_onnx_file_of_each_kind_gives_its_logits(exported, kind):
     assert names == (["start_logits", "end_logits"] if kind == "span" else ["logits"])
 
 
-@pytest.mark.parametrize("made", OTHER_CLASSES)
+@pytest.mark.parametrize("made", slow_but(OTHER_CLASSES[:1], OTHER_CLASSES))
 def test_logits_of_tokens_are_the_same_for_other_architectures(exported, made):
     require_same_logits(*exported(made.__name__))
 
@@ -132,7 +139,7 @@ def last_product(file: Path) -> onnx.NodeProto:
 
 
 @pytest.mark.parametrize("calibration", ["dynamic", "static_minmax"])
-@pytest.mark.parametrize("name", [*KINDS, *(made.__name__ for made in OTHER_CLASSES)])
+@pytest.mark.parametrize("name", slow_but([*KINDS, OTHER_NAMES[0]], [*KINDS, *OTHER_NAMES]))
 def test_int8_leaves_the_last_product_of_each_kind_in_float32(
     exported, tmp_path, name, calibration
 ):
@@ -145,7 +152,7 @@ def test_int8_leaves_the_last_product_of_each_kind_in_float32(
     assert weights[product.input[1]] == onnx.TensorProto.FLOAT
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", slow_but([*KINDS][:1], KINDS))
 def test_engines_and_memory_run_models_of_each_kind(exported, tmp_path, kind):
     model, file = exported(kind)
     (batch,) = Draw(40, 0)(3, 8, 1)

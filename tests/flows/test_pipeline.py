@@ -155,6 +155,7 @@ def test_an_unknown_name_is_refused_before_anything_runs(root, parameters, said,
     assert (root / "params.yaml").read_text() == before
 
 
+@pytest.mark.slow
 def test_a_refusing_stage_fails_once_and_other_branches_go_on(root):
     set_params(root, fail="one")
     state, stages = run()

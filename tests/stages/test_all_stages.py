@@ -343,9 +343,8 @@ def recipe(copied) -> list[str]:
     return ["--system", "tinybert_mini", "--length", "8", "--task", "reviews", "--ms"]
 
 
-@pytest.mark.parametrize(
-    "task", [pytest.param(task, marks=[pytest.mark.slow] * (task != TASKS[0])) for task in TASKS]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("task", TASKS)
 def test_a_shape_is_chosen_and_its_system_runs(recipe, task, capsys):
     said = _choose.main([*recipe, "1000", "--name", "mine", "--task", task])
     table = pd.read_csv(f"reports/choose/{task}.csv")

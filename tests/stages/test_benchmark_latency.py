@@ -42,6 +42,7 @@ def save_classifier(folder: Path, layers: int) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_size_flops_parameters_and_speed_stand_beside_their_protocol(tmp_path: Path):
     student = save_classifier(tmp_path / "student", 1)
     teacher = save_classifier(tmp_path / "teacher", 8)

@@ -216,7 +216,9 @@ def test_a_student_that_was_not_exported_is_registered_alone(store, tmp_path, re
     assert versions(store, f"small-{task}") and not versions(store, f"small-{task}-onnx")
 
 
-@pytest.mark.parametrize("kind", ["multilabel", "tokens", "span"])
+@pytest.mark.parametrize(
+    "kind", ["tokens", *(pytest.param(of, marks=pytest.mark.slow) for of in ("multilabel", "span"))]
+)
 def test_a_student_of_each_kind_is_registered_and_can_be_loaded(store, tmp_path, kind):
     task, info = new_task(), info_of(kind)
     folder = make_project(tmp_path / "project", task, pair=False)
