@@ -1,13 +1,16 @@
 """Any bytes in the place of mlflow.db give a run, or one line that says what to do."""
 
+import sqlite3
 from pathlib import Path
 
 import pytest
+import sqlalchemy
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tests.fixtures.tracked import track_project, write_project
 from tinybert.core.errors import InputError
+from tinybert.tracking import failures
 
 SLOW = settings(
     max_examples=15,
@@ -50,3 +53,15 @@ def test_a_damaged_store_is_used_or_refused_in_one_line(project, tmp_path_factor
     else:
         content = whole[:at] + b"\xaa" * length + whole[at + length :]
     logged_or_refused(project, content, tmp_path_factory.mktemp("store"))
+
+
+def test_a_store_whose_text_is_no_utf8_is_damaged_and_a_mistake_of_ours_is_not(tmp_path):
+    file = tmp_path / "mlflow.db"
+    with sqlite3.connect(file) as connection:
+        connection.execute("CREATE TABLE a_marker (x)")
+    file.write_bytes(file.read_bytes().replace(b"CREATE TABLE", b"CREATE \xaaABLE"))
+    engine, said = sqlalchemy.create_engine(f"sqlite:///{file}"), "got text that is no UTF-8; "
+    with pytest.raises(InputError, match=said), failures.store_errors(f"sqlite:///{file}"):
+        sqlalchemy.inspect(engine).get_table_names()
+    with pytest.raises(UnicodeDecodeError), failures.store_errors(f"sqlite:///{file}"):
+        b"\xaa".decode()

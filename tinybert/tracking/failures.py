@@ -132,6 +132,8 @@ def _local_line(file: Path, error: Exception) -> str | None:
     if "out-of-date database schema" in text or "Can't locate revision" in text:
         return _schema_line(file, text)
     said = next((each for each in _chain(error) if isinstance(each, sqlite3.DatabaseError)), None)
+    if said is None and _is_no_text(error):
+        return f"{file}: {DAMAGED}, got text that is no UTF-8; {AWAY.format(file=file)}"
     ours = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.DataError)
     if said is None or isinstance(said, ours):
         return None
@@ -140,6 +142,15 @@ def _local_line(file: Path, error: Exception) -> str | None:
             cure = cure.format(file=file) + f", or set {VARIABLE} to another store"
             return f"{file}: {meaning}, got {said}; {cure}, and run this again"
     return f"{file}: {DAMAGED}, got {said}; {AWAY.format(file=file)}"
+
+
+def _is_no_text(error: Exception) -> bool:
+    """Return whether what sqlite read for sqlalchemy is no text."""
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    place = "" if last is None else last.tb_frame.f_code.co_filename
+    return isinstance(error, UnicodeDecodeError) and "sqlalchemy" in Path(place).parts
 
 
 def _schema_line(file: Path, text: str) -> str:
