@@ -9,6 +9,7 @@ import pytest
 from stages._choose import as_frame
 from tests.fixtures.measured import task_info
 from tests.fixtures.models import tiny_classifier, tiny_config, tiny_distilbert
+from tests.fixtures.slow import slow_but
 from tests.fixtures.splits import split_with
 from tinybert.core.errors import InputError
 from tinybert.core.settings.systems import Shape
@@ -126,9 +127,7 @@ def test_a_shape_as_large_as_the_teacher_loses_nothing_and_a_smaller_one_somethi
     assert student.config.num_labels == 3 and student.config.vocab_size == theirs.vocab_size
 
 
-@pytest.mark.parametrize(
-    "engine", ["pytorch_fp32", pytest.param("onnx_int8", marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("engine", slow_but(["pytorch_fp32"], ["pytorch_fp32", "onnx_int8"]))
 def test_each_shape_is_timed_as_it_will_run(engine, monkeypatch):
     seen = {}
 

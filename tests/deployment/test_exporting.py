@@ -8,6 +8,7 @@ import torch
 
 from tests.fixtures.kinds import LABELS, TEXTS, encoding_of, frame_of, info_of, model_of
 from tests.fixtures.models import tiny_tokenizer
+from tests.fixtures.slow import slow_but
 from tinybert.core.errors import InputError
 from tinybert.deployment.bundle import make_bundle
 from tinybert.deployment.exporting import export_student
@@ -18,7 +19,7 @@ from tinybert.evaluation.prediction import predict_logits, task_split
 from tinybert.tasks.task import write_task
 
 SETTINGS = ExportSettings(calibrations=["dynamic"], calibration_rows=4, max_score_drop=0.2)
-KINDS = [pytest.param("multilabel", marks=pytest.mark.slow), "tokens"]
+KINDS = slow_but(["tokens"], ["multilabel", "tokens"])
 DECISION = Decision(thresholds=(0.05, 0.3, 0.8))
 
 

@@ -1,6 +1,5 @@
 """ONNX files answer as the models they were made of, in float32 and, roughly, in int8."""
 
-from collections.abc import Iterable, Sequence
 from functools import cache, partial
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from tests.fixtures.models import (
     tiny_roberta,
     tiny_tokenizer,
 )
+from tests.fixtures.slow import slow_but
 from tinybert.deployment.engines import onnx_engine, torch_engine
 from tinybert.deployment.int8 import quantize, sums_overflow
 from tinybert.deployment.latency import Draw
@@ -81,11 +81,6 @@ MAKERS = {
     **{kind: partial(model_of, kind) for kind in KINDS},
     **{made.__name__: partial(other_model, made) for made in OTHER_CLASSES},
 }
-
-
-def slow_but(fast: Sequence[str], names: Iterable[str]) -> list:
-    """Return parameters, all slow but some: an export takes ten seconds."""
-    return [pytest.param(of, marks=[pytest.mark.slow] * (of not in fast)) for of in names]
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,10 @@ import pytest
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
+from transformers import BertForTokenClassification
 
+from tests.fixtures.models import tiny_config
+from tinybert.distillation.distillation import Distillation
 from tinybert.distillation.losses import (
     binary_kl_loss,
     binary_prediction_loss,
@@ -109,3 +112,19 @@ def test_terms_of_words_are_counted_in_words_and_rows_that_do_not_count_have_non
     del batch["counts"]
     assert term_counts(batch, ["label", "prediction"], "tokens").tolist() == [4, 4]
     assert term_counts(token_batch("span", 2), ["label"], "span").tolist() == [2]
+
+
+def test_no_gradient_flows_where_no_word_is_scored():
+    torch.manual_seed(0)
+    model = Distillation(
+        BertForTokenClassification(tiny_config(num_labels=3)), {"label": 1.0}, kind="tokens"
+    )
+    batch = {
+        "input_ids": torch.ones(2, 4, dtype=torch.long),
+        "attention_mask": torch.ones(2, 4, dtype=torch.bool),
+        "scored": torch.zeros(2, 4, dtype=torch.bool),
+        "labels": torch.zeros(2, 4, dtype=torch.long),
+    }
+    loss = model(**batch)["loss"]
+    loss.backward()
+    assert float(loss) == 0.0

@@ -8,9 +8,7 @@ import numpy as np
 import pytest
 import torch
 from huggingface_hub import ModelCard
-from transformers import BertForTokenClassification
 
-from tests.fixtures.models import tiny_config
 from tests.fixtures.workspace import (
     SHAPE,
     edit_section,
@@ -21,7 +19,6 @@ from tests.fixtures.workspace import (
     write_yaml,
 )
 from tinybert.core.errors import InputError
-from tinybert.distillation.distillation import Distillation
 from tinybert.doctor.teacher import judge, look_at
 from tinybert.encoders.checkpoints import load_classifier, load_tokenizer
 from tinybert.encoders.classifier import task_classifier
@@ -282,20 +279,3 @@ def test_a_model_of_another_head_is_refused(workspace):
     info = read_info(workspace / "data/tasks/tags")
     with pytest.raises(InputError, match=r"must be one for TokenClassification, since tags is of"):
         task_classifier(workspace / "models/teacher/several", info)
-
-
-def test_no_gradient_flows_where_no_word_is_scored():
-
-    torch.manual_seed(0)
-    model = Distillation(
-        BertForTokenClassification(tiny_config(num_labels=3)), {"label": 1.0}, kind="tokens"
-    )
-    batch = {
-        "input_ids": torch.ones(2, 4, dtype=torch.long),
-        "attention_mask": torch.ones(2, 4, dtype=torch.bool),
-        "scored": torch.zeros(2, 4, dtype=torch.bool),
-        "labels": torch.zeros(2, 4, dtype=torch.long),
-    }
-    loss = model(**batch)["loss"]
-    loss.backward()
-    assert float(loss) == 0.0

@@ -9,6 +9,7 @@ import torch
 from transformers import BertModel, RobertaForMaskedLM
 
 from tests.fixtures.models import tiny_config, tiny_roberta
+from tests.fixtures.slow import slow_but
 from tests.fixtures.tokenizers import tokenizer_of
 from tests.fixtures.workspace import (
     SHAPE,
@@ -77,12 +78,10 @@ def workspace(tmp_path_factory) -> Path:
         yield folder
 
 
-SLOW = ("reviews", "several", "tags")  # test_carried_logits places texts, windows and words too
+FAST = ("answers",)  # test_carried_logits places texts, windows and words too
 
 
-@pytest.mark.parametrize(
-    "task", [pytest.param(task, marks=[pytest.mark.slow] * (task in SLOW)) for task in TASKS]
-)
+@pytest.mark.parametrize("task", slow_but(FAST, TASKS))
 def test_every_phase_trains_and_is_scored_and_keeps_the_students_tokenizer(workspace, task):
     for stage in ("prepare_task", "finetune_teacher", "augment", "teacher_logits"):
         run_stage(stage, task)

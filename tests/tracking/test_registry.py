@@ -24,6 +24,7 @@ from tests.fixtures.kinds import TEXTS, info_of, model_of
 from tests.fixtures.measured import EXPORT, put_json, task_info
 from tests.fixtures.mlflow_server import free_port, kill, start
 from tests.fixtures.models import tiny_classifier, tiny_config, tiny_roberta, tiny_tokenizer
+from tests.fixtures.slow import slow_but
 from tests.fixtures.tracked import client_of, track_project
 from tinybert.deployment.onnx_file import export_onnx
 from tinybert.deployment.sections import INT8
@@ -216,9 +217,7 @@ def test_a_student_that_was_not_exported_is_registered_alone(store, tmp_path, re
     assert versions(store, f"small-{task}") and not versions(store, f"small-{task}-onnx")
 
 
-@pytest.mark.parametrize(
-    "kind", ["tokens", *(pytest.param(of, marks=pytest.mark.slow) for of in ("multilabel", "span"))]
-)
+@pytest.mark.parametrize("kind", slow_but(["tokens"], ["multilabel", "tokens", "span"]))
 def test_a_student_of_each_kind_is_registered_and_can_be_loaded(store, tmp_path, kind):
     task, info = new_task(), info_of(kind)
     folder = make_project(tmp_path / "project", task, pair=False)

@@ -4,6 +4,7 @@ import errno
 import re
 import sqlite3
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -146,11 +147,9 @@ def _local_line(file: Path, error: Exception) -> str | None:
 
 def _is_no_text(error: Exception) -> bool:
     """Return whether what sqlite read for sqlalchemy is no text."""
-    last = error.__traceback__
-    while last is not None and last.tb_next is not None:
-        last = last.tb_next
-    place = "" if last is None else last.tb_frame.f_code.co_filename
-    return isinstance(error, UnicodeDecodeError) and "sqlalchemy" in Path(place).parts
+    frames = traceback.extract_tb(error.__traceback__)
+    in_sqlalchemy = bool(frames) and "sqlalchemy" in Path(frames[-1].filename).parts
+    return isinstance(error, UnicodeDecodeError) and in_sqlalchemy
 
 
 def _schema_line(file: Path, text: str) -> str:
