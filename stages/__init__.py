@@ -31,6 +31,7 @@ else:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from tinybert.core.errors import InputError
+from tinybert.core.memory import keep_freed_memory
 from tinybert.core.outputs import disk_space_guard
 from tinybert.core.processes import die_with_parent, rank
 
@@ -44,6 +45,7 @@ NAMES = tuple(
 TRAINING = tuple(
     "fetch_teacher finetune_teacher general_distill intermediate_distill prediction_distill".split()
 )
+REPEATING = (*TRAINING, "teacher_logits", "evaluate")  # one pass of a model after the other
 UNTIMED = ("report", "track")  # what shows the times of the others
 FIRST_SPEAKS_SECONDS = 10.0
 
@@ -60,6 +62,8 @@ def run(main: Callable[..., str]) -> None:
     name = Path(sys.argv[0]).stem
     die_with_parent(PARENT)
     quieten_libraries()
+    if name in REPEATING:
+        keep_freed_memory()
     importlib.import_module("tinybert.core.terminal").make_output_safe()  # it changes no output
     if rank():
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115  (open to the end)
