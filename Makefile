@@ -45,8 +45,7 @@ doctor: install ## Check teacher, labels, vocabulary, lengths, room and time bef
 
 demo: committed install ## Run the embedded demo pipeline and print its table
 	@grep -q '^profile: demo' params.yaml || { echo "make demo: params.yaml selects another profile; \`git checkout params.yaml\` first"; exit 1; }
-	@python -m flows.ready
-	dvc repro
+	python -m flows.side_by_side
 	@python -m stages.report show
 
 glue: committed install ## Run real GLUE tasks: GLUE_DIR=folder CORPUS=folder [GLOVE=file] [GROUP=small] [TASKS=a,b] [SYSTEMS=a,b]

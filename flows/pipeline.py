@@ -74,7 +74,7 @@ def run_pipeline(request: Request, *, training_slots: int, pull: bool, push: boo
     if "PREFECT__FLOW_RUN_ID" in os.environ:  # started by a worker, which others see die
         die_with_parent(os.getppid())
     with ExitStack() as stack:
-        stack.enter_context(only_run_in(root))
+        stack.enter_context(only_run_in(root, runtime.flow_run.name))
         for file in put_back(root):
             log.warning("%s: put back as it was before a run that was killed", file)
         stack.enter_context(params_changed(root, request.all_overrides()))

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from filelock import FileLock, Timeout
-from prefect import runtime
 
 from flows.cache import corrupted_objects, forget_objects
 from flows.graph import push_files_of_git
@@ -136,8 +135,12 @@ class Walk:
 
 
 @contextmanager
-def only_run_in(root: Path) -> Iterator[None]:
-    """Keep a second flow run out of the workspace; the lock goes when the process does.
+def only_run_in(root: Path, name: str | None = None) -> Iterator[None]:
+    """Keep a second run out of the workspace; the lock goes when the process does.
+
+    Args:
+        root: The workspace.
+        name: What the other is told of this run.
 
     Raises:
         InputError: Another run is in it.
@@ -154,8 +157,7 @@ def only_run_in(root: Path) -> Iterator[None]:
             "another clone"
         ) from None
     try:
-        name = runtime.flow_run.name or "a flow run"
-        owner.write_text(f"{name} (process {os.getpid()})\n", encoding="utf-8")
+        owner.write_text(f"{name or 'a flow run'} (process {os.getpid()})\n", encoding="utf-8")
         yield
     finally:
         lock.release()

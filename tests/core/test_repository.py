@@ -84,7 +84,7 @@ def test_what_dvc_could_not_resolve_is_said_before_it_tries(project):
     text = (project / "params.yaml").read_text().replace("[doc_subject,", "[my.v2,")
     (project / "params.yaml").write_text(text)
     done = subprocess.run(
-        [sys.executable, "-m", "flows.ready"],
+        [sys.executable, "-m", "flows.side_by_side"],
         cwd=project,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,

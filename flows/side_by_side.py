@@ -1,0 +1,130 @@
+"""Bring the workspace up to date as `dvc repro` does, with stages side by side on shared cores.
+
+python -m flows.side_by_side [--slots N]
+"""
+
+import argparse
+import os
+import sys
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from functools import partial
+from pathlib import Path
+
+import psutil
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from flows.graph import Graph, read_graph
+from flows.request import require_known_names
+from flows.walk import Room, Walk, changed_stages, only_run_in
+from tinybert.core.errors import InputError, ends_with_its_lines
+from tinybert.core.repository import require_commit
+
+# Small networks leave half of two cores idle: two trainings of one thread each take three fifths
+# of the time that one after the other takes on two (reports/results/demo.md).
+SLOTS = 2
+BYTES_PER_TRAINING = 4e9
+STARTS = "Running stage"
+# What DVC says after each stage.
+ADVICE = (
+    *("> python", "Generating lock file", "Updating lock file", "Use `dvc push`"),
+    *("To track the changes", "git add", "To enable auto staging", "dvc config"),
+)
+
+
+def usual_slots() -> int:
+    """Return how many trainings run at once where nobody says: as cores and memory allow."""
+    by_memory = int(psutil.virtual_memory().available / BYTES_PER_TRAINING)
+    return max(1, min(SLOTS, os.cpu_count() or 1, by_memory))
+
+
+def walk_side_by_side(graph: Graph, walk: Walk) -> list[str]:
+    """Bring each stage up to date as soon as those it waits for are; return those that failed.
+
+    Args:
+        graph: Upstream stages first.
+        walk: Of this workspace.
+    """
+    runs: dict[str, Future[bool]] = {}
+    with ThreadPoolExecutor(max_workers=len(graph)) as threads, Shown(len(graph)) as shown:
+
+        def bring(stage: str) -> bool:
+            if not all(runs[name].result() for name in graph[stage]):
+                return False
+            outcome = walk.bring_up_to_date(stage, graph[stage], partial(shown.say, stage))
+            shown.done(stage)
+            return outcome.state != "Failed"
+
+        try:
+            for stage in graph:
+                runs[stage] = threads.submit(bring, stage)
+            wait(runs.values(), return_when=FIRST_EXCEPTION)
+        finally:
+            walk.processes.stop()
+    for run in runs.values():
+        run.result()  # raises what a thread did
+    return [name for name, outcome in walk.outcomes.items() if outcome.state == "Failed"]
+
+
+class Shown:
+    """How many stages are done, and which run, below what they print; a terminal alone has a bar.
+
+    Args:
+        num_stages: Of the graph.
+    """
+
+    def __init__(self, num_stages: int) -> None:
+        columns = TextColumn("{task.fields[now]}"), BarColumn(), MofNCompleteColumn()
+        console = Console(highlight=False, soft_wrap=True)
+        terminal = console.is_terminal
+        self.bar = Progress(*columns, TimeElapsedColumn(), console=console, disable=not terminal)
+        self.number = self.bar.add_task("", total=num_stages, now="")
+        self.running: list[str] = []
+
+    def __enter__(self) -> "Shown":
+        self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+    def say(self, stage: str, line: str) -> None:
+        """Print a stage's line, but for DVC's own ones."""
+        if line.startswith(STARTS):
+            self.running.append(stage)
+            self.bar.update(self.number, now=", ".join(self.running))
+        elif not line.strip().startswith(ADVICE):
+            self.bar.console.print(line, markup=False)
+
+    def done(self, stage: str) -> None:
+        """Count a stage that ran or was up to date."""
+        self.running = [name for name in self.running if name != stage]
+        self.bar.update(self.number, advance=1, now=", ".join(self.running))
+
+
+def main(root: Path, slots: int) -> None:
+    """Bring a workspace up to date.
+
+    Args:
+        root: The workspace.
+        slots: How many stages that use every core run at once.
+
+    Raises:
+        InputError: The workspace is wrong and nothing ran, or a stage failed.
+    """
+    require_commit(root)
+    require_known_names(root)
+    with only_run_in(root, "side_by_side"):
+        graph = read_graph(root)
+        walk = Walk(root, changed_stages(root), Room(slots), {}, pull=False)
+        failed = walk_side_by_side(graph, walk)
+    if failed:
+        raise InputError(*(f"{name}: failed; its own line above says why" for name in failed))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m flows.side_by_side")
+    parser.add_argument("--slots", type=int, default=0, help="trainings at once; 0: 2, room given")
+    given = parser.parse_args(sys.argv[1:])
+    with ends_with_its_lines():
+        main(Path.cwd(), given.slots or usual_slots())

@@ -1,0 +1,82 @@
+"""`make demo` walks DVC's graph with trainings side by side; what it leaves is what DVC would."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.fixtures.small_pipeline import (
+    STAGES,
+    gone,
+    make_pipeline,
+    set_params,
+    times_run,
+    wait_for_stage,
+)
+from tests.fixtures.workspace import ROOT
+
+COMMAND = [sys.executable, "-m", "flows.side_by_side", "--slots", "2"]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory):
+    return make_pipeline(tmp_path_factory.mktemp("template") / "repo")
+
+
+@pytest.fixture
+def root(tmp_path, template):
+    return shutil.copytree(template, tmp_path / "repo", symlinks=True)
+
+
+def run(root):
+    return subprocess.run(COMMAND, cwd=root, env=ENVIRONMENT, capture_output=True, text=True)
+
+
+def started(root, name):
+    """Return the threads that a stage was given, and when it started."""
+    _pid, threads, when = (root / "ran" / name).read_text().split()
+    return threads, float(when)
+
+
+def test_trainings_overlap_on_shared_cores_and_nothing_is_left_to_do(root):
+    set_params(root, seconds=3)
+    done = run(root)
+    assert done.returncode == 0, done.stdout + done.stderr
+    share = str(max(1, os.cpu_count() // 2))
+    (one, at_one), (two, at_two) = started(root, "one"), started(root, "two")
+    assert (one, two) == (share, share)
+    # `small` trains too, so that one of three waits for a slot; a pair of them overlaps.
+    times = sorted([at_one, at_two, started(root, "small")[1]])
+    assert times[1] - times[0] < 3 <= times[2] - times[0]
+    assert "work: made report" in done.stdout
+    assert "To track the changes" not in done.stdout
+    left = subprocess.run(["dvc", "status", "-q"], cwd=root, check=False)
+    assert left.returncode == 0
+    before = times_run(root)
+    assert len(before) == len(STAGES)
+    assert run(root).returncode == 0
+    assert times_run(root) == before
+
+
+def test_what_waits_for_a_failed_stage_does_not_run_and_all_else_does(root):
+    set_params(root, fail="one")
+    done = run(root)
+    assert done.returncode == 1
+    assert "work: params.yaml: fail: names me; write another" in done.stdout
+    assert done.stderr == "augment@one: failed; its own line above says why\n"
+    assert times_run(root) == dict.fromkeys(["corpus", "one", "small", "speed", "two"], 1)
+
+
+@pytest.mark.slow
+def test_an_interrupt_ends_what_runs_within_seconds(root):
+    set_params(root, seconds=600)
+    process = subprocess.Popen(COMMAND, cwd=root, env=ENVIRONMENT)
+    stage = wait_for_stage(root)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(10) == 130
+    gone(stage, time.monotonic() + 5)
