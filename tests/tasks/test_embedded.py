@@ -196,7 +196,7 @@ def test_of_a_package_its_named_folder_alone_is_read(monkeypatch):
         assert file.relative_to(parent).parts[:2] == ("rich", "_unicode_data")
 
 
-def test_the_text_is_the_same_whatever_the_hash_seed():
+def test_the_text_is_the_same_whatever_the_hash_seed(tmp_path):
     program = (
         "import hashlib; from tinybert.tasks.embedded import tasks\n"
         "from tinybert.text.embedded import docstrings\n"
@@ -209,7 +209,7 @@ def test_the_text_is_the_same_whatever_the_hash_seed():
     runs = [
         subprocess.Popen(
             [sys.executable, "-c", program],
-            env={**os.environ, "PYTHONHASHSEED": seed},
+            env={**os.environ, "PYTHONHASHSEED": seed, "DVC_ROOT": str(tmp_path / seed)},
             cwd=ROOT,
             stdout=subprocess.PIPE,
             text=True,

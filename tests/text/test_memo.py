@@ -1,7 +1,9 @@
 """Extracted documentation is kept on disk until the sources or the code change."""
 
 import multiprocessing
+import time
 
+from tinybert.text.embedded import docstrings
 from tinybert.text.embedded.docstrings import Document, memo_file, read_memo, write_memo
 
 
@@ -47,3 +49,29 @@ def write_together(file, barrier):
             yield Document("numpy", str(row), ("text",))
 
     write_memo(file, documents())
+
+
+def test_of_processes_that_need_the_text_at_once_one_makes_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    spawn = multiprocessing.get_context("spawn")
+    barrier = spawn.Barrier(3)
+    readers = [spawn.Process(target=read_together, args=(tmp_path, barrier)) for _ in range(3)]
+    for reader in readers:
+        reader.start()
+    for reader in readers:
+        reader.join()
+    assert [reader.exitcode for reader in readers] == [0] * 3
+    assert (tmp_path / "made").read_text() == "made\n"
+
+
+def read_together(folder, barrier):
+    def extract(_files):
+        with (folder / "made").open("a") as log:
+            log.write("made\n")
+        time.sleep(1)
+        yield "numpy", "a.py:f", [["One sentence of it."]]
+
+    docstrings.LIBRARIES, docstrings._extract = ("rich/_unicode_data",), extract
+    barrier.wait()
+    (document,) = docstrings.documents()
+    assert document.paragraphs == ("One sentence of it.",)

@@ -20,10 +20,11 @@ from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
+from filelock import FileLock
 from rich.progress import track
 
 from tinybert.core.errors import InputError
-from tinybert.core.outputs import replace_file
+from tinybert.core.outputs import disk_space_guard, replace_file
 from tinybert.text.embedded.copies import CopyFilter
 from tinybert.text.embedded.prose import sentence_runs
 
@@ -83,13 +84,20 @@ def documents() -> tuple[Document, ...]:
     memo = memo_file(files)
     if memo.is_file():
         return read_memo(memo)
+    with disk_space_guard(memo):
+        memo.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(memo.with_suffix(".lock")):  # another stage may be at it
+            if not memo.is_file():
+                write_memo(memo, _kept(files))
+    return read_memo(memo)
+
+
+def _kept(files: list[SourceFile]) -> Iterator[Document]:
+    """Yield the prose of every docstring, less the sentences that one before has."""
     copies = CopyFilter()
-    found = []
     for library, name, runs in _extract(files):
         if kept := copies.keep(runs):
-            found.append(Document(library, name, tuple(" ".join(run) for run in kept)))
-    write_memo(memo, found)
-    return tuple(found)
+            yield Document(library, name, tuple(" ".join(run) for run in kept))
 
 
 def memo_file(files: Iterable[SourceFile]) -> Path:
