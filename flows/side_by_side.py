@@ -110,8 +110,10 @@ def main(root: Path, slots: int) -> None:
         slots: How many stages that use every core run at once.
 
     Raises:
-        InputError: The workspace is wrong and nothing ran, or a stage failed.
+        InputError: Workspace or slots are wrong and nothing ran, or a stage failed.
     """
+    if slots < 1:
+        raise InputError(f"--slots: must be 1 or more, got {slots}; 2 suits two cores")
     require_commit(root)
     require_known_names(root)
     with only_run_in(root, "side_by_side"):
@@ -124,7 +126,9 @@ def main(root: Path, slots: int) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m flows.side_by_side")
-    parser.add_argument("--slots", type=int, default=0, help="trainings at once; 0: 2, room given")
+    parser.add_argument(
+        "--slots", type=int, default=usual_slots(), help="trainings at once; %(default)s here"
+    )
     given = parser.parse_args(sys.argv[1:])
     with ends_with_its_lines():
-        main(Path.cwd(), given.slots or usual_slots())
+        main(Path.cwd(), given.slots)

@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from flows.side_by_side import main
 from tests.fixtures.small_pipeline import (
     STAGES,
     gone,
@@ -18,6 +19,7 @@ from tests.fixtures.small_pipeline import (
     wait_for_stage,
 )
 from tests.fixtures.workspace import ROOT
+from tinybert.core.errors import InputError
 
 COMMAND = [sys.executable, "-m", "flows.side_by_side", "--slots", "2"]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -70,6 +72,11 @@ def test_what_waits_for_a_failed_stage_does_not_run_and_all_else_does(root):
     assert "work: params.yaml: fail: names me; write another" in done.stdout
     assert done.stderr == "augment@one: failed; its own line above says why\n"
     assert times_run(root) == dict.fromkeys(["corpus", "one", "small", "speed", "two"], 1)
+
+
+def test_no_slot_at_all_is_refused(root):
+    with pytest.raises(InputError, match="--slots: must be 1 or more, got 0; 2 suits two cores"):
+        main(root, 0)
 
 
 @pytest.mark.slow
