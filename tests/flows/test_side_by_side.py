@@ -59,10 +59,7 @@ def test_trainings_overlap_on_shared_cores_and_nothing_is_left_to_do(root):
     assert "To track the changes" not in done.stdout
     left = subprocess.run(["dvc", "status", "-q"], cwd=root, check=False)
     assert left.returncode == 0
-    before = times_run(root)
-    assert len(before) == len(STAGES)
-    assert run(root).returncode == 0
-    assert times_run(root) == before
+    assert list(times_run(root).values()) == [1] * len(STAGES)
 
 
 def test_what_waits_for_a_failed_stage_does_not_run_and_all_else_does(root):
