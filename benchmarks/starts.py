@@ -4,10 +4,10 @@ python -m benchmarks.starts [--tasks A,B] [--seeds 42,43] [--steps 0,100,500] [-
     [--starts random,embeddings,general,task] [--system NAME] [--precision fp32] [--table FILE...]
     [--show]
 
-Runs in a workspace whose corpus, teachers and rows are made (`dvc repro finetune_teacher augment`). A
-cell that the table's file has is not computed again, so a run that was stopped goes on; several
-processes may run side by side, of other seeds or tasks. Task steps are three fifths intermediate ones, then the
-head in closed form, then prediction steps: as closed_form_mini.
+Runs in a workspace whose corpus, teachers and rows are made (`dvc repro finetune_teacher augment`).
+A cell that the table's file has is not computed again, so a run that was stopped goes on; several
+processes may run side by side, of other seeds or tasks. Task steps are three fifths intermediate
+ones, then the head in closed form, then prediction steps: as closed_form_mini.
 """
 
 import argparse
