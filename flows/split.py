@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
 
-from prefect import flow, get_run_logger
+from prefect import flow, get_run_logger, runtime
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import WorkerStatus
 from prefect.deployments import run_deployment
@@ -163,7 +163,8 @@ def split(
     given = {"profile": profile, "tasks": tasks, "systems": systems, "overrides": overrides}
     with refusal_named():
         request = read_request(given)
-        with only_run_in(root), params_changed(root, request.all_overrides()):
+        alone = only_run_in(root, runtime.flow_run.name)
+        with alone, params_changed(root, request.all_overrides()):
             require_known_names(root)
             require_valid_params(root)
             params = read_yaml(root / PARAMS)
