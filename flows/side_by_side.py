@@ -6,7 +6,7 @@ python -m flows.side_by_side [--slots N]
 import argparse
 import os
 import sys
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from functools import partial
 from pathlib import Path
 
@@ -16,15 +16,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from flows.graph import Graph, read_graph
 from flows.request import require_known_names
+from flows.stage_process import STARTS
 from flows.walk import Room, Walk, changed_stages, only_run_in
 from tinybert.core.errors import InputError, ends_with_its_lines
 from tinybert.core.repository import require_commit
 
-# Small networks leave half of two cores idle: two trainings of one thread each take three fifths
-# of the time that one after the other takes on two (reports/results/demo.md).
+# Small networks leave a third of two cores idle: two trainings of one thread each take three
+# quarters of the time that one after the other takes on two (measured, DECISIONS.md 101).
 SLOTS = 2
 BYTES_PER_TRAINING = 4e9
-STARTS = "Running stage"
 # What DVC says after each stage.
 ADVICE = (
     *("> python", "Generating lock file", "Updating lock file", "Use `dvc push`"),
@@ -58,11 +58,10 @@ def walk_side_by_side(graph: Graph, walk: Walk) -> list[str]:
         try:
             for stage in graph:
                 runs[stage] = threads.submit(bring, stage)
-            wait(runs.values(), return_when=FIRST_EXCEPTION)
+            for run in as_completed(runs.values()):
+                run.result()  # raises what a thread did
         finally:
             walk.processes.stop()
-    for run in runs.values():
-        run.result()  # raises what a thread did
     return [name for name, outcome in walk.outcomes.items() if outcome.state == "Failed"]
 
 
@@ -79,7 +78,7 @@ class Shown:
         terminal = console.is_terminal
         self.bar = Progress(*columns, TimeElapsedColumn(), console=console, disable=not terminal)
         self.number = self.bar.add_task("", total=num_stages, now="")
-        self.running: list[str] = []
+        self.running: dict[str, None] = {}  # an ordered set, which threads change at once
 
     def __enter__(self) -> "Shown":
         self.bar.start()
@@ -91,14 +90,14 @@ class Shown:
     def say(self, stage: str, line: str) -> None:
         """Print a stage's line, but for DVC's own ones."""
         if line.startswith(STARTS):
-            self.running.append(stage)
+            self.running[stage] = None
             self.bar.update(self.number, now=", ".join(self.running))
         elif not line.strip().startswith(ADVICE):
             self.bar.console.print(line, markup=False)
 
     def done(self, stage: str) -> None:
         """Count a stage that ran or was up to date."""
-        self.running = [name for name in self.running if name != stage]
+        self.running.pop(stage, None)
         self.bar.update(self.number, advance=1, now=", ".join(self.running))
 
 

@@ -20,6 +20,7 @@ State = Literal["Cached", "Restored", "Ran", "Failed"]
 EXIT = re.compile(r"exited with (-?\d+)")
 KEPT_LINES = 5  # of a failed stage's output, for the message
 STOP_SECONDS = 5.0
+STARTS = "Running stage"  # what DVC says before it runs one
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,7 @@ def run_stage(
 
 def read_outcome(stage: str, lines: list[str], exit_code: int, seconds: float) -> Outcome:
     """Read DVC's output, which names what it did with the stage."""
-    ran = any(line.startswith(f"Running stage '{stage}'") for line in lines)
+    ran = any(line.startswith(f"{STARTS} '{stage}'") for line in lines)
     if exit_code != 0:
         exits = [int(found[1]) for line in lines if (found := EXIT.search(line))]
         code = exits[-1] if exits else exit_code
@@ -162,6 +163,6 @@ def _reason(lines: list[str]) -> str:
     own = [
         line
         for line in lines
-        if not line.startswith(("ERROR: failed to reproduce", "Running stage", "> python"))
+        if not line.startswith(("ERROR: failed to reproduce", STARTS, "> python"))
     ]
     return "\n".join((own or lines)[-KEPT_LINES:])

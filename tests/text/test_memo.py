@@ -7,6 +7,18 @@ from tinybert.text.embedded import docstrings
 from tinybert.text.embedded.docstrings import Document, memo_file, read_memo, write_memo
 
 
+def run_together(number, target, place):
+    """Run a function in processes that share a barrier; return their exit codes."""
+    spawn = multiprocessing.get_context("spawn")
+    barrier = spawn.Barrier(number)
+    processes = [spawn.Process(target=target, args=(place, barrier)) for _ in range(number)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    return [process.exitcode for process in processes]
+
+
 def test_what_is_written_is_what_is_read(tmp_path):
     first = Document("numpy", "a.py:f", ("One “quoted” line.", "Two."))
     documents = (first, Document("scipy", "b.py:g", ()))
@@ -30,14 +42,7 @@ def test_a_changed_source_has_another_memo_and_an_unchanged_one_the_same(tmp_pat
 def test_processes_that_write_one_memo_at_once_leave_it_whole(tmp_path):
     """Six writers held at one barrier: whoever ends last wins, nobody fails."""
     file = tmp_path / "memo.jsonl"
-    spawn = multiprocessing.get_context("spawn")
-    barrier = spawn.Barrier(6)
-    writers = [spawn.Process(target=write_together, args=(file, barrier)) for _ in range(6)]
-    for writer in writers:
-        writer.start()
-    for writer in writers:
-        writer.join()
-    assert [writer.exitcode for writer in writers] == [0] * 6
+    assert run_together(6, write_together, file) == [0] * 6
     assert read_memo(file) == tuple(Document("numpy", str(row), ("text",)) for row in range(20))
     assert list(tmp_path.iterdir()) == [file]
 
@@ -53,14 +58,7 @@ def write_together(file, barrier):
 
 def test_of_processes_that_need_the_text_at_once_one_makes_it(tmp_path, monkeypatch):
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
-    spawn = multiprocessing.get_context("spawn")
-    barrier = spawn.Barrier(3)
-    readers = [spawn.Process(target=read_together, args=(tmp_path, barrier)) for _ in range(3)]
-    for reader in readers:
-        reader.start()
-    for reader in readers:
-        reader.join()
-    assert [reader.exitcode for reader in readers] == [0] * 3
+    assert run_together(3, read_together, tmp_path) == [0] * 3
     assert (tmp_path / "made").read_text() == "made\n"
 
 

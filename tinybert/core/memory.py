@@ -1,7 +1,6 @@
 """The memory that a training frees and asks for again in its next step."""
 
-import ctypes
-import sys
+from tinybert.core.processes import LIBC
 
 # Numbers of mallopt(3), in glibc.
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
@@ -17,9 +16,7 @@ def keep_freed_memory() -> bool:
     Returns:
         Whether the library could be asked: glibc alone can.
     """
-    library = ctypes.CDLL(None) if sys.platform == "linux" else None
-    if not hasattr(library, "gnu_get_libc_version"):
+    if LIBC is None or not hasattr(LIBC, "gnu_get_libc_version"):
         return False
-    assert library is not None
     asked = {M_MMAP_MAX: 0, M_TRIM_THRESHOLD: -1, M_TOP_PAD: TOP_PAD}
-    return all(library.mallopt(name, value) == 1 for name, value in asked.items())
+    return all(LIBC.mallopt(name, value) == 1 for name, value in asked.items())
