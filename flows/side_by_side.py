@@ -7,6 +7,7 @@ import argparse
 import os
 import sys
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from flows.graph import Graph, read_graph
+from flows.preloaded import preloaded
 from flows.request import require_known_names
 from flows.stage_process import STARTS
 from flows.walk import Room, Walk, changed_stages, only_run_in
@@ -116,9 +118,9 @@ def main(root: Path, slots: int) -> None:
     require_commit(root)
     require_known_names(root)
     with only_run_in(root, "side_by_side"):
-        graph = read_graph(root)
-        walk = Walk(root, changed_stages(root), Room(slots), {}, pull=False)
-        failed = walk_side_by_side(graph, walk)
+        graph, changed = read_graph(root), changed_stages(root)
+        with preloaded(root) if changed else nullcontext({}) as environment:
+            failed = walk_side_by_side(graph, Walk(root, changed, Room(slots), environment, False))
     if failed:
         raise InputError(*(f"{name}: failed; its own line above says why" for name in failed))
 
