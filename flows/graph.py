@@ -36,6 +36,19 @@ def read_graph(root: Path) -> Graph:
         raise InputError(f"dvc.yaml: no graph can be made of it, got {first_line(error)}") from None
 
 
+def stages_behind(graph: Graph) -> dict[str, int]:
+    """Return how long the longest chain of stages is that wait for each, directly or not.
+
+    Args:
+        graph: Upstream stages first.
+    """
+    behind = dict.fromkeys(graph, 0)
+    for stage in reversed(list(graph)):
+        for upstream in graph[stage]:
+            behind[upstream] = max(behind[upstream], 1 + behind[stage])
+    return behind
+
+
 def _name(stage: Any) -> str | None:
     return getattr(stage, "name", None)
 

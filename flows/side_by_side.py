@@ -6,7 +6,7 @@ python -m flows.side_by_side [--slots N]
 import argparse
 import os
 import sys
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ import psutil
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from flows.graph import Graph, read_graph
+from flows.graph import Graph, read_graph, stages_behind
 from flows.preloaded import preloaded
 from flows.request import require_known_names
 from flows.stage_process import STARTS
@@ -41,27 +41,39 @@ def usual_slots() -> int:
 
 
 def walk_side_by_side(graph: Graph, walk: Walk) -> list[str]:
-    """Bring each stage up to date as soon as those it waits for are; return those that failed.
+    """Bring each stage up to date once those it waits for are; return those that failed.
+
+    Of stages that could begin, the one with the longest chain behind it does: else a baseline's
+    training takes the place of one that everything else waits for.
 
     Args:
         graph: Upstream stages first.
         walk: Of this workspace.
     """
-    runs: dict[str, Future[bool]] = {}
+    behind = stages_behind(graph)
+    waiting = sorted(graph, key=lambda stage: -behind[stage])
+    running: dict[Future[str], str] = {}
+    done: set[str] = set()
     with ThreadPoolExecutor(max_workers=len(graph)) as threads, Shown(len(graph)) as shown:
 
-        def bring(stage: str) -> bool:
-            if not all(runs[name].result() for name in graph[stage]):
-                return False
-            outcome = walk.bring_up_to_date(stage, graph[stage], partial(shown.say, stage))
-            shown.done(stage)
-            return outcome.state != "Failed"
+        def bring(stage: str) -> str:
+            return walk.bring_up_to_date(stage, graph[stage], partial(shown.say, stage)).state
+
+        def begin_what_fits() -> None:
+            for stage in list(waiting):
+                if graph[stage] <= done and walk.room.fits(stage, running.values()):
+                    waiting.remove(stage)
+                    running[threads.submit(bring, stage)] = stage
 
         try:
-            for stage in graph:
-                runs[stage] = threads.submit(bring, stage)
-            for run in as_completed(runs.values()):
-                run.result()  # raises what a thread did
+            begin_what_fits()
+            while running:
+                for ended in wait(running, return_when=FIRST_COMPLETED).done:
+                    stage = running.pop(ended)
+                    if ended.result() != "Failed":  # raises what a thread did
+                        done.add(stage)
+                    shown.done(stage)
+                begin_what_fits()
         finally:
             walk.processes.stop()
     return [name for name, outcome in walk.outcomes.items() if outcome.state == "Failed"]

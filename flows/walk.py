@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -49,7 +49,7 @@ class Room:
         """Wait for a place, and keep it during the block."""
         name = stage.partition("@")[0]
         with self._changed:
-            self._changed.wait_for(lambda: self._fits(name))
+            self._changed.wait_for(lambda: self.fits(name, self._running))
             self._running.append(name)
         try:
             yield
@@ -58,12 +58,14 @@ class Room:
                 self._running.remove(name)
                 self._changed.notify_all()
 
-    def _fits(self, name: str) -> bool:
+    def fits(self, stage: str, running: Iterable[str]) -> bool:
+        """Return whether a stage may begin beside those that run."""
+        name, *names = (each.partition("@")[0] for each in (stage, *running))
         if name in ALONE:
-            return not self._running
-        if any(running in ALONE for running in self._running):
+            return not names
+        if any(each in ALONE for each in names):
             return False
-        training = sum(running in TRAINING for running in self._running)
+        training = sum(each in TRAINING for each in names)
         return name not in TRAINING or training < self.training_slots
 
     def environment(self, stage: str) -> dict[str, str]:

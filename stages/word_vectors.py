@@ -37,7 +37,11 @@ def make_word_vectors(
 
 
 def main() -> str:
-    """Make data/word_vectors."""
+    """Make data/word_vectors, empty where nothing is augmented."""
+    if not read_section("augment.num_copies", int):
+        with replace_folder(OUTPUT):
+            pass
+        return f"made nothing in {OUTPUT}, since augment.num_copies is 0"
     count = make_word_vectors(
         read_section("word_vectors", WordVectorsSettings),
         Path(read_param("sources.word_vectors", str)),

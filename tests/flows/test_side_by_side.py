@@ -9,7 +9,9 @@ import time
 
 import pytest
 
-from flows.side_by_side import main
+from flows.side_by_side import main, walk_side_by_side
+from flows.stage_process import Outcome
+from flows.walk import Room, Walk
 from tests.fixtures.small_pipeline import (
     STAGES,
     gone,
@@ -69,6 +71,29 @@ def test_what_waits_for_a_failed_stage_does_not_run_and_all_else_does(root):
     assert "work: params.yaml: fail: names me; write another" in done.stdout
     assert done.stderr == "augment@one: failed; its own line above says why\n"
     assert times_run(root) == dict.fromkeys(["corpus", "one", "small", "speed", "two"], 1)
+
+
+def test_what_most_stages_wait_for_begins_first(monkeypatch, tmp_path):
+    begun = []
+
+    def bring(walk, stage, upstream, say):
+        begun.append(stage)
+        walk.outcomes[stage] = Outcome("Ran", 0.0, "done")
+        return walk.outcomes[stage]
+
+    monkeypatch.setattr(Walk, "bring_up_to_date", bring)
+    waits = {
+        "teacher_logits": [],
+        "augment@baseline": ["teacher_logits"],
+        "intermediate_distill@student": ["teacher_logits"],
+        "prediction_distill@student": ["intermediate_distill@student"],
+        "report": ["augment@baseline", "prediction_distill@student"],
+    }
+    graph = {stage: frozenset(of) for stage, of in waits.items()}
+    assert walk_side_by_side(graph, Walk(tmp_path, frozenset(), Room(1), {}, False)) == []
+    # Both could begin after the first, and the baseline stands first in the graph.
+    assert begun[:2] == ["teacher_logits", "intermediate_distill@student"]
+    assert begun[-1] == "report"
 
 
 def test_no_slot_at_all_is_refused(root):

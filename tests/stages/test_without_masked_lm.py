@@ -1,4 +1,4 @@
-"""Without copies no masked-word model is needed, and none is made where the profile says so."""
+"""Without copies no masked-word model and no word vectors are needed, and none are made."""
 
 import json
 from pathlib import Path
@@ -60,3 +60,13 @@ def test_training_what_is_not_made_is_refused():
     set_profile(0, masked_lm=False, train_always=True)
     with pytest.raises(InputError, match="masked_lm: must be true where"):
         run_stage("fetch_teacher")
+
+
+def test_without_copies_no_word_vectors_are_made():
+    set_profile(0, masked_lm=False)
+    run_stage("prepare_corpus")
+    assert "since augment.num_copies is 0" in run_stage("word_vectors")
+    assert not any(Path("data/word_vectors").iterdir())
+    set_profile(2, masked_lm=True)
+    assert "made vectors of" in run_stage("word_vectors")
+    assert Path("data/word_vectors/words.txt").is_file()

@@ -39,10 +39,10 @@ def read_param(key: str, kind: Any) -> Any:
     return parse(kind, select(read_yaml(PARAMS), key, PARAMS), f"{PARAMS}: {key}")
 
 
-def read_section(stage: str, kind: type[T]) -> T:
-    """Read a stage's section of the profile that params.yaml selects."""
+def read_section(key: str, kind: type[T]) -> T:
+    """Read a stage's section, or one value by its dotted key, of the selected profile."""
     file = profile_file()
-    return parse(kind, select(read_yaml(file), stage, file), f"{file}: {stage}")
+    return parse(kind, select(read_yaml(file), key, file), f"{file}: {key}")
 
 
 @overload
