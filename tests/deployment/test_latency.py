@@ -109,6 +109,14 @@ def test_each_timed_pass_follows_one_of_the_same_model():
 
 
 @pytest.mark.usefixtures("clock")
+def test_once_a_pass_is_known_to_be_long_it_is_timed_alone():
+    student, teacher = Sleeper(99), Sleeper(101)
+    found = times(3, student=student, teacher=teacher)
+    assert (len(student.inputs), len(teacher.inputs)) == (6, 4)
+    assert found["teacher"] == pytest.approx([101] * 3)
+
+
+@pytest.mark.usefixtures("clock")
 def test_all_engines_get_the_same_batch_in_a_round_and_the_next_one_another():
     one, other = Sleeper(1), Sleeper(2)
     times(3, one=one, other=other)
