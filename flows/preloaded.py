@@ -3,8 +3,8 @@
 python -m flows.preloaded SOCKET
 
 Importing torch, transformers and their kin takes a stage seven to ten seconds of processor time,
-of a pipeline of 37 stages a tenth. `tinybert.core.preloaded` asks this process over a Unix socket for
-a fork, which becomes the stage: it has the asking process's arguments, folder, environment and
+of a pipeline of 37 stages a tenth. `tinybert.core.preloaded` asks this process, over a Unix socket,
+for a fork, which becomes the stage: it has the asking process's arguments, folder, environment and
 standard streams. It holds libraries alone, no code of this project, which may change meanwhile.
 """
 
@@ -51,15 +51,16 @@ ENDING_SECONDS = 5.0  # for a stage whose asking process is gone
 
 
 @contextmanager
-def preloaded(root: Path) -> Iterator[dict[str, str]]:
+def preloaded(root: Path, *, wanted: bool = True) -> Iterator[dict[str, str]]:
     """Start the process; yield the variable by which stages find it, none where it cannot be.
 
     It says that it is ready by its socket: stages that begin earlier import for themselves.
 
     Args:
         root: The workspace.
+        wanted: Whether any stage will run.
     """
-    if not hasattr(os, "pidfd_open"):  # Linux alone
+    if not wanted or not hasattr(os, "pidfd_open"):  # which Linux has
         yield {}
         return
     with tempfile.TemporaryDirectory(prefix="stages-") as folder:  # a socket's path must be short
@@ -113,7 +114,7 @@ def _keep(connection: socket.socket) -> None:
     for stream in streams:
         os.close(stream)
     ended = os.pidfd_open(stage)
-    if ended not in select.select([ended, connection], [], [])[0]:
+    if ended not in select.select([ended, connection.fileno()], [], [])[0]:
         os.kill(stage, signal.SIGTERM)
         if not select.select([ended], [], [], ENDING_SECONDS)[0]:
             os.kill(stage, signal.SIGKILL)

@@ -7,7 +7,6 @@ import argparse
 import os
 import sys
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -131,7 +130,7 @@ def main(root: Path, slots: int) -> None:
     require_known_names(root)
     with only_run_in(root, "side_by_side"):
         graph, changed = read_graph(root), changed_stages(root)
-        with preloaded(root) if changed else nullcontext({}) as environment:
+        with preloaded(root, wanted=bool(changed)) as environment:
             failed = walk_side_by_side(graph, Walk(root, changed, Room(slots), environment, False))
     if failed:
         raise InputError(*(f"{name}: failed; its own line above says why" for name in failed))

@@ -30,6 +30,7 @@ from tinybert.distillation.distillation import (
     phase_weights,
 )
 from tinybert.distillation.projections import Projections
+from tinybert.distillation.shared_states import done_reading, read_shared, shared_folder
 from tinybert.distillation.teacher import Teacher, TeacherSignals
 from tinybert.distillation.teacher_logits import rows_to_train_on
 from tinybert.distillation.teacher_states import use_stored_states
@@ -311,18 +312,26 @@ def intermediate_distill(
     frozen = Teacher(teacher.to(computing_device()), how.dtype)
     signals: TeacherSignals = frozen
     if num_processes() == 1 and not how.is_finished:
-        signals, rows, decision = use_stored_states(
-            frozen,
-            rows,
-            layers if ATTENTION_TERMS & weights.keys() else [],
-            [0, *layers],
-            settings.num_passes(len(rows)),
-            settings.max_stored_gigabytes,
-            how.checkpoints / "teacher_states",
-            [relation.layer] if RELATION_TERMS & weights.keys() else [],
-        )
-        did = "stores" if decision.store else "does not store"
-        print(f"{how.phase}: {did} the teacher's states: {decision.reason}", flush=True)
+        attention = layers if ATTENTION_TERMS & weights.keys() else []
+        relations = [relation.layer] if RELATION_TERMS & weights.keys() else []
+        asked = attention, [0, *layers], relations
+        kept = shared_folder(recipe.folders.teacher, rows, how.dtype)
+        if found := read_shared(kept, frozen, rows, *asked):
+            signals, rows = found
+            print(f"{how.phase}: reads the states that teacher_logits kept", flush=True)
+        else:
+            signals, rows, decision = use_stored_states(
+                frozen,
+                rows,
+                attention,
+                [0, *layers],
+                settings.num_passes(len(rows)),
+                settings.max_stored_gigabytes,
+                how.checkpoints / "teacher_states",
+                relations,
+            )
+            did = "stores" if decision.store else "does not store"
+            print(f"{how.phase}: {did} the teacher's states: {decision.reason}", flush=True)
     model = Distillation(
         student,
         weights,
@@ -404,6 +413,7 @@ def main(system: str, task: str) -> str:
     history, trained = empty_history(), "without a step"
     if matching.weights:
         history = intermediate_distill(recipe, begun, teacher, rows, matching, how)
+        done_reading(shared_folder(folders.teacher, rows, how.dtype), system)
         refit_head(begun.student, begun.head, recipe.seed)  # the layers have moved since
         trained = f"loss {history['loss'].iloc[-1]:.3f}"
     save = partial(save_student, begun.student, kept)

@@ -3,10 +3,14 @@
 python -m stages.teacher_logits TASK
 """
 
+import importlib
 import shutil
 from pathlib import Path
+from typing import cast
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 
 from stages import doctor, run
 from tinybert.augmentation.agreement import (
@@ -37,9 +41,33 @@ from tinybert.encoders.classifier import label_names, task_classifier
 from tinybert.encoders.positions import require_positions
 from tinybert.evaluation.decision import saved_decision
 from tinybert.evaluation.prediction import task_split
-from tinybert.tasks.phase_rows import NO_ROW, read_rows
+from tinybert.tasks.phase_rows import NO_ROW, original_rows, read_rows
 from tinybert.tasks.task import read_augmented, read_named_info
 from tinybert.tasks.task_file import TaskFile
+from tinybert.text.encoded import EncodedRows
+
+
+def keep_states(
+    teacher: Teacher,
+    rows: EncodedRows,
+    task: str,
+    task_file: TaskFile,
+    dtype: torch.dtype | None,
+) -> NDArray[np.float32] | None:
+    """Score all rows and keep the teacher's states for the systems; None where none is kept.
+
+    What is kept changes no output, so systems are no `params` of this stage, and the code that
+    asks for them is imported by name.
+    """
+    if rows.origins is not None or rows.places is not None:
+        return None  # windows and tokens, which are scored in another way
+    shared = importlib.import_module("tinybert.distillation.shared_states")
+    place = shared.shared_folder(Path("models/teacher") / task, rows, dtype)
+    logits, why = shared.score_and_keep(teacher, rows, task, task_file, place)
+    if why:
+        did = "does not keep" if logits is None else "keeps"
+        print(f"teacher_logits {task}: {did} the teacher's states: {why}", flush=True)
+    return cast("NDArray[np.float32] | None", logits)
 
 
 def main(task: str) -> str:
@@ -66,7 +94,10 @@ def main(task: str) -> str:
     tokenizer, encoding = load_tokenizer(teacher_folder), task_file.encoding(info)
     split = task_split(frame.iloc[numbers], tokenizer, encoding, info)
     teacher = Teacher(model.to(computing_device()), dtype)
-    logits = score_rows(teacher, split.rows, dtype, parts)
+    whole = len(numbers) == len(frame) and len(original_rows(row)) == (row != NO_ROW).sum()
+    logits = keep_states(teacher, split.rows, task, task_file, dtype) if whole else None
+    if logits is None:
+        logits = score_rows(teacher, split.rows, dtype, parts)
     sizes = row_sizes(split.rows, len(numbers), split.rows.places is not None)
     scored = RowLogits(numbers, logits, np.cumsum(sizes))
     copies: dict[str, int] = {}

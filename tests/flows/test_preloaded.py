@@ -139,9 +139,7 @@ def test_the_process_is_ready_in_time_alone_and_ends_with_its_block(tmp_path):
     with preloaded(ROOT) as variables:
         socket = Path(variables[ADDRESS])
         wait_for(socket.exists, 120)
-        (server,) = [
-            each for each in psutil.Process().children() if str(socket) in each.cmdline()
-        ]
+        (server,) = [each for each in psutil.Process().children() if str(socket) in each.cmdline()]
         assert server.num_threads() == 1  # a fork of several could hang
     assert not server.is_running()
     assert not socket.parent.exists()

@@ -137,6 +137,7 @@ def decide(
     num_passes: float,
     limit: float,
     device: str,
+    already_made: bool = False,
 ) -> Decision:
     """Compare the teacher's passes with one pass, one write and reads.
 
@@ -148,6 +149,7 @@ def decide(
         num_passes: How often training sees each row.
         limit: Bytes that may be stored.
         device: cpu or cuda.
+        already_made: Whether that pass is made for something else too.
     """
     length = max(1, round(mean_length))
     flops = model_flops(config, length) or encoder_flops(  # about, where it cannot be counted
@@ -158,7 +160,8 @@ def decide(
     )
     by_pass = flops / length / OPERATIONS_PER_SECOND[device]
     by_read = bytes_per_token / BYTES_PER_SECOND
-    ratio = num_passes * by_pass / (by_pass + by_read + num_passes * by_read)
+    storing = by_read if already_made else by_pass + by_read
+    ratio = num_passes * by_pass / (storing + num_passes * by_read)
     size = num_tokens * bytes_per_token
     shown = (
         f"{size / 1e9:.2f} GB ({num_tokens:,} tokens of {bytes_per_token:,} bytes), "
@@ -189,7 +192,12 @@ def layout_of(
 
 
 def store_states(
-    teacher: Teacher, rows: EncodedRows, layout: Layout, dtype: torch.dtype, folder: Path
+    teacher: Teacher,
+    rows: EncodedRows,
+    layout: Layout,
+    dtype: torch.dtype,
+    folder: Path,
+    logits: Tensor | None = None,
 ) -> Tensor:
     """Run the teacher over all rows once; goes on where a killed pass stood.
 
@@ -199,13 +207,14 @@ def store_states(
         layout: What to keep.
         dtype: Of the stored values: the teacher's own.
         folder: Where `states.raw` is kept, with `stored.json`, how far the pass has come.
+        logits: Filled with the rows' logits, shape (rows, outputs), where they are asked for.
 
     Returns:
         The states of every token of `rows.ids`, shape (tokens, values), memory-mapped; of units,
         the n-th at the row's n-th token.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    states = _mapped(folder / "states.raw", (len(rows.ids), sum(layout.sizes)), dtype)
+    states = mapped_states(folder, rows, layout, dtype)
     batches, note = sorted_batches(rows, BATCH_TOKENS), folder / "stored.json"
     done = json.loads(note.read_text(encoding="utf-8")) if note.is_file() else 0
     pad, device = teacher.config.pad_token_id or 0, teacher.model.device
@@ -216,6 +225,9 @@ def store_states(
         signals = teacher.signals(
             batch, attention=layout.attention, hidden=True, relations=layout.relations
         )
+        if logits is not None:
+            assert signals.logits is not None
+            logits[torch.from_numpy(batches[number])] = signals.logits.float().cpu()
         packed = layout.pack(signals).to(dtype).cpu()
         for row, values in zip(batches[number], packed, strict=True):
             end, length = int(rows.ends[row]), int(rows.lengths[row])
@@ -226,7 +238,20 @@ def store_states(
     return states
 
 
-def _mapped(file: Path, shape: tuple[int, int], dtype: torch.dtype) -> Tensor:
+def room_for(folder: Path, max_gigabytes: float) -> float:
+    """Return how many bytes a folder's states may have, as the disk allows if none are there."""
+    limit = max_gigabytes * 1e9
+    if (folder / "states.raw").is_file():
+        return limit
+    return min(limit, 0.9 * shutil.disk_usage(folder).free)
+
+
+def mapped_states(folder: Path, rows: EncodedRows, layout: Layout, dtype: torch.dtype) -> Tensor:
+    """Map the file of the states of all rows' tokens, made if it is missing."""
+    return mapped(folder / "states.raw", (len(rows.ids), sum(layout.sizes)), dtype)
+
+
+def mapped(file: Path, shape: tuple[int, int], dtype: torch.dtype) -> Tensor:
     """Map a file, made if it is missing; numpy has no bfloat16, so its bits are kept."""
     kind = np.int16 if dtype == torch.bfloat16 else np.float32
     mode: Any = "r+" if file.is_file() else "w+"
@@ -266,17 +291,13 @@ def use_stored_states(
     layout = layout_of(teacher, row, attention, hidden, relations)
     dtype = cast(torch.dtype, teacher.model.dtype)
     folder.mkdir(parents=True, exist_ok=True)
-    stored = (folder / "states.raw").is_file()
-    limit = max_gigabytes * 1e9
-    if not stored:
-        limit = min(limit, 0.9 * shutil.disk_usage(folder).free)
     decision = decide(
         teacher.config,
         len(rows.ids),
         float(rows.lengths.mean()),
         sum(layout.sizes) * dtype.itemsize,
         num_passes,
-        limit,
+        room_for(folder, max_gigabytes),
         device.type,
     )
     if not decision.store:
