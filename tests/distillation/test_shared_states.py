@@ -1,0 +1,175 @@
+"""The pass that scores a task's rows keeps states that stand for each student's own pass."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from tests.fixtures.models import tiny_classifier
+from tests.fixtures.training import rows_of
+from tests.fixtures.workspace import ROOT, edit_section, edit_yaml, make_workspace
+from tinybert.core.settings.reader import read_section, read_task
+from tinybert.distillation import teacher_states
+from tinybert.distillation.shared_states import (
+    ABOUT,
+    asked_by_systems,
+    done_reading,
+    read_shared,
+    score_and_keep,
+    shared_folder,
+)
+from tinybert.distillation.teacher import Teacher
+from tinybert.distillation.teacher_logits import score_rows
+from tinybert.tasks.task_file import TaskFile
+from tinybert.text.batching import collate
+from tinybert.training.sections import IntermediateDistillSettings
+
+PROFILE = Path("params/profiles/tiny.yaml")
+LAYERS = [2, 4]  # of four, for the tiny systems' two layers
+
+
+@pytest.fixture(autouse=True)
+def workspace(tmp_path, monkeypatch):
+    """A workspace whose system has two layers, in which keeping states pays."""
+    folder = make_workspace(tmp_path)
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("DVC_ROOT", str(folder))
+    monkeypatch.setattr(teacher_states, "BYTES_PER_SECOND", 1e15)
+    edit_section(Path("params/systems/tinybert_mini.yaml"), "shape", num_hidden_layers=2)
+    return folder
+
+
+def set_systems(**changed) -> None:
+    """Name systems, each a copy of tinybert_mini with other values in its file."""
+    first = Path("params/systems/tinybert_mini.yaml")
+    for name, changes in changed.items():
+        file = first.with_name(f"{name}.yaml")
+        file.write_text(yaml.safe_dump(yaml.safe_load(first.read_text()) | changes))
+    edit_yaml(Path("params.yaml"), systems=["tinybert_mini", *changed])
+
+
+def teacher(dtype=None) -> Teacher:
+    return Teacher(tiny_classifier(seed=1, num_hidden_layers=4, hidden_size=32), dtype)
+
+
+def keep(folder, rows, task="reviews"):
+    return score_and_keep(teacher(), rows, task, read_task(task, TaskFile), folder)
+
+
+def asked(num_rows=60):
+    settings = read_section("intermediate_distill", IntermediateDistillSettings)
+    return asked_by_systems(settings, read_task("reviews", TaskFile), teacher(), num_rows)
+
+
+def intermediate(**changes) -> dict:
+    return {"intermediate_distill": {"terms": ["attention", "hidden", "embedding"]} | changes}
+
+
+def test_one_pass_gives_the_logits_and_the_states_of_a_pass_for_each(tmp_path):
+    rows = rows_of(40)
+    logits, why = keep(tmp_path / "kept", rows)
+    assert "times less time" in why
+    assert np.array_equal(logits, score_rows(teacher(), rows, None, tmp_path / "parts"))
+    signals, with_states = read_shared(tmp_path / "kept", teacher(), rows, LAYERS, [0, *LAYERS], [])
+    batch = collate([with_states[number] for number in (3, 17, 5)], 0)
+    found = signals.signals(batch, attention=LAYERS, hidden=True)
+    own = teacher()
+    own.record_attention()
+    expected = own.signals(batch, attention=LAYERS, hidden=True)
+    real = batch["attention_mask"].bool()
+    for layer in (0, *LAYERS):
+        torch.testing.assert_close(found.hidden[layer][real], expected.hidden[layer][real])
+    for layer in LAYERS:
+        query, theirs = (each.attention[layer].query.transpose(1, 2) for each in (found, expected))
+        torch.testing.assert_close(query[real], theirs[real])
+
+
+def test_what_systems_read_is_put_together():
+    top = {"layer_map": "top"}
+    set_systems(other=top | intermediate(terms=["hidden"]), third=intermediate(terms=["relations"]))
+    steps, rows_each = 4, 32  # the tiny profile's
+    found = asked(num_rows=64)
+    assert found.readers == ["tinybert_mini", "other", "third"]
+    assert (found.attention, found.hidden) == (LAYERS, [0, 2, 3, 4])
+    assert found.relations == [4]
+    assert found.num_passes == pytest.approx(3 * steps * rows_each / 64)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        intermediate(terms=[]),
+        intermediate(data="original"),
+        {"vocabulary": {"max_pieces": 30}},
+    ],
+    ids=["without terms", "other rows", "other pieces"],
+)
+def test_a_system_that_reads_other_rows_or_none_does_not_ask(changes):
+    set_systems(other=changes)
+    assert asked().readers == ["tinybert_mini"]
+
+
+def test_nothing_is_kept_where_no_system_asks_or_there_is_no_room(tmp_path):
+    edit_section(PROFILE, "intermediate_distill", max_stored_gigabytes=1e-9)
+    logits, why = keep(tmp_path / "kept", rows_of(10))
+    assert logits is None and "allowed and free" in why
+    edit_yaml(Path("params/systems/tinybert_mini.yaml"), **intermediate(terms=[]))
+    assert keep(tmp_path / "kept", rows_of(10)) == (None, "")
+    assert not (tmp_path / "kept" / ABOUT).exists()
+
+
+def test_states_that_lack_a_layer_or_are_of_rows_in_other_tokens_are_not_read(tmp_path):
+    rows, folder = rows_of(10), tmp_path / "kept"
+    assert read_shared(folder, teacher(), rows, LAYERS, [0, *LAYERS], []) is None
+    keep(folder, rows)
+    assert read_shared(folder, teacher(), rows, LAYERS, [0, *LAYERS], []) is not None
+    assert read_shared(folder, teacher(), rows, [2, 3], [0, *LAYERS], []) is None
+    assert read_shared(folder, teacher(), rows, LAYERS, [0, 1], []) is None
+    assert read_shared(folder, teacher(), rows, LAYERS, [0, *LAYERS], [4]) is None
+    beside = replace(rows, beside=rows)
+    assert read_shared(folder, teacher(), beside, LAYERS, [0, *LAYERS], []) is None
+    (folder / ABOUT).write_text('{"task": ')
+    assert read_shared(folder, teacher(), rows, LAYERS, [0, *LAYERS], []) is None
+
+
+def test_the_last_reader_removes_them(tmp_path):
+    set_systems(other={})
+    folder = tmp_path / "kept"
+    keep(folder, rows_of(10))
+    done_reading(folder, "tinybert_mini")
+    done_reading(folder, "tinybert_mini")
+    assert (folder / "states.raw").is_file()
+    done_reading(folder, "other")
+    assert not folder.exists()
+    done_reading(folder, "other")  # without states there is nothing to note
+    assert not folder.exists()
+
+
+def test_those_of_a_tasks_earlier_pass_go_and_another_tasks_stay(tmp_path):
+    keep(tmp_path / "old", rows_of(10))
+    keep(tmp_path / "scores", rows_of(12), task="scores")
+    keep(tmp_path / "new", rows_of(14))
+    assert sorted(each.name for each in tmp_path.glob(f"*/{ABOUT}")) == [ABOUT, ABOUT]
+    assert not (tmp_path / "old").exists()
+
+
+def test_the_place_is_that_of_these_rows_of_this_teacher(tmp_path):
+    files = [tmp_path / name for name in ("one", "two")]
+    for file in files:
+        file.write_text(file.name)
+    rows, others = rows_of(10), rows_of(10, seed=1)
+    first = shared_folder(files[0], rows, None)
+    assert first == shared_folder(files[0], rows_of(10), None)
+    assert first == shared_folder(files[0], rows.with_targets(labels=np.ones(10)), None)
+    different = {
+        first,
+        shared_folder(files[0], others, None),
+        shared_folder(files[1], rows, None),
+        shared_folder(files[0], rows, torch.bfloat16),
+        shared_folder(files[0], replace(rows, first_lengths=rows.first_lengths - 1), None),
+    }
+    assert len(different) == 5
+    assert ROOT not in first.parents
