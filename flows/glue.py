@@ -9,8 +9,10 @@ import sys
 from pathlib import Path
 
 from flows.experiments import Asked, call, require_valid
-from flows.overrides import select
+from flows.overrides import change_params, select
 from flows.request import Request, SystemGroup, read_group
+from flows.side_by_side import main as side_by_side
+from flows.side_by_side import usual_slots
 from tinybert.core.errors import InputError, ends_with_its_lines
 from tinybert.core.settings.names import split_names
 from tinybert.core.settings.reader import read_yaml
@@ -97,7 +99,9 @@ def main(arguments: list[str]) -> None:
     )
     overrides = request.all_overrides()
     require_valid(root, [Asked("glue", overrides)], queued=False)
-    call("dvc", "exp", "run", *(word for override in overrides for word in ("-S", override)))
+    change_params(root, overrides)
+    side_by_side(root, usual_slots())
+    call("dvc", "exp", "save")  # as `dvc exp run` would have
 
 
 if __name__ == "__main__":

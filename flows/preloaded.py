@@ -105,7 +105,10 @@ def _keep(connection: socket.socket) -> None:
     die_with_parent(os.getppid())
     message, streams, _, _ = socket.recv_fds(connection, 1 << 16, NUM_STREAMS)
     while not message.endswith(b"\n"):
-        message += connection.recv(1 << 16)
+        more = connection.recv(1 << 16)
+        if not more:  # who asked is gone
+            os._exit(0)
+        message += more
     asked = json.loads(message)
     stage = os.fork()
     if stage == 0:
@@ -135,8 +138,8 @@ def _become(asked: dict[str, Any], streams: list[int]) -> None:
     sys.path[:] = asked["path"]
     sys.argv, sys.orig_argv = ["-m", *asked["arguments"]], asked["command"]
     # The number that OMP_NUM_THREADS gives is read when torch is loaded, which it is.
-    if threads := asked["environment"].get("OMP_NUM_THREADS"):
-        importlib.import_module("torch").set_num_threads(int(threads))
+    if threads := asked["environment"].get("OMP_NUM_THREADS"):  # a number for each level
+        importlib.import_module("torch").set_num_threads(int(threads.split(",")[0]))
     for name in [each for each in sys.modules if each.split(".")[0] in OWN]:
         del sys.modules[name]
     runpy.run_module(asked["module"], run_name="__main__", alter_sys=True)

@@ -5,8 +5,10 @@ from argparse import Namespace
 import pytest
 
 from flows.glue import main, source_overrides
+from flows.side_by_side import usual_slots
 from tests.fixtures.refused import problems_of
 from tests.fixtures.workspace import ROOT, copy_params
+from tinybert.core.settings.yaml_reader import read_yaml
 
 
 @pytest.fixture
@@ -65,13 +67,20 @@ def test_a_wrong_request_is_refused_before_anything_runs(
     assert (tmp_path / "params.yaml").read_text() == before
 
 
-def test_a_group_runs_in_budgets_of_its_own(given, monkeypatch):
-    called = []
-    monkeypatch.setattr("flows.glue.call", lambda *words: called.extend(words))
+def test_a_group_runs_in_budgets_of_its_own(given, tmp_path, monkeypatch):
+    copy_params(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    did = []
+    monkeypatch.setattr("flows.glue.call", lambda *words: did.append(words))
+    monkeypatch.setattr("flows.glue.side_by_side", lambda *asked: did.append(asked))
     monkeypatch.setattr("flows.glue.require_valid", lambda *_, queued: None)
     sources = ["--glue-dir", given.glue_dir, "--corpus", given.corpus]
+    usual = read_yaml(tmp_path / "params/profiles/paper.yaml")["general_distill"]["max_steps"]
+    main([*sources, "--profile", "paper"])
+    profile = read_yaml(tmp_path / "params/profiles/paper.yaml")
+    assert profile["general_distill"]["max_steps"] == usual
     main([*sources, "--group", "small", "--profile", "paper"])
-    assert "params/profiles/paper.yaml:general_distill.max_steps=400" in called
-    called.clear()
-    main(sources)
-    assert not any("max_steps" in word for word in called)
+    profile = read_yaml(tmp_path / "params/profiles/paper.yaml")
+    assert profile["general_distill"]["max_steps"] == 400
+    assert read_yaml(tmp_path / "params.yaml")["sources"]["tasks"] == given.glue_dir
+    assert did == [(tmp_path, usual_slots()), ("dvc", "exp", "save")] * 2

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -86,7 +87,7 @@ def run(folder, source, *arguments, address):
     return subprocess.run(
         command(folder, source, *arguments),
         cwd=folder,
-        env={**environment(address), "OMP_NUM_THREADS": "1"},
+        env={**environment(address), "OMP_NUM_THREADS": "1,2"},
         input="given\n",
         capture_output=True,
         text=True,
@@ -135,11 +136,19 @@ def test_a_forked_stage_ends_with_the_process_that_asked(folder, server, number)
     gone(stage, time.monotonic() + 5)
 
 
+def test_who_asks_and_is_gone_leaves_nothing_behind(folder, server):
+    process, address = server
+    with socket.socket(socket.AF_UNIX) as asking:
+        asking.connect(address)
+    assert run(folder, PRELOADED, address=address).stdout == "True\n"  # so the first was heard
+    wait_for(lambda: not psutil.Process(process.pid).children(), 5)
+
+
 def test_the_process_is_ready_in_time_alone_and_ends_with_its_block(tmp_path):
     with preloaded(ROOT) as variables:
-        socket = Path(variables[ADDRESS])
-        wait_for(socket.exists, 120)
-        (server,) = [each for each in psutil.Process().children() if str(socket) in each.cmdline()]
+        place = Path(variables[ADDRESS])
+        wait_for(place.exists, 120)
+        (server,) = [each for each in psutil.Process().children() if str(place) in each.cmdline()]
         assert server.num_threads() == 1  # a fork of several could hang
     assert not server.is_running()
-    assert not socket.parent.exists()
+    assert not place.parent.exists()
