@@ -8,11 +8,12 @@ import argparse
 import sys
 from pathlib import Path
 
-from flows.experiments import Asked, call, require_valid
+from flows.experiments import Asked, require_valid
 from flows.overrides import change_params, select
 from flows.request import Request, SystemGroup, read_group
 from flows.side_by_side import main as side_by_side
 from flows.side_by_side import usual_slots
+from flows.walk import save_experiment
 from tinybert.core.errors import InputError, ends_with_its_lines
 from tinybert.core.settings.names import split_names
 from tinybert.core.settings.reader import read_yaml
@@ -101,7 +102,7 @@ def main(arguments: list[str]) -> None:
     require_valid(root, [Asked("glue", overrides)], queued=False)
     change_params(root, overrides)
     side_by_side(root, usual_slots())
-    call("dvc", "exp", "save")  # as `dvc exp run` would have
+    save_experiment(root, print)  # as `dvc exp run` does
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import csv
 import os
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -25,12 +25,18 @@ from flows.overrides import params_changed, put_back
 from flows.refusal import print_refusals_in_one_line, refusal_named, refused
 from flows.request import Request, read_request, require_known_names, require_valid_params
 from flows.stage_process import Outcome
-from flows.walk import Room, Walk, changed_stages, dvc, only_run_in, push_outputs
+from flows.walk import (
+    Room,
+    Walk,
+    changed_stages,
+    only_run_in,
+    push_outputs,
+    save_experiment,
+)
 from tinybert.core.errors import InputError
 from tinybert.core.processes import die_with_parent
 from tinybert.core.repository import require_commit
 
-RESULTS = ("dvc.lock", "reports/metrics", "reports/latency", "reports/pretrained.json")
 SCORES = Path("reports/tables/results.csv")
 print_refusals_in_one_line()
 RETRIES = 2
@@ -97,7 +103,7 @@ def run_pipeline(request: Request, *, training_slots: int, pull: bool, push: boo
         if failed:
             raise RuntimeError(f"{len(failed)} of {len(graph)} stages failed: {', '.join(failed)}")
         if request.experiment:
-            save_experiment(root, request.experiment, log.info)
+            save_experiment(root, log.info, request.experiment)
 
 
 def walk_graph(graph: Graph, walk: Walk) -> None:
@@ -109,13 +115,6 @@ def walk_graph(graph: Graph, walk: Walk) -> None:
             stage, upstream, walk, wait_for=[runs[name] for name in upstream]
         )
     wait(list(runs.values()))
-
-
-def save_experiment(root: Path, name: str, say: Callable[[str], None]) -> None:
-    """Keep the workspace as a DVC experiment, small files that no commit holds yet included."""
-    found = [path for path in RESULTS if (root / path).exists()]
-    included = [word for path in found for word in ("--include-untracked", path)]
-    dvc(root, "exp", "save", "--force", "--name", name, *included, say=say)
 
 
 def show(root: Path, graph: Graph, outcomes: dict[str, Outcome]) -> None:

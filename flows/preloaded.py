@@ -47,6 +47,7 @@ ENVIRONMENT = {
     "PYTORCH_NVML_BASED_CUDA_CHECK": "1",  # nor can one that has started a GPU's driver
 }
 OWN = ("flows", "stages", "tinybert")  # loaded anew by each stage: they may have changed
+LONGEST_FOLDER = 70  # characters: a socket's path may have 107
 ENDING_SECONDS = 5.0  # for a stage whose asking process is gone
 
 
@@ -60,10 +61,10 @@ def preloaded(root: Path, *, wanted: bool = True) -> Iterator[dict[str, str]]:
         root: The workspace.
         wanted: Whether any stage will run.
     """
-    if not wanted or not hasattr(os, "pidfd_open"):  # which Linux has
+    if not wanted or not _can_serve():
         yield {}
         return
-    with tempfile.TemporaryDirectory(prefix="stages-") as folder:  # a socket's path must be short
+    with tempfile.TemporaryDirectory(prefix="stages-") as folder:
         address = str(Path(folder) / "socket")
         process = subprocess.Popen(
             [sys.executable, "-m", "flows.preloaded", address],
@@ -78,6 +79,15 @@ def preloaded(root: Path, *, wanted: bool = True) -> Iterator[dict[str, str]]:
         finally:
             process.terminate()
             process.wait()
+
+
+def _can_serve() -> bool:
+    """Return whether this system lets a process be waited for, and has a place for a socket."""
+    try:
+        os.close(os.pidfd_open(os.getpid()))  # Linux 5.3; some sandboxes forbid it
+        return len(tempfile.gettempdir()) < LONGEST_FOLDER
+    except (AttributeError, OSError):
+        return False
 
 
 def serve(address: str) -> None:
@@ -109,9 +119,10 @@ def _keep(connection: socket.socket) -> None:
         if not more:  # who asked is gone
             os._exit(0)
         message += more
-    asked = json.loads(message)
+    asked, keeper = json.loads(message), os.getpid()
     stage = os.fork()
     if stage == 0:
+        die_with_parent(keeper)
         connection.close()
         _become(asked, streams)
     for stream in streams:
@@ -137,13 +148,20 @@ def _become(asked: dict[str, Any], streams: list[int]) -> None:
     os.environ.update(asked["environment"])
     sys.path[:] = asked["path"]
     sys.argv, sys.orig_argv = ["-m", *asked["arguments"]], asked["command"]
-    # The number that OMP_NUM_THREADS gives is read when torch is loaded, which it is.
-    if threads := asked["environment"].get("OMP_NUM_THREADS"):  # a number for each level
-        importlib.import_module("torch").set_num_threads(int(threads.split(",")[0]))
+    _set_threads(asked["environment"].get("OMP_NUM_THREADS", ""))
     for name in [each for each in sys.modules if each.split(".")[0] in OWN]:
         del sys.modules[name]
     runpy.run_module(asked["module"], run_name="__main__", alter_sys=True)
     sys.exit(0)
+
+
+def _set_threads(wanted: str) -> None:
+    """Set what OMP_NUM_THREADS, a number for each level, says when libraries are loaded."""
+    first = wanted.split(",")[0].strip()
+    number = int(first) if first.isdecimal() else 0
+    if number:
+        importlib.import_module("torch").set_num_threads(number)
+    importlib.import_module("threadpoolctl").threadpool_limits(number or os.cpu_count(), "blas")
 
 
 if __name__ == "__main__":

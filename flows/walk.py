@@ -20,6 +20,8 @@ from tinybert.core.errors import InputError
 
 DYING_SECONDS = 30.0
 LOCK = Path(".dvc/tmp/flow_run.lock")
+# Which `dvc exp run` keeps, though no commit holds them.
+RESULTS = ("dvc.lock", "reports/metrics", "reports/latency", "reports/pretrained.json")
 TRAINING = (  # they use every core, or the accelerator
     "fetch_teacher",
     "finetune_teacher",
@@ -200,6 +202,20 @@ def push_outputs(root: Path, stages: Sequence[str], say: Callable[[str], None]) 
         push_files_of_git(root, stages)
     except InputError as error:
         say(str(error))
+
+
+def save_experiment(root: Path, say: Callable[[str], None], name: str | None = None) -> None:
+    """Keep the workspace as a DVC experiment, small files that no commit holds yet included.
+
+    Args:
+        root: The workspace.
+        say: Called with what DVC says.
+        name: Of the experiment, in place of an earlier one; None: DVC makes one up.
+    """
+    found = [path for path in RESULTS if (root / path).exists()]
+    included = [word for path in found for word in ("--include-untracked", path)]
+    named = ["--name", name] if name else []
+    dvc(root, "exp", "save", "--force", *named, *included, say=say)
 
 
 def dvc(root: Path, *arguments: str, say: Callable[[str], None]) -> None:

@@ -315,7 +315,7 @@ def intermediate_distill(
         attention = layers if ATTENTION_TERMS & weights.keys() else []
         relations = [relation.layer] if RELATION_TERMS & weights.keys() else []
         asked = attention, [0, *layers], relations
-        kept = shared_folder(recipe.folders.teacher, rows, how.dtype)
+        kept = shared_folder(recipe.task, recipe.folders.teacher, rows, how.dtype)
         if found := read_shared(kept, frozen, rows, *asked):
             signals, rows = found
             print(f"{how.phase}: reads the states that teacher_logits kept", flush=True)
@@ -413,7 +413,7 @@ def main(system: str, task: str) -> str:
     history, trained = empty_history(), "without a step"
     if matching.weights:
         history = intermediate_distill(recipe, begun, teacher, rows, matching, how)
-        done_reading(shared_folder(folders.teacher, rows, how.dtype), system)
+        done_reading(shared_folder(task, folders.teacher, rows, how.dtype), system)
         refit_head(begun.student, begun.head, recipe.seed)  # the layers have moved since
         trained = f"loss {history['loss'].iloc[-1]:.3f}"
     save = partial(save_student, begun.student, kept)

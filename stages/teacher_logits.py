@@ -62,8 +62,8 @@ def keep_states(
     if rows.origins is not None or rows.places is not None:
         return None  # windows and tokens, which are scored in another way
     shared = importlib.import_module("tinybert.distillation.shared_states")
-    place = shared.shared_folder(Path("models/teacher") / task, rows, dtype)
-    logits, why = shared.score_and_keep(teacher, rows, task, task_file, place)
+    place = shared.shared_folder(task, Path("models/teacher") / task, rows, dtype)
+    logits, why = shared.score_and_keep(teacher, rows, task_file, place)
     if why:
         did = "does not keep" if logits is None else "keeps"
         print(f"teacher_logits {task}: {did} the teacher's states: {why}", flush=True)

@@ -71,7 +71,7 @@ def test_a_group_runs_in_budgets_of_its_own(given, tmp_path, monkeypatch):
     copy_params(tmp_path)
     monkeypatch.chdir(tmp_path)
     did = []
-    monkeypatch.setattr("flows.glue.call", lambda *words: did.append(words))
+    monkeypatch.setattr("flows.glue.save_experiment", lambda root, _: did.append(root))
     monkeypatch.setattr("flows.glue.side_by_side", lambda *asked: did.append(asked))
     monkeypatch.setattr("flows.glue.require_valid", lambda *_, queued: None)
     sources = ["--glue-dir", given.glue_dir, "--corpus", given.corpus]
@@ -83,4 +83,4 @@ def test_a_group_runs_in_budgets_of_its_own(given, tmp_path, monkeypatch):
     profile = read_yaml(tmp_path / "params/profiles/paper.yaml")
     assert profile["general_distill"]["max_steps"] == 400
     assert read_yaml(tmp_path / "params.yaml")["sources"]["tasks"] == given.glue_dir
-    assert did == [(tmp_path, usual_slots()), ("dvc", "exp", "save")] * 2
+    assert did == [(tmp_path, usual_slots()), tmp_path] * 2

@@ -42,7 +42,7 @@ def student_and_logits(monkeypatch, capsys, keeps: bool) -> tuple[bytes, bytes, 
     with monkeypatch.context() as patch:
         passes = counted(patch, Teacher, "signals")
         run_stage("intermediate_distill", "tinybert_mini", "reviews")
-    assert not list(Path("checkpoints/teacher_states").glob("*/states.raw"))
+    assert not list(Path("checkpoints/teacher_states").rglob("states.raw"))
     return STUDENT.read_bytes(), LOGITS.read_bytes(), len(passes)
 
 

@@ -8,6 +8,8 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+from tinybert.core.processes import die_with_parent
+
 ADDRESS = "TINYBERT_PRELOADED"  # where the path of the process's socket is
 NUM_STREAMS = 3
 LOST = 1
@@ -18,6 +20,7 @@ def run_preloaded() -> None:
     address = os.environ.pop(ADDRESS, "")
     if not address or not Path(address).exists() or "RANK" in os.environ:
         return  # processes that train together are started, and ended, by their launcher
+    die_with_parent(os.getppid())
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         connection.connect(address)

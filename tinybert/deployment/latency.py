@@ -3,7 +3,7 @@
 All run in turn within one measurement, so that a busy or throttled machine slows all: a speed-up
 is the median of the ratios of neighbouring runs, and it comes with its quartiles. Each timed pass
 follows one of the same model, as in service: right after another model's, its weights would have
-to come back into the processor's caches first. Of a long pass that is a hundredth at most.
+to come back into the processor's caches first. Beside a long pass that weighs little.
 """
 
 import os
@@ -29,7 +29,7 @@ from tinybert.text.batching import Batch, collate, teachers_batch
 from tinybert.text.encoded import Rows
 
 TEACHER = "teacher"  # the engine that all others are measured against
-LONG_SECONDS = 0.1  # of a pass that is timed without one before it
+LONG_SECONDS = 0.1  # of the shortest pass, where passes are timed without one before
 REST_SECONDS = 0.01  # before an engine's passes: another one's threads wait for work on its cores
 
 
@@ -164,19 +164,20 @@ def measure_engines(
         for name, each in engines.items()
     }
     times: dict[str, list[float]] = {name: [] for name in engines}
-    names, seconds = list(engines), dict.fromkeys(engines, 0.0)
+    names, shortest = list(engines), dict.fromkeys(engines, 0.0)
     for repeat in range(num_warmup + num_repeats):
         # Who goes first changes, lest a machine that slows down or speeds up favours one.
         for name in names[repeat % len(names) :] + names[: repeat % len(names)]:
             inputs, run = prepared[name][repeat % len(batches)], engines[name].run
             time.sleep(REST_SECONDS)
-            if seconds[name] < LONG_SECONDS:
+            if shortest[name] < LONG_SECONDS:
                 run(inputs)
             started = time.perf_counter()
             run(inputs)
-            seconds[name] = time.perf_counter() - started
+            seconds = time.perf_counter() - started
+            shortest[name] = min(seconds, shortest[name] or seconds)
             if repeat >= num_warmup:
-                times[name].append(seconds[name] * 1000)
+                times[name].append(seconds * 1000)
     return times
 
 

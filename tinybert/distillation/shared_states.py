@@ -3,12 +3,15 @@
 `teacher_logits` runs the fine-tuned teacher over all rows; `intermediate_distill` of each system
 needs states of the same pass. So the first one keeps what the systems of params.yaml match, where
 reading costs less than a pass of each system's own. The files lie beside the checkpoints, outside
-every output, named by teacher and rows; the last system that reads them removes them. A system
-that finds none makes a pass of its own: they save time and change nothing.
+every output, named by teacher, rows and layers. The last system that reads them removes them; if
+one never does, the task's next pass, `make clean`, or two weeks. A system that finds none makes a
+pass of its own.
 """
 
 import hashlib
 import shutil
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, cast
 
@@ -16,12 +19,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from tinybert.core.errors import InputError
 from tinybert.core.fingerprint import checkpoints_folder
 from tinybert.core.outputs import replace_file
+from tinybert.core.settings.choices import Loss
 from tinybert.core.settings.layer_map import LayerMap, teacher_layers
 from tinybert.core.settings.reader import Settings, read_param, read_section, read_system
 from tinybert.core.settings.systems import LayerPhase, Shape, Vocabulary
-from tinybert.distillation.distillation import Weights, matched_weights
+from tinybert.distillation.distillation import matched_weights, phase_weights
 from tinybert.distillation.teacher import Teacher
 from tinybert.distillation.teacher_states import (
     Layout,
@@ -29,7 +34,7 @@ from tinybert.distillation.teacher_states import (
     decide,
     layout_of,
     mapped,
-    mapped_states,
+    read_states,
     room_for,
     store_states,
 )
@@ -45,7 +50,6 @@ ABOUT = "shared.json"  # written once all states are
 class About(Settings):
     """What `shared.json` says."""
 
-    task: str
     readers: list[str]  # systems
     layout: Layout
 
@@ -68,19 +72,20 @@ class Asked(NamedTuple):
     num_passes: float
 
 
-def shared_folder(teacher: Path, rows: EncodedRows, dtype: torch.dtype | None) -> Path:
-    """Name the place of the states by what decides them.
+def shared_folder(task: str, teacher: Path, rows: EncodedRows, dtype: torch.dtype | None) -> Path:
+    """Name the place of the states by what decides them, but for which layers are kept.
 
     Args:
+        task: The task's name.
         teacher: The fine-tuned teacher's folder.
-        rows: In the teacher's tokens.
+        rows: Where they are not in the teacher's tokens, nothing will be there.
         dtype: Of the teacher's weights; None: float32.
     """
     digest = hashlib.sha256()
     for values in (rows.ids, rows.ends, rows.first_lengths):
         digest.update(np.ascontiguousarray(values).tobytes())
     read = {"rows": digest.hexdigest(), "dtype": str(dtype)}
-    return checkpoints_folder("teacher_states", read, [teacher])
+    return checkpoints_folder(f"teacher_states/{task}", read, [teacher])
 
 
 def asked_by_systems(
@@ -88,7 +93,8 @@ def asked_by_systems(
 ) -> Asked:
     """Return what the systems of params.yaml read of all rows of a task without copies.
 
-    Left out is a system with a vocabulary of its own, or with another choice of rows.
+    Left out is a system with a vocabulary of its own, or with another choice of rows, or that does
+    not fit the teacher: its own stage says so.
 
     Args:
         settings: The profile's, of the phase.
@@ -96,64 +102,71 @@ def asked_by_systems(
         teacher: The fine-tuned teacher.
         num_rows: That the task has.
     """
-    asked = Asked([], [], [], [], 0.0)
+    loss = Loss(
+        attn_weight=read_param("loss.attn_weight", float),
+        hidden_weight=read_param("loss.hidden_weight", float),
+        embedding_weight=read_param("loss.embedding_weight", float),
+    )
+    readers: list[str] = []
+    attention, hidden, relations, num_passes = set[int](), {0}, set[int](), 0.0
     depth = teacher.config.num_hidden_layers
     for system in read_param("systems", list[str]):
         phase = read_system(system, "intermediate_distill", LayerPhase)
-        vocabulary = read_system(system, "vocabulary", Vocabulary)
-        if not phase.terms or phase.data is not None or not vocabulary.is_teachers:
+        weights = phase_weights(phase.terms, loss, phase.weights)
+        own_pieces = not read_system(system, "vocabulary", Vocabulary).is_teachers
+        if not weights or phase.data is not None or own_pieces:
             continue
+        terms = matched_weights(weights, teacher.model.base_model).keys()
         layer_map = read_system(system, "layer_map", LayerMap)
         shape = read_system(system, "shape", Shape)
-        layers = teacher_layers(layer_map, shape.num_hidden_layers, depth)
-        weights: Weights = dict.fromkeys(phase.terms, 1.0)
-        terms = matched_weights(weights, teacher.model.base_model).keys()
-        schedule = phase.schedule(settings, task.epochs_scale)
-        asked = Asked(
-            [*asked.readers, system],
-            sorted({*asked.attention, *(layers if ATTENTION_TERMS & terms else [])}),
-            sorted({0, *asked.hidden, *layers}),
-            sorted(
-                {
-                    *asked.relations,
-                    *([phase.relation(depth).layer] if RELATION_TERMS & terms else []),
-                }
-            ),
-            asked.num_passes + schedule.num_passes(num_rows),
-        )
-    return asked
+        try:
+            layers = teacher_layers(layer_map, shape.num_hidden_layers, depth)
+            related = {phase.relation(depth).layer} if RELATION_TERMS & terms else set()
+        except InputError:
+            continue
+        readers.append(system)
+        hidden.update(layers)
+        attention.update(layers if ATTENTION_TERMS & terms else ())
+        relations.update(related)
+        num_passes += phase.schedule(settings, task.epochs_scale).num_passes(num_rows)
+    return Asked(readers, sorted(attention), sorted(hidden), sorted(relations), num_passes)
 
 
 def score_and_keep(
-    teacher: Teacher, rows: EncodedRows, task: str, task_file: TaskFile, folder: Path
+    teacher: Teacher, rows: EncodedRows, task: TaskFile, folder: Path
 ) -> tuple[NDArray[np.float32] | None, str]:
     """Run the teacher over all rows once, and keep its states where that saves its students time.
 
     Args:
         teacher: The fine-tuned teacher, on the device to compute on.
         rows: All rows of a task without copies, one for each text.
-        task: The task's name.
-        task_file: Its file.
+        task: The task's file.
         folder: Of `shared_folder`.
 
     Returns:
         The logits, shape (rows, outputs), None where nothing is kept; and why, empty where no
         system asks.
     """
-    _forget_others(task, folder)
+    for other in set(folder.parent.glob("*/")) - {folder}:  # of earlier passes
+        _remove(other)
     settings = read_section("intermediate_distill", IntermediateDistillSettings)
-    asked = asked_by_systems(settings, task_file, teacher, len(rows))
+    asked = asked_by_systems(settings, task, teacher, len(rows))
     if not asked.readers:
         return None, ""
-    if asked.attention:
-        teacher.record_attention()
-    if asked.relations:
-        teacher.record_relations()
+    try:
+        if asked.attention:
+            teacher.record_attention()
+        if asked.relations:
+            teacher.record_relations()
+    except InputError:  # the system's own stage says why
+        return None, ""
     device = teacher.model.device
     first = collate([rows[0]], teacher.config.pad_token_id or 0)
     row = {name: of.to(device) for name, of in first.items()}
     layout = layout_of(teacher, row, asked.attention, asked.hidden, asked.relations)
     dtype = cast(torch.dtype, teacher.model.dtype)
+    # A pass that was cut off goes on where it kept the same layers.
+    folder /= hashlib.sha256(repr(layout).encode()).hexdigest()[:16]
     folder.mkdir(parents=True, exist_ok=True)
     decision = decide(
         teacher.config,
@@ -170,7 +183,7 @@ def score_and_keep(
     outputs = teacher.config.num_labels
     logits = mapped(folder / "logits.raw", (len(rows), outputs), torch.float32)
     store_states(teacher, rows, layout, dtype, folder, logits)
-    about = About(task=task, readers=asked.readers, layout=layout)
+    about = About(readers=asked.readers, layout=layout)
     with replace_file(folder / ABOUT) as file:
         file.write_text(about.model_dump_json(), encoding="utf-8")
     return logits.numpy().copy(), decision.reason
@@ -194,19 +207,17 @@ def read_shared(
         hidden: Layers whose outputs are read.
         relations: Layers whose queries, keys and values are read.
     """
-    about = _read_about(folder)
-    if about is None or rows.beside is not None:
-        return None
-    layout = about.layout
-    pairs = zip(
-        (attention, hidden, relations),
-        (layout.attention, layout.hidden, layout.relations),
-        strict=True,
-    )
-    if any(set(wanted) - set(kept) for wanted, kept in pairs):
-        return None
-    states = mapped_states(folder, rows, layout, cast(torch.dtype, teacher.model.dtype))
-    return StoredTeacher(teacher.config, layout), rows.with_token_targets(teacher_states=states)
+    wanted = attention, hidden, relations
+    for part, about in _complete(folder):
+        layout = about.layout
+        kept = layout.attention, layout.hidden, layout.relations
+        if rows.beside is None and all(set(a) <= set(b) for a, b in zip(wanted, kept, strict=True)):
+            dtype = cast(torch.dtype, teacher.model.dtype)
+            states = read_states(part, rows, layout, dtype)
+            if states is not None:
+                signals = StoredTeacher(teacher.config, layout)
+                return signals, rows.with_token_targets(teacher_states=states)
+    return None
 
 
 def done_reading(folder: Path, system: str) -> None:
@@ -216,25 +227,21 @@ def done_reading(folder: Path, system: str) -> None:
         folder: Of `shared_folder`.
         system: Which has finished.
     """
-    about = _read_about(folder)
-    if about is None:
-        return
-    (folder / f"{system}.done").touch()
-    if all((folder / f"{reader}.done").is_file() for reader in about.readers):
-        shutil.rmtree(folder, ignore_errors=True)
+    for part, about in _complete(folder):
+        (part / f"{system}.done").touch()
+        if all((part / f"{reader}.done").is_file() for reader in about.readers):
+            _remove(part)
 
 
-def _forget_others(task: str, folder: Path) -> None:
-    """Remove the states of a task's earlier teachers and rows: whoever wanted those is past."""
-    for other in {file.parent for file in folder.parent.glob(f"*/{ABOUT}")} - {folder}:
-        about = _read_about(other)
-        if about is None or about.task == task:
-            shutil.rmtree(other, ignore_errors=True)
+def _complete(folder: Path) -> Iterator[tuple[Path, About]]:
+    """Yield the folders of whole passes, and what is said of them."""
+    for file in sorted(folder.glob(f"*/{ABOUT}")):
+        with suppress(OSError, ValueError):  # removed meanwhile, or damaged
+            yield file.parent, About.model_validate_json(file.read_text(encoding="utf-8"))
 
 
-def _read_about(folder: Path) -> About | None:
-    """Return what is said of kept states; None where nothing is, or nothing that can be read."""
-    try:
-        return About.model_validate_json((folder / ABOUT).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
+def _remove(folder: Path) -> None:
+    """Remove a folder; what a kill leaves of it is not taken for whole."""
+    for file in folder.rglob(ABOUT):
+        file.unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)

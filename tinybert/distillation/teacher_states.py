@@ -5,11 +5,13 @@ lie in the run's folder of checkpoints, whose name is a hash of teacher, data, s
 """
 
 import json
+import os
 import shutil
+import sys
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -251,11 +253,29 @@ def mapped_states(folder: Path, rows: EncodedRows, layout: Layout, dtype: torch.
     return mapped(folder / "states.raw", (len(rows.ids), sum(layout.sizes)), dtype)
 
 
+def read_states(
+    folder: Path, rows: EncodedRows, layout: Layout, dtype: torch.dtype
+) -> Tensor | None:
+    """Map a file of states that a whole pass left; None where it is gone or of another size."""
+    file, size = folder / "states.raw", len(rows.ids) * sum(layout.sizes) * dtype.itemsize
+    if not file.is_file() or file.stat().st_size != size:
+        return None
+    return mapped_states(folder, rows, layout, dtype)
+
+
 def mapped(file: Path, shape: tuple[int, int], dtype: torch.dtype) -> Tensor:
-    """Map a file, made if it is missing; numpy has no bfloat16, so its bits are kept."""
+    """Map a file, made if it is missing; numpy has no bfloat16, so its bits are kept.
+
+    Its room on the disk is taken at once: a disk that fills up kills who writes into a map.
+    """
     kind = np.int16 if dtype == torch.bfloat16 else np.float32
-    mode: Any = "r+" if file.is_file() else "w+"
-    return torch.from_numpy(np.memmap(file, kind, mode, shape=shape)).view(dtype)
+    if not file.is_file():
+        with replace_file(file) as partial, partial.open("wb") as stream:
+            size = shape[0] * shape[1] * dtype.itemsize
+            if sys.platform == "linux":
+                os.posix_fallocate(stream.fileno(), 0, size)
+            stream.truncate(size)
+    return torch.from_numpy(np.memmap(file, kind, "r+", shape=shape)).view(dtype)
 
 
 def use_stored_states(
