@@ -111,9 +111,12 @@ def test_each_timed_pass_follows_one_of_the_same_model():
 @pytest.mark.usefixtures("clock")
 def test_once_a_pass_is_known_to_be_long_it_is_timed_alone():
     student, teacher = Sleeper(99), Sleeper(101)
-    found = times(3, student=student, teacher=teacher)
-    assert (len(student.inputs), len(teacher.inputs)) == (6, 4)
-    assert found["teacher"] == pytest.approx([101] * 3)
+    sometimes = Sleeper(101, 101, 101, 99)  # a short batch among long ones
+    found = times(4, student=student, teacher=teacher, sometimes=sometimes)
+    assert (len(student.inputs), len(teacher.inputs)) == (8, 5)
+    assert found["teacher"] == pytest.approx([101] * 4)
+    # Twice, once, once: then its shortest is 99, and it runs twice again.
+    assert len(sometimes.inputs) == 2 + 1 + 1 + 2
 
 
 @pytest.mark.usefixtures("clock")

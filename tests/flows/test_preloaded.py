@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from flows.preloaded import preloaded
+from flows.preloaded import _set_threads, preloaded
 from tests.fixtures.small_pipeline import gone
 from tests.fixtures.workspace import ROOT
 from tinybert.core.preloaded import ADDRESS
@@ -134,6 +134,44 @@ def test_a_forked_stage_ends_with_the_process_that_asked(folder, server, number)
     asking.send_signal(number)
     assert asking.wait(10) == -number
     gone(stage, time.monotonic() + 5)
+
+
+def test_a_forked_stage_ends_with_whoever_started_the_one_that_asks(folder, server):
+    starting = "import subprocess, sys; subprocess.run(sys.argv[1:])"
+    dvc = subprocess.Popen(
+        [sys.executable, "-c", starting, *command(folder, WAITS)],
+        cwd=folder,
+        env=environment(server[1]),
+    )
+    wait_for(lambda: (folder / "pid").is_file() and (folder / "pid").read_text())
+    dvc.kill()
+    dvc.wait()
+    gone(int((folder / "pid").read_text()), time.monotonic() + 5)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "set_to"), [("3", [3]), ("2,1", [2]), ("", []), ("abc", []), ("0", []), ("2.0", [])]
+)
+def test_a_number_of_threads_that_is_none_is_left_out(wanted, set_to, monkeypatch):
+    threads, limits = [], []
+    monkeypatch.setattr("torch.set_num_threads", threads.append)
+    monkeypatch.setattr("threadpoolctl.threadpool_limits", lambda most, of: limits.append(most))
+    _set_threads(wanted)
+    assert (threads, limits) == (set_to, set_to or [os.cpu_count()])
+
+
+def forbidden(_):
+    raise OSError
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("os.pidfd_open", forbidden), ("tempfile.gettempdir", lambda: "/" + 90 * "a")],
+)
+def test_where_stages_cannot_be_forked_they_import_for_themselves(name, value, monkeypatch):
+    monkeypatch.setattr(name, value)
+    with preloaded(ROOT) as variables:
+        assert variables == {}
 
 
 def test_who_asks_and_is_gone_leaves_nothing_behind(folder, server):
