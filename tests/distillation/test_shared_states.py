@@ -157,6 +157,7 @@ def test_nothing_is_kept_where_no_system_asks_or_there_is_no_room(tmp_path):
     edit_section(PROFILE, "intermediate_distill", max_stored_gigabytes=1e-9)
     logits, why = keep(tmp_path / "task/kept", rows_of(10))
     assert logits is None and "allowed and free" in why
+    assert not list((tmp_path / "task").rglob("*/*"))
     edit_yaml(Path("params/systems/tinybert_mini.yaml"), **intermediate(terms=[]))
     assert keep(tmp_path / "task/kept", rows_of(10)) == (None, "")
     assert not list((tmp_path / "task/kept").rglob(ABOUT))

@@ -179,6 +179,7 @@ def score_and_keep(
         already_made=True,
     )
     if not decision.store:
+        _remove(folder)
         return None, decision.reason
     outputs = teacher.config.num_labels
     logits = mapped(folder / "logits.raw", (len(rows), outputs), torch.float32)
