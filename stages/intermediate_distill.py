@@ -30,7 +30,6 @@ from tinybert.distillation.distillation import (
     phase_weights,
 )
 from tinybert.distillation.projections import Projections
-from tinybert.distillation.shared_states import done_reading, read_shared, shared_folder
 from tinybert.distillation.teacher import Teacher, TeacherSignals
 from tinybert.distillation.teacher_logits import rows_to_train_on
 from tinybert.distillation.teacher_states import use_stored_states
@@ -55,6 +54,7 @@ from tinybert.text.vocabulary import count_corpus, piece_counts, trimmed_tokeniz
 from tinybert.training.grid import dev_scores, dev_split
 from tinybert.training.run import Run
 from tinybert.training.sections import IntermediateDistillSettings
+from tinybert.training.shared_states import done_reading, read_shared, shared_folder
 from tinybert.training.training import empty_history, train
 
 CORPUS = Path("data/corpus")

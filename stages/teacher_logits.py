@@ -61,7 +61,7 @@ def keep_states(
     """
     if rows.origins is not None or rows.places is not None:
         return None  # windows and tokens, which are scored in another way
-    shared = importlib.import_module("tinybert.distillation.shared_states")
+    shared = importlib.import_module("tinybert.training.shared_states")
     place = shared.shared_folder(task, Path("models/teacher") / task, rows, dtype)
     logits, why = shared.score_and_keep(teacher, rows, task_file, place)
     if why:

@@ -13,7 +13,12 @@ from tests.fixtures.training import KilledError, counted, rows_of
 from tests.fixtures.workspace import ROOT, edit_section, edit_yaml, make_workspace
 from tinybert.core.settings.reader import read_section, read_task
 from tinybert.distillation import teacher_states
-from tinybert.distillation.shared_states import (
+from tinybert.distillation.teacher import Teacher
+from tinybert.distillation.teacher_logits import score_rows
+from tinybert.tasks.task_file import TaskFile
+from tinybert.text.batching import collate
+from tinybert.training.sections import IntermediateDistillSettings
+from tinybert.training.shared_states import (
     ABOUT,
     asked_by_systems,
     done_reading,
@@ -21,11 +26,6 @@ from tinybert.distillation.shared_states import (
     score_and_keep,
     shared_folder,
 )
-from tinybert.distillation.teacher import Teacher
-from tinybert.distillation.teacher_logits import score_rows
-from tinybert.tasks.task_file import TaskFile
-from tinybert.text.batching import collate
-from tinybert.training.sections import IntermediateDistillSettings
 
 PROFILE = Path("params/profiles/tiny.yaml")
 LAYERS = [2, 4]  # of four, for the tiny systems' two layers
