@@ -26,7 +26,15 @@ def params_changed(root: Path, overrides: Sequence[str]) -> Iterator[None]:
         InputError: A file, a key or a value is wrong; nothing is changed then.
     """
     put_back(root)
-    by_file = _by_file(root, overrides)
+    by_file: dict[str, list[str]] = {}
+    for override in overrides:
+        file, change = _split(override)
+        by_file.setdefault(file, []).append(change)
+    for file in by_file:
+        if not _is_params_file(file) or not (root / file).is_file():
+            raise InputError(
+                f"overrides: unknown params file, got {file!r}; known: {', '.join(_files(root))}"
+            )
     try:
         for file, changes in by_file.items():
             with replace_file(root / KEPT / file) as partial:
@@ -40,23 +48,8 @@ def params_changed(root: Path, overrides: Sequence[str]) -> Iterator[None]:
 
 def change_params(root: Path, overrides: Sequence[str]) -> None:
     """Change the params files for good; arguments and errors as of `params_changed`."""
-    with params_changed(root, overrides):  # nothing is changed where one is wrong
-        pass
-    for file, changes in _by_file(root, overrides).items():
-        apply_overrides(root / file, changes)
-
-
-def _by_file(root: Path, overrides: Sequence[str]) -> dict[str, list[str]]:
-    by_file: dict[str, list[str]] = {}
-    for override in overrides:
-        file, change = _split(override)
-        by_file.setdefault(file, []).append(change)
-    for file in by_file:
-        if not _is_params_file(file) or not (root / file).is_file():
-            raise InputError(
-                f"overrides: unknown params file, got {file!r}; known: {', '.join(_files(root))}"
-            )
-    return by_file
+    with params_changed(root, overrides):
+        shutil.rmtree(root / KEPT, ignore_errors=True)  # so that nothing is put back
 
 
 def put_back(root: Path) -> list[str]:

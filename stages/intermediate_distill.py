@@ -311,12 +311,12 @@ def intermediate_distill(
     weights, layers, relation = matching
     frozen = Teacher(teacher.to(computing_device()), how.dtype)
     signals: TeacherSignals = frozen
+    kept = shared_folder(recipe.task, recipe.folders.teacher, rows, how.dtype)
     if num_processes() == 1 and not how.is_finished:
         attention = layers if ATTENTION_TERMS & weights.keys() else []
         relations = [relation.layer] if RELATION_TERMS & weights.keys() else []
-        asked = attention, [0, *layers], relations
-        kept = shared_folder(recipe.task, recipe.folders.teacher, rows, how.dtype)
-        if found := read_shared(kept, frozen, rows, *asked):
+        hidden = [0, *layers]
+        if found := read_shared(kept, frozen, rows, attention, hidden, relations):
             signals, rows = found
             print(f"{how.phase}: reads the states that teacher_logits kept", flush=True)
         else:
@@ -324,7 +324,7 @@ def intermediate_distill(
                 frozen,
                 rows,
                 attention,
-                [0, *layers],
+                hidden,
                 settings.num_passes(len(rows)),
                 settings.max_stored_gigabytes,
                 how.checkpoints / "teacher_states",
@@ -349,6 +349,7 @@ def intermediate_distill(
     pad = student.config.pad_token_id or 0
     doctor().training(model, rows, pad, [settings], how)
     history, _ = train(model, rows, pad, settings, how)
+    done_reading(kept, recipe.system)
     return history
 
 
@@ -413,7 +414,6 @@ def main(system: str, task: str) -> str:
     history, trained = empty_history(), "without a step"
     if matching.weights:
         history = intermediate_distill(recipe, begun, teacher, rows, matching, how)
-        done_reading(shared_folder(task, folders.teacher, rows, how.dtype), system)
         refit_head(begun.student, begun.head, recipe.seed)  # the layers have moved since
         trained = f"loss {history['loss'].iloc[-1]:.3f}"
     save = partial(save_student, begun.student, kept)

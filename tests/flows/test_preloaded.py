@@ -19,7 +19,7 @@ from tinybert.core.preloaded import ADDRESS
 
 SERVER = """import sys
 from flows import preloaded
-preloaded.LIBRARIES = ("wave", "no_such_library")
+preloaded.LIBRARIES = sys.argv[2:]
 preloaded.serve(sys.argv[1])
 """
 PACKAGE = """import sys
@@ -32,7 +32,8 @@ SEES = """import json, os, sys
 import torch
 print(json.dumps({
     "arguments": sys.argv[1:], "file": sys.argv[0], "name": __name__, "folder": os.getcwd(),
-    "path": sys.path[0], "variable": os.environ.get("SEEN"), "asked": os.environ.get("ADDRESS"),
+    "path": sys.path[0], "variable": os.environ.get("SEEN"),
+    "asked": os.environ.get("TINYBERT_PRELOADED"),
     "threads": torch.get_num_threads(), "read": sys.stdin.read(), "terminal": sys.stdout.isatty(),
     "own": [each for each in sys.modules if each.split(".")[0] in ("flows", "tinybert")],
 }))

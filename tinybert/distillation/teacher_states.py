@@ -175,9 +175,19 @@ def decide(
 
 
 def layout_of(
-    teacher: Teacher, row: Batch, attention: list[int], hidden: list[int], relations: list[int]
+    teacher: Teacher,
+    rows: EncodedRows,
+    attention: list[int],
+    hidden: list[int],
+    relations: list[int],
 ) -> Layout:
-    """Learn the shapes of the teacher's signals from a pass over one row."""
+    """Learn the shapes of the teacher's signals from a pass over the first row."""
+    if attention:
+        teacher.record_attention()
+    if relations:
+        teacher.record_relations()
+    row = collate([rows[0]], teacher.config.pad_token_id or 0)
+    row = {name: of.to(teacher.model.device) for name, of in row.items()}
     signals = teacher.signals(row, attention=attention, hidden=True, relations=relations)
     joined = next(iter(signals.relations.values()), None)
     first = next(iter(signals.attention.values()), None)
@@ -240,12 +250,42 @@ def store_states(
     return states
 
 
-def room_for(folder: Path, max_gigabytes: float) -> float:
-    """Return how many bytes a folder's states may have, as the disk allows if none are there."""
+def decide_for(
+    teacher: Teacher,
+    rows: EncodedRows,
+    layout: Layout,
+    num_passes: float,
+    max_gigabytes: float,
+    folder: Path,
+    *,
+    already_made: bool = False,
+) -> Decision:
+    """Decide for a teacher's states of some rows; their folder is made.
+
+    Args:
+        teacher: On the device to compute on.
+        rows: Training rows.
+        layout: What would be kept.
+        num_passes: As for `decide`.
+        max_gigabytes: Of 10^9 bytes, that may be stored; what is free on the disk limits it too,
+            unless the states have their room already.
+        folder: Where to store.
+        already_made: As for `decide`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
     limit = max_gigabytes * 1e9
-    if (folder / "states.raw").is_file():
-        return limit
-    return min(limit, 0.9 * shutil.disk_usage(folder).free)
+    if not (folder / "states.raw").is_file():
+        limit = min(limit, 0.9 * shutil.disk_usage(folder).free)
+    return decide(
+        teacher.config,
+        len(rows.ids),
+        float(rows.lengths.mean()),
+        sum(layout.sizes) * cast(torch.dtype, teacher.model.dtype).itemsize,
+        num_passes,
+        limit,
+        teacher.model.device.type,
+        already_made,
+    )
 
 
 def mapped_states(folder: Path, rows: EncodedRows, layout: Layout, dtype: torch.dtype) -> Tensor:
@@ -300,28 +340,11 @@ def use_stored_states(
         folder: Where to store.
         relations: Layers whose queries, keys and values are read, heads joined.
     """
-    relations = relations or []
-    if attention:
-        teacher.record_attention()
-    if relations:
-        teacher.record_relations()
-    first = collate([rows[0]], teacher.config.pad_token_id or 0)
-    device = teacher.model.device
-    row = {k: v.to(device) for k, v in first.items()}
-    layout = layout_of(teacher, row, attention, hidden, relations)
-    dtype = cast(torch.dtype, teacher.model.dtype)
-    folder.mkdir(parents=True, exist_ok=True)
-    decision = decide(
-        teacher.config,
-        len(rows.ids),
-        float(rows.lengths.mean()),
-        sum(layout.sizes) * dtype.itemsize,
-        num_passes,
-        room_for(folder, max_gigabytes),
-        device.type,
-    )
+    layout = layout_of(teacher, rows, attention, hidden, relations or [])
+    decision = decide_for(teacher, rows, layout, num_passes, max_gigabytes, folder)
     if not decision.store:
         return teacher, rows, decision
+    dtype = cast(torch.dtype, teacher.model.dtype)
     states = store_states(teacher, rows, layout, dtype, folder)
     # States over units stand at the student's tokens: what the teacher reads is not needed again.
     rows = replace(rows, beside=None).with_token_targets(teacher_states=states)

@@ -31,16 +31,14 @@ from tinybert.distillation.teacher import Teacher
 from tinybert.distillation.teacher_states import (
     Layout,
     StoredTeacher,
-    decide,
+    decide_for,
     layout_of,
     mapped,
     read_states,
-    room_for,
     store_states,
 )
 from tinybert.distillation.terms import ATTENTION_TERMS, RELATION_TERMS
 from tinybert.tasks.task_file import TaskFile
-from tinybert.text.batching import collate
 from tinybert.text.encoded import EncodedRows
 from tinybert.training.sections import IntermediateDistillSettings
 
@@ -102,11 +100,7 @@ def asked_by_systems(
         teacher: The fine-tuned teacher.
         num_rows: That the task has.
     """
-    loss = Loss(
-        attn_weight=read_param("loss.attn_weight", float),
-        hidden_weight=read_param("loss.hidden_weight", float),
-        embedding_weight=read_param("loss.embedding_weight", float),
-    )
+    loss = read_param("loss", Loss)
     readers: list[str] = []
     attention, hidden, relations, num_passes = set[int](), {0}, set[int](), 0.0
     depth = teacher.config.num_hidden_layers
@@ -154,33 +148,17 @@ def score_and_keep(
     if not asked.readers:
         return None, ""
     try:
-        if asked.attention:
-            teacher.record_attention()
-        if asked.relations:
-            teacher.record_relations()
+        layout = layout_of(teacher, rows, asked.attention, asked.hidden, asked.relations)
     except InputError:  # the system's own stage says why
         return None, ""
-    device = teacher.model.device
-    first = collate([rows[0]], teacher.config.pad_token_id or 0)
-    row = {name: of.to(device) for name, of in first.items()}
-    layout = layout_of(teacher, row, asked.attention, asked.hidden, asked.relations)
-    dtype = cast(torch.dtype, teacher.model.dtype)
     # A pass that was cut off goes on where it kept the same layers.
     folder /= hashlib.sha256(repr(layout).encode()).hexdigest()[:16]
-    folder.mkdir(parents=True, exist_ok=True)
-    decision = decide(
-        teacher.config,
-        len(rows.ids),
-        float(rows.lengths.mean()),
-        sum(layout.sizes) * dtype.itemsize,
-        asked.num_passes,
-        room_for(folder, settings.max_stored_gigabytes),
-        device.type,
-        already_made=True,
-    )
+    most = settings.max_stored_gigabytes
+    decision = decide_for(teacher, rows, layout, asked.num_passes, most, folder, already_made=True)
     if not decision.store:
         _remove(folder)
         return None, decision.reason
+    dtype = cast(torch.dtype, teacher.model.dtype)
     outputs = teacher.config.num_labels
     logits = mapped(folder / "logits.raw", (len(rows), outputs), torch.float32)
     store_states(teacher, rows, layout, dtype, folder, logits)
