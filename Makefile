@@ -44,13 +44,13 @@ install: $(VENV)/.installed ## Make .venv with every package of requirements.loc
 doctor: install ## Check teacher, labels, vocabulary, lengths, room and time before a run: [SYSTEM=a] [TASK=b]
 	@python -m stages._doctor --system "$(SYSTEM)" --task "$(TASK)"
 
-demo: committed install ## Run the embedded demo pipeline and print its table
+demo: committed install ## Run the embedded demo pipeline and print its table: [SLOTS=trainings at once]
 	@grep -q '^profile: demo' params.yaml || { echo "make demo: params.yaml selects another profile; \`git checkout params.yaml\` first"; exit 1; }
-	python -m flows.side_by_side
+	python -m flows.side_by_side $(if $(SLOTS),--slots $(SLOTS))
 	@python -m stages.report show
 
-glue: committed install ## Run real GLUE tasks: GLUE_DIR=folder CORPUS=folder [GLOVE=file] [GROUP=small] [TASKS=a,b] [SYSTEMS=a,b]
-	@python -m flows.glue $(SOURCES) --group "$(GROUP)" --tasks "$(TASKS)" --systems "$(SYSTEMS)"
+glue: committed install ## Run real GLUE tasks: GLUE_DIR=folder CORPUS=folder [GLOVE=file] [GROUP=small] [TASKS=a,b] [SYSTEMS=a,b] [SLOTS=n]
+	@python -m flows.glue $(SOURCES) --group "$(GROUP)" --tasks "$(TASKS)" --systems "$(SYSTEMS)" $(if $(SLOTS),--slots $(SLOTS))
 	@python -m stages.report show
 
 show: install ## Print the table of the last run

@@ -1,7 +1,7 @@
 """Run GLUE's real tasks from a local folder, with text and vectors of the user's.
 
 python -m flows.glue --glue-dir FOLDER --corpus FOLDER [--glove FILE] [--group NAME]
-    [--profile NAME] [--tasks A,B] [--systems A,B]
+    [--profile NAME] [--tasks A,B] [--systems A,B] [--slots N]
 """
 
 import argparse
@@ -11,8 +11,8 @@ from pathlib import Path
 from flows.experiments import Asked, require_valid
 from flows.overrides import change_params, select
 from flows.request import Request, SystemGroup, read_group
+from flows.side_by_side import add_slots_option
 from flows.side_by_side import main as side_by_side
-from flows.side_by_side import usual_slots
 from flows.walk import save_experiment
 from tinybert.core.errors import InputError, ends_with_its_lines
 from tinybert.core.settings.names import split_names
@@ -79,6 +79,7 @@ def main(arguments: list[str]) -> None:
     add_source_options(parser)
     for name in ("group", "tasks", "systems"):
         parser.add_argument(f"--{name}", default="")
+    add_slots_option(parser)
     given, root = parser.parse_args(arguments), Path.cwd()
     missing = [
         f"{name.upper()}: is missing, got nothing; {cure}"
@@ -101,7 +102,7 @@ def main(arguments: list[str]) -> None:
     overrides = request.all_overrides()
     require_valid(root, [Asked("glue", overrides)], queued=False)
     change_params(root, overrides)
-    side_by_side(root, usual_slots())
+    side_by_side(root, given.slots)
     save_experiment(root, print)  # as `dvc exp run` does
 
 

@@ -26,6 +26,7 @@ from tinybert.core.repository import require_commit
 # quarters of the time that one after the other takes on two (measured, DECISIONS.md 101).
 SLOTS = 2
 BYTES_PER_TRAINING = 4e9
+NVIDIA_DRIVER = Path("/proc/driver/nvidia")
 # What DVC says after each stage.
 ADVICE = (
     *("> python", "Generating lock file", "Updating lock file", "Use `dvc push`"),
@@ -34,9 +35,27 @@ ADVICE = (
 
 
 def usual_slots() -> int:
-    """Return how many trainings run at once where nobody says: as cores and memory allow."""
+    """Return how many trainings run at once where nobody says: as cores and memory allow.
+
+    One where there is a GPU: its trainings take turns (reports/results/gpu.md).
+    """
+    if NVIDIA_DRIVER.exists():
+        return 1
     by_memory = int(psutil.virtual_memory().available / BYTES_PER_TRAINING)
     return max(1, min(SLOTS, os.cpu_count() or 1, by_memory))
+
+
+def add_slots_option(parser: argparse.ArgumentParser) -> None:
+    """Add the option that says how many trainings run at once."""
+    parser.add_argument(
+        "--slots", type=_slots, default=usual_slots(), help="trainings at once; %(default)s here"
+    )
+
+
+def _slots(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise InputError(f"--slots: must be 1 or more, got {text}; 2 suits two cores")
+    return int(text)
 
 
 def walk_side_by_side(graph: Graph, walk: Walk) -> list[str]:
@@ -122,10 +141,8 @@ def main(root: Path, slots: int) -> None:
         slots: How many stages that use every core run at once.
 
     Raises:
-        InputError: Workspace or slots are wrong and nothing ran, or a stage failed.
+        InputError: The workspace is wrong and nothing ran, or a stage failed.
     """
-    if slots < 1:
-        raise InputError(f"--slots: must be 1 or more, got {slots}; 2 suits two cores")
     require_commit(root)
     require_known_names(root)
     with only_run_in(root, "side_by_side"):
@@ -138,9 +155,7 @@ def main(root: Path, slots: int) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m flows.side_by_side")
-    parser.add_argument(
-        "--slots", type=int, default=usual_slots(), help="trainings at once; %(default)s here"
-    )
-    given = parser.parse_args(sys.argv[1:])
+    add_slots_option(parser)
     with ends_with_its_lines():
+        given = parser.parse_args(sys.argv[1:])
         main(Path.cwd(), given.slots)

@@ -31,5 +31,5 @@ def test_only_the_corrupted_object_is_found_and_removed(reproduced):
     assert (reproduced / "out/two").exists()
 
 
-def test_without_a_lock_there_is_nothing_to_find(tmp_path):
-    assert corrupted_objects(make_pipeline(tmp_path / "repo")) == []
+def test_without_a_lock_there_is_nothing_to_find(root):
+    assert corrupted_objects(root) == []

@@ -54,6 +54,7 @@ def test_places_that_do_not_exist_are_all_named(given):
         (["--group", "smal"], 'group: unknown, got "smal"; known: paper, small'),
         (["--tasks", "mrcp"], 'tasks: unknown, got "mrcp"'),
         (["--profile", "large"], 'profile: unknown, got "large"'),
+        (["--slots", "0"], "--slots: must be 1 or more, got 0; 2 suits two cores"),
     ],
 )
 def test_a_wrong_request_is_refused_before_anything_runs(

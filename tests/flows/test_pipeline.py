@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -28,7 +27,6 @@ from tests.fixtures.small_pipeline import (
     STAGES,
     cached,
     gone,
-    make_pipeline,
     set_params,
     spoil,
     times_run,
@@ -44,16 +42,10 @@ def server():
         yield
 
 
-@pytest.fixture(scope="session")
-def template(tmp_path_factory):
-    return make_pipeline(tmp_path_factory.mktemp("template") / "repo")
-
-
 @pytest.fixture
-def root(tmp_path, template, server, monkeypatch):
-    folder = shutil.copytree(template, tmp_path / "repo", symlinks=True)
-    monkeypatch.chdir(folder)
-    return folder
+def root(root, server, monkeypatch):
+    monkeypatch.chdir(root)
+    return root
 
 
 def run(**parameters):

@@ -1,7 +1,7 @@
 """`make demo` walks DVC's graph with trainings side by side; what it leaves is what DVC would."""
 
+import argparse
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -9,13 +9,12 @@ import time
 
 import pytest
 
-from flows.side_by_side import main, walk_side_by_side
+from flows.side_by_side import add_slots_option, usual_slots, walk_side_by_side
 from flows.stage_process import Outcome
 from flows.walk import Room, Walk
 from tests.fixtures.small_pipeline import (
     STAGES,
     gone,
-    make_pipeline,
     set_params,
     times_run,
     wait_for_stage,
@@ -25,16 +24,6 @@ from tinybert.core.errors import InputError
 
 COMMAND = [sys.executable, "-m", "flows.side_by_side", "--slots", "2"]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory):
-    return make_pipeline(tmp_path_factory.mktemp("template") / "repo")
-
-
-@pytest.fixture
-def root(tmp_path, template):
-    return shutil.copytree(template, tmp_path / "repo", symlinks=True)
 
 
 def run(root):
@@ -96,9 +85,21 @@ def test_what_most_stages_wait_for_begins_first(monkeypatch, tmp_path):
     assert begun[-1] == "report"
 
 
-def test_no_slot_at_all_is_refused(root):
-    with pytest.raises(InputError, match="--slots: must be 1 or more, got 0; 2 suits two cores"):
-        main(root, 0)
+@pytest.mark.parametrize("slots", ["0", "-1", "1.5", "two"])
+def test_slots_are_one_or_more(slots):
+    parser = argparse.ArgumentParser()
+    add_slots_option(parser)
+    with pytest.raises(InputError, match=f"--slots: must be 1 or more, got {slots}; 2 suits two"):
+        parser.parse_args([f"--slots={slots}"])
+
+
+def test_trainings_on_a_gpu_take_turns(monkeypatch, tmp_path):
+    monkeypatch.setattr("flows.side_by_side.NVIDIA_DRIVER", tmp_path / "none")
+    monkeypatch.setattr("os.cpu_count", lambda: 64)
+    monkeypatch.setattr("flows.side_by_side.BYTES_PER_TRAINING", 1.0)
+    assert usual_slots() == 2
+    monkeypatch.setattr("flows.side_by_side.NVIDIA_DRIVER", tmp_path)
+    assert usual_slots() == 1
 
 
 @pytest.mark.slow

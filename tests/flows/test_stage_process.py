@@ -7,18 +7,7 @@ import time
 import pytest
 
 from flows.stage_process import Outcome, Processes, read_outcome, run_stage
-from tests.fixtures.small_pipeline import (
-    gone,
-    make_pipeline,
-    set_params,
-    times_run,
-    wait_for_stage,
-)
-
-
-@pytest.fixture
-def root(tmp_path):
-    return make_pipeline(tmp_path / "repo")
+from tests.fixtures.small_pipeline import gone, set_params, times_run, wait_for_stage
 
 
 def run(root, stage, processes=None, said=None, **environment):
