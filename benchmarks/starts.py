@@ -49,7 +49,7 @@ from tinybert.encoders.classifier import new_classifier, task_classifier
 from tinybert.encoders.student import make_student
 from tinybert.evaluation.prediction import predict_logits
 from tinybert.tasks.encoding import encode_split
-from tinybert.tasks.phase_rows import read_rows
+from tinybert.tasks.phase_rows import read_rows, without_sampled
 from tinybert.tasks.task import read_named_info
 from tinybert.tasks.task_file import TaskFile
 from tinybert.text.encoded import Blocks, EncodedRows
@@ -214,6 +214,8 @@ class TaskBench:
         frame = read_rows(None, task_folder, Path("data/augmented") / task, self.info)
         self.frame = frame[:max_rows]
         self.rows = encode_split(self.frame, self.tokenizer, encoding)
+        self.own = without_sampled(frame, self.info)[:max_rows]  # what a start is fitted to
+        self.own_rows = encode_split(self.own, self.tokenizer, encoding)
         self.dev = dev_split(task_folder, self.tokenizer, encoding, self.info)
         self.begun: dict[tuple[str, int, int], Begun] = {}
         self.heads: dict[int, HeadTargets] = {}  # by seed
@@ -264,13 +266,13 @@ class TaskBench:
         student.to(self.teacher.device).eval()
         if start == "task":
             known = self.heads.get(seed)
-            fitted = student, self.teacher, self.rows, bench.layers, seed, found
+            fitted = student, self.teacher, self.own_rows, bench.layers, seed, found
             fit = fit_student(*fitted, head=known)
             assert fit.head is not None
             self.heads[seed] = fit.head
         else:
             if seed not in self.heads:
-                self.heads[seed] = choose_head_targets(self.teacher, self.rows, seed)
+                self.heads[seed] = choose_head_targets(self.teacher, self.own_rows, seed)
             fit_head(student, self.heads[seed], seed)
         self.begun[key] = Begun(student, found, self.heads[seed])
         return self.begun[key]

@@ -19,7 +19,14 @@ from tinybert.core.errors import InputError, ends_with_its_lines
 from tinybert.core.precision import Precision
 from tinybert.core.settings.choices import Loss
 from tinybert.core.settings.names import require_distinct, require_names, strange_files
-from tinybert.core.settings.reader import PARAMS, Settings, named_file, parse, read_yaml
+from tinybert.core.settings.reader import (
+    PARAMS,
+    Settings,
+    named_file,
+    parse,
+    read_section,
+    read_yaml,
+)
 from tinybert.core.settings.schedule import Grid
 from tinybert.core.settings.systems import OutputPhase, SystemFile
 from tinybert.deployment.sections import BenchmarkLatencySettings, ExportSettings
@@ -154,10 +161,9 @@ def _check_system(name: str) -> None:
 
 def _check_unlabelled(systems: Sequence[str], tasks: Sequence[str]) -> None:
     """Refuse a system that names unlabelled rows beside a task that has none."""
-    has = {
-        name: parse(TaskFile, read_yaml(named_file("tasks", name)), name).has_unlabelled
-        for name in tasks
-    }
+    sampled_pairs = read_section("prepare_task", PrepareTaskSettings).sampled_pairs
+    files = {name: parse(TaskFile, read_yaml(named_file("tasks", name)), name) for name in tasks}
+    has = {name: task.has_unlabelled(sampled_pairs) for name, task in files.items()}
     problems: list[str] = []
     for name in systems:
         file = named_file("systems", name)

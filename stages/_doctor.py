@@ -52,7 +52,14 @@ from tinybert.tasks.task_file import TaskFile
 from tinybert.training.run import Run
 
 DISTILLATION = ("general_distill", "intermediate_distill", "prediction_distill")
-READ = ("prepare_corpus", "fetch_teacher", "augment", "teacher_logits", *DISTILLATION)
+READ = (
+    "prepare_corpus",
+    "fetch_teacher",
+    "prepare_task",
+    "augment",
+    "teacher_logits",
+    *DISTILLATION,
+)
 
 
 class Setup(NamedTuple):
@@ -134,8 +141,9 @@ def forecasts(setup: Setup, pretrained: Path) -> Iterator[Forecast]:
     size = int(config.vocab_size)
     corpus = corpus_sample(workspace.CORPUS, sections["prepare_corpus"].block_length, size)
     copies = (sections["augment"].num_copies, sections["augment"].max_rows)
+    sampled_pairs = sections["prepare_task"].sampled_pairs
     samples = {
-        name: task_sample(name, task, pretrained, copies, size)
+        name: task_sample(name, task, pretrained, copies, size, sampled_pairs)
         for name, task in setup.tasks.items()
     }
     for name, system in setup.systems.items():
@@ -155,15 +163,16 @@ def forecasts(setup: Setup, pretrained: Path) -> Iterator[Forecast]:
         last, scored = system.prediction_distill, sections["teacher_logits"]
         for task, sample in samples.items():
             about = setup.tasks[task]
+            further = about.has_unlabelled(sampled_pairs)
             if inter:
                 phase, profile = system.intermediate_distill, sections["intermediate_distill"]
-                data = phase.data or default_data(about.has_unlabelled)
+                data = phase.data or default_data(further)
                 schedule = phase.schedule(profile, about.epochs_scale)
                 own = replace(run, phase=f"intermediate_distill {name} {task}")
                 yield forecast(inter, of_phase(sample, data), [schedule], own, False)
             if final:
                 gold = "label" in last.terms
-                data = last.data or default_data(about.has_unlabelled, about.prediction_data, gold)
+                data = last.data or default_data(further, about.prediction_data, gold)
                 limits = (scored.max_rows, scored.max_unlabelled_rows)
                 rows = of_phase(sample, data, *limits)
                 own = replace(run, phase=f"prediction_distill {name} {task}")

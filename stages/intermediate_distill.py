@@ -45,7 +45,7 @@ from tinybert.encoders.positions import require_positions
 from tinybert.encoders.vocabulary import with_vocabulary
 from tinybert.tasks.aligned_rows import encode_beside
 from tinybert.tasks.encoding import encode_split
-from tinybert.tasks.phase_rows import read_texts, require_every_class
+from tinybert.tasks.phase_rows import read_texts, require_every_class, without_sampled
 from tinybert.tasks.task import Encoding, TaskInfo, read_named_info
 from tinybert.tasks.task_file import TaskFile
 from tinybert.text.alignment import same_tokenizer
@@ -261,7 +261,7 @@ def begin_fitted(
         recipe: The phase's.
         teacher: With its head.
         layers: [g(1), ..., g(M)].
-        frame: The rows that the phase trains on.
+        frame: The task's own rows among those that the phase trains on.
         rows: The same in the student's tokens.
         tokenizers: The general student's, the student's in the end, and the teacher's.
     """
@@ -409,8 +409,9 @@ def main(system: str, task: str) -> str:
     )
     rows = encode_beside(frame, kept, teachers, recipe.encoding)
     if begun is None:
-        each = tokenizer, kept, teachers
-        begun = begin_fitted(recipe, teacher, matching.layers, frame, rows, each)
+        own, each = without_sampled(frame, recipe.info), (tokenizer, kept, teachers)
+        fitted = rows if len(own) == len(frame) else encode_beside(own, *each[1:], recipe.encoding)
+        begun = begin_fitted(recipe, teacher, matching.layers, own, fitted, each)
     history, trained = empty_history(), "without a step"
     if matching.weights:
         history = intermediate_distill(recipe, begun, teacher, rows, matching, how)

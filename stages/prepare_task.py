@@ -18,7 +18,11 @@ from tinybert.tasks.sources import Sources, read_splits
 from tinybert.tasks.task import UNLABELLED, TaskInfo, write_task
 from tinybert.tasks.task_file import TaskFile
 from tinybert.tasks.token_rows import prepare_tokens
-from tinybert.tasks.unlabelled import prepare_unlabelled, read_unlabelled_tables
+from tinybert.tasks.unlabelled import (
+    prepare_sampled,
+    prepare_unlabelled,
+    read_unlabelled_tables,
+)
 
 PREPARE = {"tokens": prepare_tokens, "span": prepare_questions}  # by kind; others: `prepare`
 
@@ -52,8 +56,15 @@ def prepare_task(
     info, frames, notes = prepared.info, dict(prepared.splits), list(prepared.notes)
     if further:
         frames[UNLABELLED], more = prepare_unlabelled(task, further, prepared.splits, seed)
-        info = info.model_copy(update={"num_unlabelled": len(frames[UNLABELLED])})
         notes += more
+    if task.samples_pairs(settings.sampled_pairs):
+        pairs, more = prepare_sampled(frames, settings.sampled_pairs, seed)
+        given = [frames[UNLABELLED]] if further else []
+        frames[UNLABELLED] = pd.concat([*given, pairs], ignore_index=True)
+        notes += more
+        info = info.model_copy(update={"num_sampled": len(pairs)})
+    if UNLABELLED in frames:
+        info = info.model_copy(update={"num_unlabelled": len(frames[UNLABELLED])})
     with replace_folder(folder) as partial:
         write_task(partial, info, frames)
     for note in notes:

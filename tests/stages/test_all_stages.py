@@ -26,7 +26,7 @@ from tests.fixtures.workspace import (
     sentences,
 )
 from tinybert.core.errors import InputError
-from tinybert.distillation.teacher_logits import read_logits, rows_to_train_on
+from tinybert.distillation.teacher_logits import INFO, read_logits, rows_to_train_on
 from tinybert.encoders.classifier import finetuned_classifier
 from tinybert.tasks.phase_rows import require_every_class
 from tinybert.tasks.task import read_info, read_split
@@ -325,6 +325,28 @@ def test_a_closed_form_start_gives_a_classifier_and_its_score_before_any_step(co
     assert (trained[name] - fitted[name]).abs().max() < 0.01  # went on from it: 4 steps
 
 
+def test_a_start_is_fitted_to_a_tasks_own_rows_and_sampled_pairs_are_trained_on_too(copied):
+    phase = {"start": "closed_form", "terms": []}
+    edit_yaml(Path("params/systems/tinybert_mini.yaml"), intermediate_distill=phase)
+    weights, num_rows, num_scored = [], [], []
+    for sampled_pairs in (0, 3):
+        edit_section(Path("params/profiles/tiny.yaml"), "prepare_task", sampled_pairs=sampled_pairs)
+        run_stage("prepare_task", "scores")
+        run_stage("teacher_logits", "scores")
+        said = run_stage("intermediate_distill", "tinybert_mini", "scores")
+        num_rows.append(int(said.partition(" from ")[2].split()[0].replace(",", "")))
+        num_scored.append(
+            json.loads((Path("data/teacher_logits/scores") / INFO).read_text())["num_rows"]
+        )
+        weights.append(load_file("models/intermediate/tinybert_mini/scores/model.safetensors"))
+    info = read_info(Path("data/tasks/scores"))
+    assert info.num_sampled > 0
+    assert num_rows[1] - num_rows[0] == info.num_sampled
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    assert num_scored[1] - num_scored[0] == info.num_sampled
+    run_stage("prediction_distill", "tinybert_mini", "scores")
+
+
 def test_a_closed_form_start_of_the_general_phase_is_nearer_to_the_teacher(copied):
     losses = {}
     for start in ("random", "closed_form"):
@@ -403,16 +425,16 @@ def test_a_closed_form_start_needs_a_row_of_each_class(workspace):
 
 
 def test_the_table_of_starts_goes_on_where_it_stopped_and_scores_each_start(copied, capsys):
-    asked = ["--system", "tinybert_mini", "--tasks", "reviews,scores", "--seeds", "1"]
+    asked = ["--system", "tinybert_mini", "--tasks", "scores", "--seeds", "1"]
     asked += ["--general", "0,2", "--steps", "0,4"]
     starts.main(asked)
     table = FOLDER / "starts.csv"
     found = pd.read_csv(table)
-    assert len(found) == 2 * (3 * 2 + 1) * 2  # tasks, starts with and without general, steps
+    assert len(found) == (3 * 2 + 1) * 2  # starts with and without general, steps
     assert found.notna().all().all()
     assert set(found["start"]) == set(starts.STARTS)
     printed = capsys.readouterr().out
-    assert "starts: 28 of 28: task scores, seed 1, start task, general 0, steps 4" in printed
+    assert "starts: 14 of 14: task scores, seed 1, start task, general 0, steps 4" in printed
     assert "| task       |         0 |       4 |" in printed
     found[:-2].to_csv(table, index=False)
     starts.main(asked)

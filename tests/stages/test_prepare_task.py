@@ -12,13 +12,17 @@ from tinybert.tasks.task import read_info, read_split
 from tinybert.tasks.task_file import TaskFile
 
 GLUE = ROOT.parent / "shared" / "data" / "glue"
-SETTINGS = PrepareTaskSettings(glue="folder", glue_hub="nyu-mll/glue", max_train_rows=None)
+SETTINGS = PrepareTaskSettings(
+    glue="folder", glue_hub="nyu-mll/glue", max_train_rows=None, sampled_pairs=0
+)
 TASK = """# A task of one's own.
 description: Topic of a message
 files: {train: mine/train.csv, test: mine/test.csv}
 columns: {sentence1: text, sentence2: more, label: topic}
 """
-PROFILE = "prepare_task: {glue: folder, glue_hub: nyu-mll/glue, max_train_rows: 12}\n"
+PROFILE = (
+    "prepare_task: {glue: folder, glue_hub: nyu-mll/glue, max_train_rows: 12, sampled_pairs: 0}\n"
+)
 
 
 @pytest.fixture

@@ -260,7 +260,9 @@ def test_rows_are_described_by_their_answers():
     )
 
 
-SETTINGS = PrepareTaskSettings(glue="folder", glue_hub="nyu-mll/glue", max_train_rows=None)
+SETTINGS = PrepareTaskSettings(
+    glue="folder", glue_hub="nyu-mll/glue", max_train_rows=None, sampled_pairs=0
+)
 SQUAD = (
     '{"data": [{"paragraphs": [{"context": " A  cat\\n", "qas": [{"id": "1", "question": "Who?", '
     '"answers": [{"text": "cat", "answer_start": 4}]}, {"id": "2", "question": "Why?", '

@@ -19,7 +19,9 @@ from tinybert.tasks.task import read_info, read_split, read_unlabelled
 from tinybert.tasks.task_file import TaskFile
 from tinybert.tasks.token_rows import prepare_tokens
 
-SETTINGS = PrepareTaskSettings(glue="folder", glue_hub="nyu-mll/glue", max_train_rows=None)
+SETTINGS = PrepareTaskSettings(
+    glue="folder", glue_hub="nyu-mll/glue", max_train_rows=None, sampled_pairs=0
+)
 GOOD = (["Ann", "saw", "York"], ["B-PER", "O", "B-LOC"])
 CONLL = {"format": "conll", "train": "t.conll"}
 

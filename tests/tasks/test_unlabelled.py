@@ -18,7 +18,9 @@ from tinybert.tasks.sections import PrepareTaskSettings
 from tinybert.tasks.task import read_info, read_unlabelled
 from tinybert.tasks.task_file import TaskFile
 
-SETTINGS = PrepareTaskSettings(glue="folder", glue_hub="nyu-mll/glue", max_train_rows=None)
+SETTINGS = PrepareTaskSettings(
+    glue="folder", glue_hub="nyu-mll/glue", max_train_rows=None, sampled_pairs=0
+)
 TRAIN = "text,topic\n" + "".join(f"train {i},{'xy'[i % 2]}\n" for i in range(4))
 DEV, TEST = "text,topic\ndev 0,x\ndev 1,y\n", "text\ntest 0\n"
 SINGLE = {

@@ -87,7 +87,12 @@ def corpus_sample(corpus: Path, block_length: int, vocabulary: int) -> Sample:
 
 
 def task_sample(
-    name: str, task: TaskFile, tokenizer_folder: Path, copies: tuple[int, int | None], size: int
+    name: str,
+    task: TaskFile,
+    tokenizer_folder: Path,
+    copies: tuple[int, int | None],
+    size: int,
+    sampled_pairs: int,
 ) -> Sample:
     """Return some rows of a task, and how many its augmented set has or will have.
 
@@ -97,9 +102,10 @@ def task_sample(
         tokenizer_folder: Whose tokens are counted.
         copies: The profile's augment.num_copies and augment.max_rows.
         size: Of the vocabulary, for made-up rows.
+        sampled_pairs: The profile's prepare_task.sampled_pairs.
     """
     prepared = Path("data/tasks") / name
-    counts = _counts(task, prepared)
+    counts = _counts(task, prepared, sampled_pairs)
     for folder in (Path("data/augmented") / name, prepared):
         if folder.is_dir():
             frame = read_split(folder, TRAIN)
@@ -112,14 +118,14 @@ def task_sample(
     return Sample(random_rows(task.max_length, size), count, *counts)
 
 
-def _counts(task: TaskFile, prepared: Path) -> tuple[int | None, int | None]:
+def _counts(task: TaskFile, prepared: Path, sampled_pairs: int) -> tuple[int | None, int | None]:
     """Return the numbers of original and of unlabelled rows; None where not known yet."""
     if (prepared / "task.json").is_file():
         info = read_info(prepared)
         return info.num_rows[TRAIN], info.num_unlabelled
-    if task.rows is not None and task.unlabelled is None:
-        return task.rows.train, task.rows.unlabelled
-    return None, None if task.has_unlabelled else 0
+    unknown = task.unlabelled is not None or task.samples_pairs(sampled_pairs)
+    further = task.rows.unlabelled if task.rows else 0
+    return task.rows.train if task.rows else None, None if unknown else further
 
 
 def of_phase(

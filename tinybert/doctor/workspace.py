@@ -137,8 +137,9 @@ def look_at_task(
             found += look_at_teacher(folder, TASKS / name, task, dtype, **loads)
         else:
             found += _loads(folder, load_classifier)
-    if (TASKS / name / "task.json").is_file() and task.has_unlabelled:
-        found.append(right(f"{read_info(TASKS / name).num_unlabelled:,} unlabelled rows"))
+    is_prepared = (TASKS / name / "task.json").is_file()
+    if is_prepared and (further := read_info(TASKS / name).num_unlabelled):
+        found.append(right(f"{further:,} unlabelled rows"))
     if not (TASKS / name).is_dir():
         found.append(right(f"task not prepared yet: `dvc repro prepare_task@{name}`"))
     return found

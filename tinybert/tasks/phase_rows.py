@@ -99,6 +99,17 @@ def read_rows(
     return pd.concat([rows.drop(columns="label"), further], ignore_index=True)
 
 
+def without_sampled(rows: pd.DataFrame, info: TaskInfo) -> pd.DataFrame:
+    """Return the rows of a phase that are the task's own, not sampled pairs of its texts.
+
+    Args:
+        rows: Of `read_rows`, less copies.
+        info: The task's description.
+    """
+    num_sampled = info.num_sampled if (rows["row"] == NO_ROW).any() else 0
+    return rows[: len(rows) - num_sampled]
+
+
 def read_texts(task_folder: Path, info: TaskInfo) -> list[list[str]]:
     """Return a task's training and unlabelled texts, those of each segment."""
     frames = [read_split(task_folder, TRAIN)]

@@ -285,10 +285,23 @@ class TaskFile(Settings):
             max_answer_length=self.max_answer_length,
         )
 
-    @property
-    def has_unlabelled(self) -> bool:
-        """Whether the task has rows without labels to train on."""
-        return self.unlabelled is not None or bool(self.rows and self.rows.unlabelled)
+    def samples_pairs(self, number: int) -> bool:
+        """Return whether unlabelled rows are made of the task's own texts.
+
+        Args:
+            number: The profile's prepare_task.sampled_pairs.
+        """
+        is_pair = self.columns.sentence2 is not None and self.kind != "span"
+        return number > 0 and is_pair
+
+    def has_unlabelled(self, sampled_pairs: int) -> bool:
+        """Return whether the task has rows without labels to train on.
+
+        Args:
+            sampled_pairs: What the profile says.
+        """
+        given = self.unlabelled is not None or bool(self.rows and self.rows.unlabelled)
+        return given or self.samples_pairs(sampled_pairs)
 
     @model_validator(mode="after")
     def _sources_fit(self) -> "TaskFile":

@@ -18,6 +18,7 @@ from tinybert.tasks.conll import read_conll
 from tinybert.tasks.files import read_table
 from tinybert.tasks.question_rows import check_questions
 from tinybert.tasks.rows import check_split, refuse_empty
+from tinybert.tasks.sampled_pairs import sample_pairs
 from tinybert.tasks.sources import Sources, read_hub, watched_files
 from tinybert.tasks.squad import read_squad
 from tinybert.tasks.tables import Table
@@ -157,32 +158,71 @@ def prepare_unlabelled(
     notes = [note for table in tables for note in [*table.notes, *spoilt_text(text_table(table))]]
     notes += [found.note for found in checked if found.note]
     rows = pd.concat([found.frame for found in checked], ignore_index=True)
-    columns = [str(name) for name in rows]
-    sentences = [name for name in columns if name.startswith("sentence")]
-    rows[DIGEST] = list(_digests(rows[sentences], seed))
-    known = {split: set(_digests(frame[sentences], seed)) for split, frame in splits.items()}
-    in_train = rows[DIGEST].isin(known.pop(TRAIN))
-    in_eval = rows[DIGEST].isin(set().union(*known.values()))
-    others = rows[~in_train & ~in_eval]
-    unique = others.sort_values([DIGEST, *sentences]).drop_duplicates(DIGEST)
+    num_bad = sum(found.dropped for found in checked)
     limit = task.unlabelled.max_rows if task.unlabelled else None
-    drawn = unique.head(len(unique) if limit is None else limit)
-    counts = {
-        "bad": sum(found.dropped for found in checked),
-        "in dev or test": int(in_eval.sum()),
-        "in train": int((in_train & ~in_eval).sum()),
-        "duplicates": len(others) - len(unique),
-        "beyond max_rows": len(unique) - len(drawn),
-    }
-    num_read = len(rows) + counts["bad"]
-    left_out = ", ".join(f"{count:,} {reason}" for reason, count in counts.items())
+    drawn, counts = draw_new(rows, splits, seed, limit)
+    num_read = len(rows) + num_bad
+    left_out = _said({"bad": num_bad, **counts})
     if drawn.empty:
         raise InputError(
             f"{', '.join(table.place for table in tables)}: no unlabelled row is left, got "
             f"{num_read:,}: {left_out}; give texts that the task does not have already"
         )
     notes.append(f"{len(drawn):,} of {num_read:,} rows, seed {seed}; left out: {left_out}")
-    return drawn[columns].reset_index(drop=True), [f"{UNLABELLED}: {note}" for note in notes]
+    return drawn, [f"{UNLABELLED}: {note}" for note in notes]
+
+
+def prepare_sampled(
+    splits: Mapping[str, pd.DataFrame], per_row: int, seed: int
+) -> tuple[pd.DataFrame, list[str]]:
+    """Sample pairs of train's texts that no split has, and no unlabelled row.
+
+    Args:
+        splits: The task's splits as they will be written, `unlabelled` too if it has such rows.
+        per_row: Pairs for each row of train.
+        seed: Of the drawing.
+
+    Returns:
+        `sentence1` and `sentence2`; and what was decided, to be printed.
+    """
+    pairs = sample_pairs(splits[TRAIN], per_row, seed)
+    drawn, counts = draw_new(pairs, splits, seed, per_row * len(splits[TRAIN]))
+    note = f"{len(drawn):,} of {len(pairs):,} pairs of train's texts; left out: {_said(counts)}"
+    return drawn, [f"sampled pairs: {note}"]
+
+
+def draw_new(
+    rows: pd.DataFrame, splits: Mapping[str, pd.DataFrame], seed: int, limit: int | None
+) -> tuple[pd.DataFrame, dict[str, int]]:
+    """Draw rows that no split has, each once; count what is left out, by why.
+
+    Args:
+        rows: Checked rows without labels.
+        splits: By name; rows of others than `train` and `unlabelled` are to be scored on.
+        seed: Of the drawing.
+        limit: The most rows; None: all.
+    """
+    columns = [str(name) for name in rows]
+    sentences = [name for name in columns if name.startswith("sentence")]
+    rows = rows.assign(**{DIGEST: list(_digests(rows[sentences], seed))})
+    known = {split: set(_digests(frame[sentences], seed)) for split, frame in splits.items()}
+    in_train = rows[DIGEST].isin(known.pop(TRAIN))
+    in_unlabelled = rows[DIGEST].isin(known.pop(UNLABELLED, set()))
+    in_eval = rows[DIGEST].isin(set().union(*known.values()))
+    others = rows[~in_train & ~in_unlabelled & ~in_eval]
+    unique = others.sort_values([DIGEST, *sentences]).drop_duplicates(DIGEST)
+    drawn = unique.head(len(unique) if limit is None else limit)
+    counts = {
+        "in dev or test": int(in_eval.sum()),
+        "in train": int((in_train & ~in_eval).sum()),
+        "duplicates": len(rows) - int((in_train | in_eval).sum()) - len(unique),
+        "beyond max_rows": len(unique) - len(drawn),
+    }
+    return drawn[columns].reset_index(drop=True), counts
+
+
+def _said(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count:,} {reason}" for reason, count in counts.items())
 
 
 def _digests(frame: pd.DataFrame, seed: int) -> Iterator[str]:
