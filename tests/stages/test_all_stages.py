@@ -329,7 +329,7 @@ def test_a_start_is_fitted_to_a_tasks_own_rows_and_sampled_pairs_are_trained_on_
     phase = {"start": "closed_form", "terms": []}
     edit_yaml(Path("params/systems/tinybert_mini.yaml"), intermediate_distill=phase)
     weights, num_rows, num_scored = [], [], []
-    for sampled_pairs in (0, 3):
+    for sampled_pairs in (0, 100):
         edit_section(Path("params/profiles/tiny.yaml"), "prepare_task", sampled_pairs=sampled_pairs)
         run_stage("prepare_task", "scores")
         run_stage("teacher_logits", "scores")

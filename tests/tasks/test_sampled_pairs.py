@@ -10,7 +10,7 @@ from stages.prepare_task import prepare_task
 from tinybert.core.errors import InputError
 from tinybert.core.settings.reader import parse
 from tinybert.tasks.phase_rows import NO_ROW, read_rows, without_sampled
-from tinybert.tasks.sampled_pairs import MOST_PER_ROW, most_alike, sample_pairs
+from tinybert.tasks.sampled_pairs import most_alike, sample_pairs
 from tinybert.tasks.sections import PrepareTaskSettings
 from tinybert.tasks.task import read_info, read_split, read_unlabelled
 from tinybert.tasks.task_file import TaskFile
@@ -24,11 +24,11 @@ def tsv(rows):
     return "one\ttwo\tsame\n" + "".join("\t".join(map(str, row)) + "\n" for row in rows)
 
 
-def prepared(folder: Path, train, dev, per_row: int, seed=1, **further):
+def prepared(folder: Path, train, dev, number: int, seed=1, **further):
     """Prepare a task of pairs; return its description and its unlabelled rows."""
     (folder / "train.tsv").write_text(tsv(train))
     (folder / "dev.tsv").write_text(tsv(dev))
-    settings = PrepareTaskSettings(**SETTINGS, sampled_pairs=per_row)
+    settings = PrepareTaskSettings(**SETTINGS, sampled_pairs=number)
     file = parse(TaskFile, {**TASK, **further}, "task")
     prepare_task("mine", file, folder, settings, seed, folder / "out")
     info = read_info(folder / "out")
@@ -63,21 +63,28 @@ def test_similarities_in_parts_are_those_at_once(monkeypatch):
 def test_pairs_are_of_texts_that_stand_in_train_and_none_is_of_one_text_twice():
     same = [("a b", "a b"), ("a c", "a b"), ("a d", "a c")]
     train = pd.DataFrame(same, columns=["sentence1", "sentence2"])
-    pairs = sample_pairs(train, MOST_PER_ROW, 0)
+    pairs = sample_pairs(train, 9, 0)
     assert set(pairs["sentence1"]) <= set(train["sentence1"])
     assert set(pairs["sentence2"]) <= set(train["sentence2"])
     assert (pairs["sentence1"] != pairs["sentence2"]).all()
     assert not pairs.duplicated().any()
 
 
+def test_of_many_first_texts_some_are_taken():
+    train = pd.DataFrame(ROWS, columns=["sentence1", "sentence2", "label"])
+    pairs = sample_pairs(train, 5, 0)
+    assert len(pairs) == 10
+    assert pairs["sentence1"].nunique() == 10
+
+
 def test_second_texts_are_looked_at_up_to_a_number(monkeypatch):
     monkeypatch.setattr("tinybert.tasks.sampled_pairs.MAX_SECONDS", 5)
     train = pd.DataFrame(ROWS, columns=["sentence1", "sentence2", "label"])
-    assert sample_pairs(train, 2, 0)["sentence2"].nunique() == 5
+    assert sample_pairs(train, 60, 0)["sentence2"].nunique() == 5
 
 
 def test_sampled_pairs_are_new_and_counted(tmp_path, capsys):
-    info, rows = prepared(tmp_path, ROWS, DEV, 2)
+    info, rows = prepared(tmp_path, ROWS, DEV, 60)
     assert info.num_unlabelled == info.num_sampled == len(rows) == 60
     taken = set(zip(rows["sentence1"], rows["sentence2"], strict=True))
     assert len(taken) == 60
@@ -94,21 +101,21 @@ def test_a_pair_of_dev_is_taken_out_whatever_way_round(tmp_path):
     """All pairs that four texts form are in train or dev but one."""
     train = [("x a", "x b", 0), ("x c", "x d", 1)]
     for dev in (("x a", "x d"), ("X d", "x  a")):
-        _, rows = prepared(tmp_path, train, [(*dev, 0)], MOST_PER_ROW)
+        _, rows = prepared(tmp_path, train, [(*dev, 0)], 9)
         assert rows.to_numpy().tolist() == [["x c", "x b"]]
 
 
 def test_the_same_seed_draws_the_same(tmp_path):
-    _, one = prepared(tmp_path, ROWS, DEV, 1)
-    _, again = prepared(tmp_path, ROWS, DEV, 1)
-    _, other = prepared(tmp_path, ROWS, DEV, 1, seed=2)
+    _, one = prepared(tmp_path, ROWS, DEV, 30)
+    _, again = prepared(tmp_path, ROWS, DEV, 30)
+    _, other = prepared(tmp_path, ROWS, DEV, 30, seed=2)
     pd.testing.assert_frame_equal(one, again)
     assert not one.equals(other)
 
 
 def test_they_stand_behind_the_users_unlabelled_rows(tmp_path):
     (tmp_path / "more.tsv").write_text("one\ttwo\n" + "what is 50 here\there 50 stands\n" * 2)
-    info, rows = prepared(tmp_path, ROWS, DEV, 1, unlabelled={"files": "more.tsv"})
+    info, rows = prepared(tmp_path, ROWS, DEV, 30, unlabelled={"files": "more.tsv"})
     assert (info.num_unlabelled, info.num_sampled) == (31, 30)
     assert rows.iloc[0].tolist() == ["what is 50 here", "here 50 stands"]
     every = read_rows("unlabelled", tmp_path / "out", tmp_path, info)
@@ -119,18 +126,17 @@ def test_they_stand_behind_the_users_unlabelled_rows(tmp_path):
     assert len(without_sampled(original, info)) == len(original) == 30
 
 
-@pytest.mark.parametrize("per_row", [0, 2])
-def test_a_task_without_pairs_samples_none(tmp_path, per_row):
+@pytest.mark.parametrize("number", [0, 2])
+def test_a_task_without_pairs_samples_none(tmp_path, number):
     single = {"columns": {"sentence1": "one", "label": "same"}}
-    info, rows = prepared(tmp_path, ROWS, DEV, per_row, **single)
+    info, rows = prepared(tmp_path, ROWS, DEV, number, **single)
     assert rows is None
     assert info.num_sampled == 0
     file = parse(TaskFile, {**TASK, **single}, "task")
-    assert not file.has_unlabelled(per_row)
-    assert parse(TaskFile, TASK, "task").has_unlabelled(per_row) == (per_row > 0)
+    assert not file.has_unlabelled(number)
+    assert parse(TaskFile, TASK, "task").has_unlabelled(number) == (number > 0)
 
 
-@pytest.mark.parametrize("number", [-1, MOST_PER_ROW + 1])
-def test_a_number_out_of_range_is_refused(number):
+def test_a_negative_number_is_refused():
     with pytest.raises(InputError, match="sampled_pairs"):
-        parse(PrepareTaskSettings, {**SETTINGS, "sampled_pairs": number}, "profile: prepare_task")
+        parse(PrepareTaskSettings, {**SETTINGS, "sampled_pairs": -1}, "profile: prepare_task")

@@ -6,6 +6,8 @@ are like it, since pairs at random hold for hardly any task, and the better mode
 are.
 """
 
+import math
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -13,19 +15,18 @@ from numpy.typing import NDArray
 NUM_ALIKE = 10  # second texts that a first one's are drawn from
 # As many are drawn as are asked for, times this: some stand in the task already.
 DRAWN_PER_ASKED = 2
-MOST_PER_ROW = NUM_ALIKE // DRAWN_PER_ASKED
 MAX_SECONDS = 20_000  # second texts that are looked at; of more, some at random
 CELLS_AT_ONCE = 20_000_000  # similarities in memory
 # A word, a character of a script without spaces, or a sign: every text has one.
 WORD = r"[\u3040-\u30ff\u3400-\u9fff]|\w+|[^\w\s]"
 
 
-def sample_pairs(train: pd.DataFrame, per_row: int, seed: int) -> pd.DataFrame:
+def sample_pairs(train: pd.DataFrame, number: int, seed: int) -> pd.DataFrame:
     """Put each first text beside second texts of other rows that share its rarer words.
 
     Args:
         train: `sentence1` and `sentence2` of the task's rows.
-        per_row: Pairs wanted for each row, at most `MOST_PER_ROW`; twice as many come out.
+        number: Pairs wanted; twice as many come out, at most ten for each first text.
         seed: Of the drawing.
 
     Returns:
@@ -35,9 +36,11 @@ def sample_pairs(train: pd.DataFrame, per_row: int, seed: int) -> pd.DataFrame:
     firsts, seconds = train["sentence1"].unique(), train["sentence2"].unique()
     if len(seconds) > MAX_SECONDS:
         seconds = np.sort(rng.choice(seconds, MAX_SECONDS, replace=False))
+    number *= DRAWN_PER_ASKED
+    if len(firsts) > number:
+        firsts = rng.choice(firsts, number, replace=False)
     alike = most_alike(list(firsts), list(seconds), NUM_ALIKE)
-    share = len(train) / len(firsts)  # a first text may stand in several rows
-    num_drawn = min(alike.shape[1], round(DRAWN_PER_ASKED * per_row * share))
+    num_drawn = min(alike.shape[1], math.ceil(number / len(firsts)))
     drawn = rng.permuted(alike, axis=1)[:, :num_drawn]
     pairs = pd.DataFrame(
         {"sentence1": firsts.repeat(num_drawn), "sentence2": seconds[drawn.ravel()]}

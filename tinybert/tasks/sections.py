@@ -5,7 +5,6 @@ from typing import Literal
 from pydantic import Field
 
 from tinybert.core.settings.reader import Settings
-from tinybert.tasks.sampled_pairs import MOST_PER_ROW
 
 
 class PrepareTaskSettings(Settings):
@@ -14,5 +13,4 @@ class PrepareTaskSettings(Settings):
     glue: Literal["folder", "hub"]  # GLUE's tasks: from sources.tasks, or from glue_hub
     glue_hub: str  # a data set of the hub, or a folder of sources.tasks in its layout
     max_train_rows: int | None = Field(ge=2)  # rows of train that are kept; null keeps all
-    # Of pair tasks, unlabelled rows made of train's own texts, for each of its rows.
-    sampled_pairs: int = Field(ge=0, le=MOST_PER_ROW)
+    sampled_pairs: int = Field(ge=0)  # of pair tasks, unlabelled rows of train's own texts

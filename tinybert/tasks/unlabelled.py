@@ -173,20 +173,20 @@ def prepare_unlabelled(
 
 
 def prepare_sampled(
-    splits: Mapping[str, pd.DataFrame], per_row: int, seed: int
+    splits: Mapping[str, pd.DataFrame], number: int, seed: int
 ) -> tuple[pd.DataFrame, list[str]]:
     """Sample pairs of train's texts that no split has, and no unlabelled row.
 
     Args:
         splits: The task's splits as they will be written, `unlabelled` too if it has such rows.
-        per_row: Pairs for each row of train.
+        number: The most pairs.
         seed: Of the drawing.
 
     Returns:
         `sentence1` and `sentence2`; and what was decided, to be printed.
     """
-    pairs = sample_pairs(splits[TRAIN], per_row, seed)
-    drawn, counts = draw_new(pairs, splits, seed, per_row * len(splits[TRAIN]))
+    pairs = sample_pairs(splits[TRAIN], number, seed)
+    drawn, counts = draw_new(pairs, splits, seed, number)
     note = f"{len(drawn):,} of {len(pairs):,} pairs of train's texts; left out: {_said(counts)}"
     return drawn, [f"sampled pairs: {note}"]
 
