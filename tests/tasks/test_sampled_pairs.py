@@ -1,4 +1,4 @@
-"""Sampled pairs are of train's own texts, alike, and of no row that any split has."""
+"""Sampled pairs are of a task's own texts, alike, and of no row that any split has."""
 
 from pathlib import Path
 
@@ -91,10 +91,7 @@ def test_sampled_pairs_are_new_and_counted(tmp_path, capsys):
     for split in ("train", "dev"):
         have = read_split(tmp_path / "out", split)
         assert not taken & set(zip(have["sentence1"], have["sentence2"], strict=True))
-    assert (
-        "mine sampled pairs: 60 of 120 pairs of train's texts; left out: "
-        in capsys.readouterr().out
-    )
+    assert "mine sampled pairs: 60 of 120 pairs of its texts; left out: " in capsys.readouterr().out
 
 
 def test_a_pair_of_dev_is_taken_out_whatever_way_round(tmp_path):
@@ -124,6 +121,8 @@ def test_they_stand_behind_the_users_unlabelled_rows(tmp_path):
     assert len(own) == len(every) - 30 == 31
     original = read_rows("original", tmp_path / "out", tmp_path, info)
     assert len(without_sampled(original, info)) == len(original) == 30
+    _, rows = prepared(tmp_path, ROWS, DEV, 300, unlabelled={"files": "more.tsv"})
+    assert rows["sentence1"].eq("what is 50 here").sum() > 1  # their texts are paired too
 
 
 @pytest.mark.parametrize("number", [0, 2])

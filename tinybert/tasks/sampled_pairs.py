@@ -21,11 +21,11 @@ CELLS_AT_ONCE = 20_000_000  # similarities in memory
 WORD = r"[\u3040-\u30ff\u3400-\u9fff]|\w+|[^\w\s]"
 
 
-def sample_pairs(train: pd.DataFrame, number: int, seed: int) -> pd.DataFrame:
+def sample_pairs(rows: pd.DataFrame, number: int, seed: int) -> pd.DataFrame:
     """Put each first text beside second texts of other rows that share its rarer words.
 
     Args:
-        train: `sentence1` and `sentence2` of the task's rows.
+        rows: `sentence1` and `sentence2` of the task's rows.
         number: Pairs wanted; twice as many come out, at most ten for each first text.
         seed: Of the drawing.
 
@@ -33,7 +33,7 @@ def sample_pairs(train: pd.DataFrame, number: int, seed: int) -> pd.DataFrame:
         `sentence1` and `sentence2`, no pair twice, none whose texts are the same.
     """
     rng = np.random.default_rng(seed)
-    firsts, seconds = train["sentence1"].unique(), train["sentence2"].unique()
+    firsts, seconds = rows["sentence1"].unique(), rows["sentence2"].unique()
     if len(seconds) > MAX_SECONDS:
         seconds = np.sort(rng.choice(seconds, MAX_SECONDS, replace=False))
     number *= DRAWN_PER_ASKED

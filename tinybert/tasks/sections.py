@@ -13,4 +13,4 @@ class PrepareTaskSettings(Settings):
     glue: Literal["folder", "hub"]  # GLUE's tasks: from sources.tasks, or from glue_hub
     glue_hub: str  # a data set of the hub, or a folder of sources.tasks in its layout
     max_train_rows: int | None = Field(ge=2)  # rows of train that are kept; null keeps all
-    sampled_pairs: int = Field(ge=0)  # of pair tasks, unlabelled rows of train's own texts
+    sampled_pairs: int = Field(ge=0)  # of pair tasks, unlabelled rows of its own texts

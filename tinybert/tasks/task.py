@@ -94,7 +94,7 @@ class TaskInfo(Settings):
     pair: bool
     num_rows: dict[str, int]  # by split
     num_unlabelled: int = 0  # rows without labels to train on
-    num_sampled: int = 0  # of them, the last ones: pairs of train's own texts
+    num_sampled: int = 0  # of them, the last ones: pairs of the others' and train's texts
     dropped_rows: int = 0
     shares: list[float] = []  # noqa: RUF012  of train's rows that have each label, of several
     glue: str | None = None

@@ -175,7 +175,7 @@ def prepare_unlabelled(
 def prepare_sampled(
     splits: Mapping[str, pd.DataFrame], number: int, seed: int
 ) -> tuple[pd.DataFrame, list[str]]:
-    """Sample pairs of train's texts that no split has, and no unlabelled row.
+    """Sample pairs of the texts of train and of unlabelled rows that no split and none of them has.
 
     Args:
         splits: The task's splits as they will be written, `unlabelled` too if it has such rows.
@@ -185,9 +185,10 @@ def prepare_sampled(
     Returns:
         `sentence1` and `sentence2`; and what was decided, to be printed.
     """
-    pairs = sample_pairs(splits[TRAIN], number, seed)
+    texts = pd.concat([splits[name] for name in (TRAIN, UNLABELLED) if name in splits])
+    pairs = sample_pairs(texts, number, seed)
     drawn, counts = draw_new(pairs, splits, seed, number)
-    note = f"{len(drawn):,} of {len(pairs):,} pairs of train's texts; left out: {_said(counts)}"
+    note = f"{len(drawn):,} of {len(pairs):,} pairs of its texts; left out: {_said(counts)}"
     return drawn, [f"sampled pairs: {note}"]
 
 
