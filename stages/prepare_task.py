@@ -59,10 +59,11 @@ def prepare_task(
         notes += more
     if task.samples_pairs(settings.sampled_pairs):
         pairs, more = prepare_sampled(frames, settings.sampled_pairs, seed)
-        given = [frames[UNLABELLED]] if further else []
-        frames[UNLABELLED] = pd.concat([*given, pairs], ignore_index=True)
         notes += more
-        info = info.model_copy(update={"num_sampled": len(pairs)})
+        if len(pairs):
+            given = [frames[UNLABELLED]] if further else []
+            frames[UNLABELLED] = pd.concat([*given, pairs], ignore_index=True)
+            info = info.model_copy(update={"num_sampled": len(pairs)})
     if UNLABELLED in frames:
         info = info.model_copy(update={"num_unlabelled": len(frames[UNLABELLED])})
     with replace_folder(folder) as partial:

@@ -136,6 +136,14 @@ def test_a_task_without_pairs_samples_none(tmp_path, number):
     assert parse(TaskFile, TASK, "task").has_unlabelled(number) == (number > 0)
 
 
+def test_where_no_pair_is_new_there_are_no_unlabelled_rows(tmp_path, capsys):
+    info, rows = prepared(tmp_path, [("a b", "b c", 0), ("b c", "a b", 1)], DEV, 5)
+    assert rows is None
+    assert (info.num_unlabelled, info.num_sampled) == (0, 0)
+    assert not (tmp_path / "out/unlabelled.parquet").exists()
+    assert "sampled pairs: 0 of " in capsys.readouterr().out
+
+
 def test_a_negative_number_is_refused():
     with pytest.raises(InputError, match="sampled_pairs"):
         parse(PrepareTaskSettings, {**SETTINGS, "sampled_pairs": -1}, "profile: prepare_task")
