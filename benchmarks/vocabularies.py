@@ -57,8 +57,10 @@ def measure(of: TaskBench, seed: int, pieces: int, steps: int) -> dict[str, floa
     dev = dev_split(Path("data/tasks") / of.task, kept, of.encoding, of.info)
     cut = next(iter(dev_scores(student.eval(), dev, None)().values()))
     rows = encode_beside(of.frame, kept, of.tokenizer, of.encoding)
-    fitted = encode_beside(of.own, kept, of.tokenizer, of.encoding)
-    head = head_in_tokens(begun.head, of.own_rows, fitted, seed)
+    own_rows = rows
+    if len(of.own) < len(of.frame):
+        own_rows = encode_beside(of.own, kept, of.tokenizer, of.encoding)
+    head = head_in_tokens(begun.head, of.own_rows, own_rows, seed)
     fit_head(student, head, seed)
     if steps:
         own = Begun(student, copy.deepcopy(begun.projections), head)

@@ -409,9 +409,11 @@ def main(system: str, task: str) -> str:
     )
     rows = encode_beside(frame, kept, teachers, recipe.encoding)
     if begun is None:
-        own, each = without_sampled(frame, recipe.info), (tokenizer, kept, teachers)
-        fitted = rows if len(own) == len(frame) else encode_beside(own, *each[1:], recipe.encoding)
-        begun = begin_fitted(recipe, teacher, matching.layers, own, fitted, each)
+        own, own_rows = without_sampled(frame, recipe.info), rows
+        if len(own) < len(frame):
+            own_rows = encode_beside(own, kept, teachers, recipe.encoding)
+        each = tokenizer, kept, teachers
+        begun = begin_fitted(recipe, teacher, matching.layers, own, own_rows, each)
     history, trained = empty_history(), "without a step"
     if matching.weights:
         history = intermediate_distill(recipe, begun, teacher, rows, matching, how)
