@@ -30,6 +30,31 @@ def store(tmp_path_factory) -> str:
     return uri
 
 
+@pytest.fixture(scope="session")
+def export_once(tmp_path_factory):
+    """`export_onnx` for tests of what reads the file: a model exported before is copied.
+
+    Tracing a model takes seconds, and workers share what they have traced.
+    """
+    base: Path = tmp_path_factory.getbasetemp()
+    kept = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "exported"
+    kept.mkdir(exist_ok=True)
+
+    def export(model, file: Path) -> None:
+        from tests.fixtures.models import fingerprint
+        from tinybert.deployment.onnx_file import export_onnx
+
+        known = kept / fingerprint(model)
+        if not known.exists():
+            export_onnx(model, file)
+            part = known.with_suffix(f".{os.getpid()}")
+            shutil.copy(file, part)
+            part.replace(known)
+        shutil.copy(known, file)
+
+    return export
+
+
 @pytest.fixture
 def tokenizer(tmp_path):
     """The tokenizer of tests/fixtures/small_masked_lm.py."""

@@ -30,7 +30,6 @@ from tinybert.deployment.int8 import quantize, sums_overflow
 from tinybert.deployment.latency import Draw
 from tinybert.deployment.memory import peak_megabytes
 from tinybert.deployment.onnx_file import (
-    export_onnx,
     open_session,
     padded_inputs,
     session_logits,
@@ -84,13 +83,13 @@ MAKERS = {
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory):
+def exported(tmp_path_factory, export_once):
     """Export a model by its name, once for all tests; return it with its file."""
 
     @cache
     def export(name):
         model, file = MAKERS[name](), tmp_path_factory.mktemp(name) / "model.onnx"
-        export_onnx(model, file)
+        export_once(model, file)
         return model, file
 
     return export
@@ -201,6 +200,6 @@ def test_sums_overflow_on_x86_without_vnni(monkeypatch, flags, overflow):
     assert not sums_overflow(flags)
 
 
-def test_the_file_is_a_file_of_the_named_opset(tmp_path: Path):
-    export_onnx(tiny_classifier(), tmp_path / "model.onnx")
-    assert [each.version for each in onnx.load(tmp_path / "model.onnx").opset_import] == [18]
+def test_the_file_is_a_file_of_the_named_opset(exported):
+    _, file = exported("classifier")
+    assert [each.version for each in onnx.load(file).opset_import] == [18]

@@ -12,7 +12,6 @@ from fastapi.testclient import TestClient
 
 from tests.fixtures.models import tiny_classifier, tiny_tokenizer
 from tinybert.deployment import service
-from tinybert.deployment.onnx_file import export_onnx
 from tinybert.deployment.sections import FLOAT, INT8
 from tinybert.deployment.service import Batcher, Classifier, Encoded, make_app
 from tinybert.evaluation.prediction import predict_logits
@@ -22,12 +21,12 @@ from tinybert.text.encoded import encode
 TEXTS = ["the cat sat", "a big red dog ran and a bird flew over the tree", "mat"]
 
 
-def make_folder(folder: Path, *, pair: bool = False, num_labels: int = 3, **config) -> Path:
+def make_folder(folder: Path, export, *, pair: bool = False, num_labels: int = 3, **config) -> Path:
     model = tiny_classifier(num_labels=num_labels, **config)
     model.save_pretrained(folder)
     tiny_tokenizer(folder).save_pretrained(folder)
     (folder / "onnx").mkdir()
-    export_onnx(model, folder / FLOAT)
+    export(model, folder / FLOAT)
     (folder / INT8).write_bytes((folder / FLOAT).read_bytes())
     kind = config.get("problem_type", "classification")
     about = {"name": "tiny-mine", "pair": pair, **Encoding(kind, num_labels, 16)._asdict()}
@@ -36,8 +35,8 @@ def make_folder(folder: Path, *, pair: bool = False, num_labels: int = 3, **conf
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
-    return make_folder(tmp_path_factory.mktemp("bundle"))
+def folder(tmp_path_factory, export_once) -> Path:
+    return make_folder(tmp_path_factory.mktemp("bundle"), export_once)
 
 
 @pytest.fixture
@@ -76,8 +75,8 @@ def test_a_long_text_is_cut_and_said_so_or_refused(client, folder):
         assert strict.post("/classify", json={"text": "cat"}).status_code == 200
 
 
-def test_pairs(tmp_path):
-    folder = make_folder(tmp_path / "bundle", pair=True)
+def test_pairs(tmp_path, export_once):
+    folder = make_folder(tmp_path / "bundle", export_once, pair=True)
     rows = encode(tiny_tokenizer(tmp_path), TEXTS[:1], TEXTS[1:2], 16)
     logits = predict_logits(tiny_classifier(num_labels=3), rows, None)[0]
     with TestClient(make_app(Classifier(folder))) as client:
@@ -88,8 +87,8 @@ def test_pairs(tmp_path):
         assert (refused.status_code, "takes pairs" in refused.json()["error"]) == (422, True)
 
 
-def test_values(tmp_path):
-    folder = make_folder(tmp_path / "bundle", num_labels=1, problem_type="regression")
+def test_values(tmp_path, export_once):
+    folder = make_folder(tmp_path / "bundle", export_once, num_labels=1, problem_type="regression")
     rows = encode(tiny_tokenizer(tmp_path), TEXTS, None, 16)
     logits = predict_logits(tiny_classifier(num_labels=1), rows, None)
     with TestClient(make_app(Classifier(folder))) as client:

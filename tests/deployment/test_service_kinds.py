@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from tests.fixtures.kinds import LABELS, TEXTS, encoding_of, frame_of, info_of, model_of
 from tests.fixtures.models import WORDS, tiny_tokenizer
 from tinybert.deployment import service
-from tinybert.deployment.onnx_file import export_onnx
 from tinybert.deployment.sections import FLOAT, INT8
 from tinybert.deployment.service import Classifier, Reader, as_tags, entities_of, make_app
 from tinybert.evaluation.decision import Decision
@@ -29,13 +28,13 @@ THRESHOLDS = {"joy": 0.3, "anger": 0.5, "fear": 0.8}
 READS = ["cut", "head_tail", "windows"]
 
 
-def make_folder(folder: Path, model, encoding, *, pair: bool = False, **config) -> Path:
+def make_folder(folder: Path, export, model, encoding, *, pair: bool = False, **config) -> Path:
     for key, value in config.items():
         setattr(model.config, key, value)
     model.save_pretrained(folder)
     tiny_tokenizer(folder).save_pretrained(folder)
     (folder / "onnx").mkdir()
-    export_onnx(model, folder / FLOAT)
+    export(model, folder / FLOAT)
     (folder / INT8).write_bytes((folder / FLOAT).read_bytes())
     about = {"name": "tiny-mine", "pair": pair, **encoding._asdict()}
     (folder / "bundle.json").write_text(json.dumps(about))
@@ -49,16 +48,17 @@ def split_of(folder: Path, kind, encoding, texts, seconds=None) -> TaskSplit:
 
 @pytest.fixture(scope="module")
 def models() -> dict:
-    return {kind: model_of(kind, seed=1) for kind in LABELS}
+    return {kind: model_of(kind) for kind in LABELS}
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory, models) -> dict[str, Path]:
+def exported(tmp_path_factory, export_once, models) -> dict[str, Path]:
     """A bundle's folder by kind; its bundle.json is written again for each way to read."""
     place = tmp_path_factory.mktemp("bundles")
     return {
         kind: make_folder(
             place / kind,
+            export_once,
             models[kind],
             encoding_of(kind),
             **({"thresholds": THRESHOLDS} if kind == "multilabel" else {}),

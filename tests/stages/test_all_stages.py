@@ -34,6 +34,10 @@ from tinybert.tasks.task import read_info, read_split
 TASKS, SYSTEMS = ("reviews", "scores"), ("tinybert_mini", "scratch_mini")
 
 
+def made_up_megabytes(engines, *_) -> dict[str, float]:
+    return dict.fromkeys(engines, 100.0)
+
+
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory) -> Path:
     """Run the pipeline's stages in their order, once; tests look at what they left."""
@@ -57,7 +61,10 @@ def workspace(tmp_path_factory) -> Path:
                     said = run_stage(stage, system, task)
                     (folder / f"said_{stage}_{system}_{task}").write_text(said)
             run_stage("export", system, "scores")
-            run_stage("benchmark_latency", system)
+            with pytest.MonkeyPatch.context() as patch:
+                if system == "scratch_mini":  # one system's memory is measured: processes of 5 s
+                    patch.setattr("stages.benchmark_latency.peak_megabytes", made_up_megabytes)
+                run_stage("benchmark_latency", system)
             for task in TASKS:
                 run_stage("model_card", system, task)
         run_stage("report")
