@@ -6,6 +6,8 @@ python -m flows.side_by_side [--slots N]
 import argparse
 import os
 import sys
+from collections import Counter
+from collections.abc import Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from functools import partial
 from pathlib import Path
@@ -34,12 +36,18 @@ ADVICE = (
 )
 
 
-def usual_slots() -> int:
+def usual_slots(stages: Iterable[str]) -> int:
     """Return how many trainings run at once where nobody says: as cores and memory allow.
 
-    One where there is a GPU: its trainings take turns (reports/results/gpu.md).
+    One where there is a GPU: its trainings take turns (reports/results/gpu.md). One, with every
+    core, where one task has one or two students: nearly all of it waits for the teacher.
+
+    Args:
+        stages: Of the graph.
     """
-    if NVIDIA_DRIVER.exists():
+    numbers = Counter(stage.partition("@")[0] for stage in stages)
+    one_chain = numbers["finetune_teacher"] == 1 and numbers["prediction_distill"] <= 2
+    if NVIDIA_DRIVER.exists() or one_chain:
         return 1
     by_memory = int(psutil.virtual_memory().available / BYTES_PER_TRAINING)
     return max(1, min(SLOTS, os.cpu_count() or 1, by_memory))
@@ -48,7 +56,7 @@ def usual_slots() -> int:
 def add_slots_option(parser: argparse.ArgumentParser) -> None:
     """Add the option that says how many trainings run at once."""
     parser.add_argument(
-        "--slots", type=_slots, default=usual_slots(), help="trainings at once; %(default)s here"
+        "--slots", type=_slots, help="trainings at once; else 2; 1 with a GPU, or for one task"
     )
 
 
@@ -133,12 +141,12 @@ class Shown:
         self.bar.update(self.number, advance=1, now=", ".join(self.running))
 
 
-def main(root: Path, slots: int) -> None:
+def main(root: Path, slots: int | None) -> None:
     """Bring a workspace up to date.
 
     Args:
         root: The workspace.
-        slots: How many stages that use every core run at once.
+        slots: How many stages that use every core run at once; None: `usual_slots`.
 
     Raises:
         InputError: The workspace is wrong and nothing ran, or a stage failed.
@@ -148,7 +156,8 @@ def main(root: Path, slots: int) -> None:
     with only_run_in(root, "side_by_side"):
         graph, changed = read_graph(root), changed_stages(root)
         with preloaded(root, wanted=bool(changed)) as environment:
-            failed = walk_side_by_side(graph, Walk(root, changed, Room(slots), environment, False))
+            walk = Walk(root, changed, Room(slots or usual_slots(graph)), environment, False)
+            failed = walk_side_by_side(graph, walk)
     if failed:
         raise InputError(*(f"{name}: failed; its own line above says why" for name in failed))
 

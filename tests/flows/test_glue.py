@@ -5,7 +5,6 @@ from argparse import Namespace
 import pytest
 
 from flows.glue import main, source_overrides
-from flows.side_by_side import usual_slots
 from tests.fixtures.refused import problems_of
 from tests.fixtures.workspace import ROOT, copy_params
 from tinybert.core.settings.yaml_reader import read_yaml
@@ -84,4 +83,4 @@ def test_a_group_runs_in_budgets_of_its_own(given, tmp_path, monkeypatch):
     profile = read_yaml(tmp_path / "params/profiles/paper.yaml")
     assert profile["general_distill"]["max_steps"] == 400
     assert read_yaml(tmp_path / "params.yaml")["sources"]["tasks"] == given.glue_dir
-    assert did == [(tmp_path, usual_slots()), tmp_path] * 2
+    assert did == [(tmp_path, None), tmp_path] * 2

@@ -97,9 +97,20 @@ def test_trainings_on_a_gpu_take_turns(monkeypatch, tmp_path):
     monkeypatch.setattr("flows.side_by_side.NVIDIA_DRIVER", tmp_path / "none")
     monkeypatch.setattr("os.cpu_count", lambda: 64)
     monkeypatch.setattr("flows.side_by_side.BYTES_PER_TRAINING", 1.0)
-    assert usual_slots() == 2
+    stages = ["finetune_teacher@one", "finetune_teacher@two"]
+    assert usual_slots(stages) == 2
     monkeypatch.setattr("flows.side_by_side.NVIDIA_DRIVER", tmp_path)
-    assert usual_slots() == 1
+    assert usual_slots(stages) == 1
+
+
+def test_the_stages_of_one_student_have_every_core(monkeypatch, tmp_path):
+    monkeypatch.setattr("flows.side_by_side.NVIDIA_DRIVER", tmp_path / "none")
+    monkeypatch.setattr("os.cpu_count", lambda: 64)
+    monkeypatch.setattr("flows.side_by_side.BYTES_PER_TRAINING", 1.0)
+    stages = ["finetune_teacher@one", "prediction_distill@a-one", "prediction_distill@b-one"]
+    slots = usual_slots(stages)
+    assert slots == 1 and Room(slots).environment("finetune_teacher@one") == {}
+    assert usual_slots([*stages, "prediction_distill@c-one"]) == 2
 
 
 @pytest.mark.slow
