@@ -71,8 +71,10 @@ def test_each_term_stands_with_its_weight():
 def test_a_systems_own_schedule_of_a_phase_is_told():
     text = render(facts("pd_mini"))
     assert "loss of general_distill | 1 x mlm, 4 times the profile's steps |" in text
-    text = render(facts("bert_small_mini"))
-    assert "steps, learning rate 0.0005 |" in text
+    system = read_yaml(ROOT / "params/systems/tinybert_mini.yaml")
+    system["intermediate_distill"] |= {"learning_rate": 2e-3}
+    text = render(facts("tinybert_mini", system_file=system))
+    assert "1 x attention + 1 x hidden + 1 x embedding, learning rate 0.002 |" in text
 
 
 def test_what_was_not_used_is_not_claimed():
