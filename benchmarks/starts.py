@@ -214,10 +214,8 @@ class TaskBench:
         frame = read_rows(None, task_folder, Path("data/augmented") / task, self.info)
         self.frame = frame[:max_rows]
         self.rows = encode_split(self.frame, self.tokenizer, encoding)
-        self.own = without_sampled(frame, self.info)[:max_rows]  # what a start is fitted to
-        self.own_rows = self.rows
-        if len(self.own) < len(self.frame):
-            self.own_rows = encode_split(self.own, self.tokenizer, encoding)
+        self.num_own = len(without_sampled(frame, self.info)[:max_rows])
+        self.own_rows = self.rows.first_texts(self.num_own)  # what a start is fitted to
         self.dev = dev_split(task_folder, self.tokenizer, encoding, self.info)
         self.begun: dict[tuple[str, int, int], Begun] = {}
         self.heads: dict[int, HeadTargets] = {}  # by seed

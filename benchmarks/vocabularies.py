@@ -57,10 +57,7 @@ def measure(of: TaskBench, seed: int, pieces: int, steps: int) -> dict[str, floa
     dev = dev_split(Path("data/tasks") / of.task, kept, of.encoding, of.info)
     cut = next(iter(dev_scores(student.eval(), dev, None)().values()))
     rows = encode_beside(of.frame, kept, of.tokenizer, of.encoding)
-    own_rows = rows
-    if len(of.own) < len(of.frame):
-        own_rows = encode_beside(of.own, kept, of.tokenizer, of.encoding)
-    head = head_in_tokens(begun.head, of.own_rows, own_rows, seed)
+    head = head_in_tokens(begun.head, of.own_rows, rows.first_texts(of.num_own), seed)
     fit_head(student, head, seed)
     if steps:
         own = Begun(student, copy.deepcopy(begun.projections), head)

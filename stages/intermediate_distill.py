@@ -409,10 +409,8 @@ def main(system: str, task: str) -> str:
     )
     rows = encode_beside(frame, kept, teachers, recipe.encoding)
     if begun is None:
-        own, own_rows = without_sampled(frame, recipe.info), rows
-        if len(own) < len(frame):
-            own_rows = encode_beside(own, kept, teachers, recipe.encoding)
-        each = tokenizer, kept, teachers
+        own, each = without_sampled(frame, recipe.info), (tokenizer, kept, teachers)
+        own_rows = rows.first_texts(len(own))
         begun = begin_fitted(recipe, teacher, matching.layers, own, own_rows, each)
     history, trained = empty_history(), "without a step"
     if matching.weights:

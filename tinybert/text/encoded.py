@@ -120,6 +120,23 @@ class EncodedRows(Dataset[Row]):
             {name: values[start:stop] for name, values in self.targets.items()},
         )
 
+    def first_texts(self, count: int) -> "EncodedRows":
+        """Return the rows of the first so many texts, with all that they have."""
+        stop = count if self.origins is None else int(np.searchsorted(self.origins, count))
+        end = int(self.ends[:stop][-1]) if stop else 0
+        return replace(
+            self,
+            ids=self.ids[:end],
+            ends=self.ends[:stop],
+            first_lengths=self.first_lengths[:stop],
+            targets={name: values[:stop] for name, values in self.targets.items()},
+            token_targets={name: values[:end] for name, values in self.token_targets.items()},
+            origins=None if self.origins is None else self.origins[:stop],
+            places=None if self.places is None else self.places[:end],
+            characters=None if self.characters is None else self.characters[:end],
+            beside=None if self.beside is None else self.beside.first_texts(stop),
+        )
+
     def with_origins(self, origins: NDArray[np.int64]) -> "EncodedRows":
         """Return the same rows as windows of these texts."""
         return replace(self, origins=origins)
