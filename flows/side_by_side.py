@@ -23,12 +23,17 @@ from flows.stage_process import STARTS
 from flows.walk import Room, Walk, changed_stages, only_run_in
 from tinybert.core.errors import InputError, ends_with_its_lines
 from tinybert.core.repository import require_commit
+from tinybert.core.settings.reader import read_section
+from tinybert.core.settings.schedule import Grid
+from tinybert.tasks.task import TRAIN, read_info
 
 # Small networks leave a third of two cores idle: two trainings of one thread each take three
 # quarters of the time that one after the other takes on two (measured, DECISIONS.md 101).
 SLOTS = 2
 BYTES_PER_TRAINING = 4e9
 NVIDIA_DRIVER = Path("/proc/driver/nvidia")
+PREPARED, TEACHER = "prepare_task", "finetune_teacher"  # stages
+TASKS = Path("data/tasks")
 # What DVC says after each stage.
 ADVICE = (
     *("> python", "Generating lock file", "Updating lock file", "Use `dvc push`"),
@@ -45,8 +50,8 @@ def usual_slots(stages: Iterable[str]) -> int:
     Args:
         stages: Of the graph.
     """
-    numbers = Counter(stage.partition("@")[0] for stage in stages)
-    one_chain = numbers["finetune_teacher"] == 1 and numbers["prediction_distill"] <= 2
+    numbers = Counter(map(_name, stages))
+    one_chain = numbers[TEACHER] == 1 and numbers["prediction_distill"] <= 2
     if NVIDIA_DRIVER.exists() or one_chain:
         return 1
     by_memory = int(psutil.virtual_memory().available / BYTES_PER_TRAINING)
@@ -70,14 +75,15 @@ def walk_side_by_side(graph: Graph, walk: Walk) -> list[str]:
     """Bring each stage up to date once those it waits for are; return those that failed.
 
     Of stages that could begin, the one with the longest chain behind it does: else a baseline's
-    training takes the place of one that everything else waits for.
+    training takes the place of one that everything else waits for. Of teachers, the one that trains
+    on most text: else the longest is left for the end, when nothing is there to run beside it.
 
     Args:
         graph: Upstream stages first.
         walk: Of this workspace.
     """
     behind = stages_behind(graph)
-    waiting = sorted(graph, key=lambda stage: -behind[stage])
+    waiting = list(graph)
     running: dict[Future[str], str] = {}
     done: set[str] = set()
     with ThreadPoolExecutor(max_workers=len(graph)) as threads, Shown(len(graph)) as shown:
@@ -85,9 +91,15 @@ def walk_side_by_side(graph: Graph, walk: Walk) -> list[str]:
         def bring(stage: str) -> str:
             return walk.bring_up_to_date(stage, graph[stage], partial(shown.say, stage)).state
 
+        def may_begin(stage: str) -> bool:
+            if _name(stage) == TEACHER and PREPARED in map(_name, running.values()):
+                return False  # whose teacher takes longest is known in seconds
+            return walk.room.fits(stage, running.values())
+
         def begin_what_fits() -> None:
-            for stage in list(waiting):
-                if graph[stage] <= done and walk.room.fits(stage, running.values()):
+            ready = [stage for stage in waiting if graph[stage] <= done]
+            for stage in sorted(ready, key=lambda of: (-behind[of], -teachers_text(of))):
+                if may_begin(stage):
                     waiting.remove(stage)
                     running[threads.submit(bring, stage)] = stage
 
@@ -103,6 +115,25 @@ def walk_side_by_side(graph: Graph, walk: Walk) -> list[str]:
         finally:
             walk.processes.stop()
     return [name for name, outcome in walk.outcomes.items() if outcome.state == "Failed"]
+
+
+def teachers_text(stage: str) -> float:
+    """Return how many bytes of text, as stored, a teacher's training reads; 0 for other stages.
+
+    Args:
+        stage: As `name@task`, of the workspace that is the current folder.
+    """
+    name, _, task = stage.partition("@")
+    folder = TASKS / task
+    rows = folder / f"{TRAIN}.parquet"
+    if name != TEACHER or not rows.is_file():
+        return 0.0
+    schedule = read_section(TEACHER, Grid).schedules()[0]
+    return rows.stat().st_size * schedule.num_passes(read_info(folder).num_rows[TRAIN])
+
+
+def _name(stage: str) -> str:
+    return stage.partition("@")[0]
 
 
 class Shown:

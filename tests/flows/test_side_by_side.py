@@ -9,9 +9,15 @@ import time
 
 import pytest
 
-from flows.side_by_side import add_slots_option, usual_slots, walk_side_by_side
+from flows.side_by_side import (
+    add_slots_option,
+    teachers_text,
+    usual_slots,
+    walk_side_by_side,
+)
 from flows.stage_process import Outcome
 from flows.walk import Room, Walk
+from tests.fixtures.kinds import info_of
 from tests.fixtures.small_pipeline import (
     STAGES,
     gone,
@@ -19,8 +25,9 @@ from tests.fixtures.small_pipeline import (
     times_run,
     wait_for_stage,
 )
-from tests.fixtures.workspace import ROOT
+from tests.fixtures.workspace import ROOT, copy_params, edit_section
 from tinybert.core.errors import InputError
+from tinybert.core.outputs import write_json
 
 COMMAND = [sys.executable, "-m", "flows.side_by_side", "--slots", "2"]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -62,15 +69,22 @@ def test_what_waits_for_a_failed_stage_does_not_run_and_all_else_does(root):
     assert times_run(root) == dict.fromkeys(["corpus", "one", "small", "speed", "two"], 1)
 
 
-def test_what_most_stages_wait_for_begins_first(monkeypatch, tmp_path):
-    begun = []
+@pytest.fixture
+def begun(monkeypatch) -> list[str]:
+    """Have stages do nothing, one for longer; return their names in the order they begin in."""
+    found = []
 
     def bring(walk, stage, upstream, say):
-        begun.append(stage)
+        found.append(stage)
+        time.sleep(0.2 if stage == "prepare_task@long" else 0)
         walk.outcomes[stage] = Outcome("Ran", 0.0, "done")
         return walk.outcomes[stage]
 
     monkeypatch.setattr(Walk, "bring_up_to_date", bring)
+    return found
+
+
+def test_what_most_stages_wait_for_begins_first(begun, tmp_path):
     waits = {
         "teacher_logits": [],
         "augment@baseline": ["teacher_logits"],
@@ -83,6 +97,26 @@ def test_what_most_stages_wait_for_begins_first(monkeypatch, tmp_path):
     # Both could begin after the first, and the baseline stands first in the graph.
     assert begun[:2] == ["teacher_logits", "intermediate_distill@student"]
     assert begun[-1] == "report"
+
+
+def test_the_teacher_with_most_text_to_read_begins_first(begun, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    copy_params(tmp_path)
+    grid = {"num_epochs": 3.0, "max_steps": 100, "batch_sizes": [32]}
+    edit_section(tmp_path / "params/profiles/demo.yaml", "finetune_teacher", **grid)
+    sizes = {"few": (100, 10), "many": (900, 32_000), "long": (200, 20)}  # bytes, rows
+    for task, (size, num_rows) in sizes.items():
+        folder = tmp_path / "data/tasks" / task
+        folder.mkdir(parents=True)
+        (folder / "train.parquet").write_bytes(b"x" * size)
+        write_json(info_of("classification", num_rows).model_dump(), folder / "task.json")
+    # 100 steps of 32 rows see a tenth of `many`; the others are read three times.
+    found = [teachers_text(f"finetune_teacher@{task}") for task in sizes]
+    assert found == pytest.approx([300, 90, 600])
+    graph = {f"prepare_task@{task}": frozenset[str]() for task in sizes}
+    graph |= {f"finetune_teacher@{task}": frozenset([f"prepare_task@{task}"]) for task in sizes}
+    assert walk_side_by_side(graph, Walk(tmp_path, frozenset(), Room(1), {}, False)) == []
+    assert begun[3:] == [f"finetune_teacher@{task}" for task in ("long", "few", "many")]
 
 
 @pytest.mark.parametrize("slots", ["0", "-1", "1.5", "two"])
