@@ -1,7 +1,7 @@
 """A benchmark's table, a CSV file: a row is written as soon as it is known, and not computed again.
 
-Rows say nothing of system and precision: a file is of one of each. Processes that run side by side,
-of other seeds or tasks, write a file each (`--table`), or the same.
+A file is of one system and one precision, which its rows name. Processes that run side by side, of
+other seeds or tasks, write a file each (`--table`), or the same.
 """
 
 import argparse
@@ -18,6 +18,7 @@ from tinybert.core.precision import Precision
 from tinybert.core.settings.names import split_names
 
 FOLDER = Path("reports/benchmarks")
+OF_ONE = ("system", "precision")  # a file's rows are alike in these
 Key = TypeVar("Key", bound=tuple[Any, ...])
 
 
@@ -52,12 +53,14 @@ class Table:
         given: The command line, of `make_parser`.
 
     Raises:
-        InputError: A file is no such table, or there are several and not only to be shown.
+        InputError: A file is no such table, or of another system or precision, or there are several
+            and not only to be shown.
     """
 
     def __init__(self, keys: Sequence[str], given: argparse.Namespace) -> None:
         self.keys, self.files, self.show = list(keys), given.table, given.show
         self.name: str = given.benchmark
+        self.of = {name: getattr(given, name) for name in OF_ONE if name in given}
         if len(self.files) > 1 and not self.show:
             raise InputError(
                 f"--table: rows are written to one file, got {len(self.files)}; name one, or add "
@@ -80,7 +83,7 @@ class Table:
         file.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{file}.lock"):
             # Read again, since another process may have added to it.
-            self.rows = self._joined([self._read(file), pd.DataFrame([row])])
+            self.rows = self._joined([self._read(file), pd.DataFrame([self.of | row])])
             with replace_file(file) as partial:
                 self.rows.to_csv(partial, index=False)
         self.added += 1
@@ -100,18 +103,32 @@ class Table:
 
     def _joined(self, found: list[pd.DataFrame]) -> pd.DataFrame:
         some = [rows for rows in found if len(rows)] or found
+        for name in self.of:
+            values = list(dict.fromkeys(value for rows in some for value in rows[name]))
+            if len(values) > 1:
+                raise InputError(
+                    f"--table: rows of one {name} are shown, got {', '.join(values)}; name files "
+                    "of one"
+                )
         return pd.concat(some, ignore_index=True).drop_duplicates(self.keys, ignore_index=True)
 
     def _read(self, file: Path) -> pd.DataFrame:
         try:
             rows = pd.read_csv(file)
         except FileNotFoundError:
-            return pd.DataFrame(columns=self.keys)
+            return pd.DataFrame(columns=[*self.of, *self.keys])
         except (OSError, ValueError):
             rows = pd.DataFrame()
-        if not set(self.keys) <= set(rows.columns):
+        if not {*self.of, *self.keys} <= set(rows.columns):
             raise InputError(
                 f"{file}: no table of {self.name}, got columns {', '.join(rows.columns) or 'none'};"
-                f" it needs {', '.join(self.keys)}: name another file"
+                f" it needs {', '.join([*self.of, *self.keys])}: name another file"
             )
+        for name, ours in self.of.items():
+            others = rows[name][rows[name] != ours]
+            if len(others) and not self.show:
+                raise InputError(
+                    f"{file}: its rows are of {name} {others.iloc[0]}, got {ours}; name another "
+                    "--table"
+                )
         return rows

@@ -14,13 +14,17 @@ from tests.fixtures.workspace import ROOT
 KEYS = ("task", "seed")
 
 
-def given(*files: Path, show: bool = False) -> Namespace:
-    shown = ["--show"] if show else []
-    return make_parser("starts").parse_args([*shown, "--table", *map(str, files)])
+OF = {"system": "closed_form_mini", "precision": "fp32"}
 
 
-def scores(file: Path, *rows: tuple[str, int, float]) -> Path:
-    pd.DataFrame(rows, columns=[*KEYS, "score"]).to_csv(file, index=False)
+def given(*files: Path, show: bool = False, **of: str) -> Namespace:
+    options = ["--show"] if show else []
+    options += [word for name, value in of.items() for word in (f"--{name}", value)]
+    return make_parser("starts").parse_args([*options, "--table", *map(str, files)])
+
+
+def scores(file: Path, *rows: tuple[str, int, float], **of: str) -> Path:
+    pd.DataFrame(rows, columns=[*KEYS, "score"]).assign(**OF | of).to_csv(file, index=False)
     return file
 
 
@@ -31,7 +35,7 @@ def test_a_row_is_there_for_the_next_run_and_not_asked_for_again(tmp_path, capsy
     assert capsys.readouterr().out == "starts: 1 of 2: task mrpc, seed 2, score 0.5\n"
     again = Table(KEYS, given(tmp_path / "new/a.csv"))
     assert again.missing([("mrpc", 1), ("mrpc", 2)]) == [("mrpc", 1)]
-    assert again.found().to_dict("records") == [{"task": "mrpc", "seed": 2, "score": 0.5}]
+    assert again.found().to_dict("records") == [{**OF, "task": "mrpc", "seed": 2, "score": 0.5}]
 
 
 def test_two_processes_lose_no_row_of_one_file(tmp_path):
@@ -53,13 +57,27 @@ def test_several_files_are_shown_as_one_and_a_row_of_both_counts_once(tmp_path):
     assert line == "--table: rows are written to one file, got 2; name one, or add --show"
 
 
+@pytest.mark.parametrize(("name", "other"), [("system", "tinybert_mini"), ("precision", "bf16")])
+def test_rows_of_another_system_or_precision_are_not_taken_for_these(tmp_path, name, other):
+    file = scores(tmp_path / "a.csv", ("mrpc", 1, 0.8))
+    table = Table(KEYS, given(tmp_path / "b.csv", **{name: other}))
+    table.add(("mrpc", 1), score=0.7)
+    line = refused(Table, KEYS, given(file, **{name: other}))
+    assert line == f"{file}: its rows are of {name} {OF[name]}, got {other}; name another --table"
+    assert Table(KEYS, given(file, show=True, **{name: other})).found()["score"].tolist() == [0.8]
+    line = refused(Table, KEYS, given(file, tmp_path / "b.csv", show=True))
+    assert line == (
+        f"--table: rows of one {name} are shown, got {OF[name]}, {other}; name files of one"
+    )
+
+
 @pytest.mark.parametrize("content", ["a,b\n1,2\n", "", "\udcff\n"])
 def test_another_file_is_refused_before_anything_is_computed(tmp_path, content):
     file = tmp_path / "other.csv"
     file.write_text(content, encoding="utf-8", errors="surrogateescape")
     line = refused(Table, KEYS, given(file))
     assert line.startswith(f"{file}: no table of starts, got columns ")
-    assert line.endswith("it needs task, seed: name another file")
+    assert line.endswith("it needs system, precision, task, seed: name another file")
     assert refused(Table, KEYS, given(tmp_path)).startswith(f"{tmp_path}: no table of starts")
 
 
@@ -94,7 +112,10 @@ def test_a_benchmark_shows_what_its_processes_wrote(
     monkeypatch.chdir(ROOT)
     for seed, score in ((1, 0.6), (2, 0.8)):
         row = (
-            CELL | SIZES | {"seed": seed, "steps": 10, "cut": 0.5, "score": score, "quality": score}
+            OF
+            | CELL
+            | SIZES
+            | {"seed": seed, "steps": 10, "cut": 0.5, "score": score, "quality": score}
         )
         pd.DataFrame([row]).to_csv(tmp_path / f"{seed}.csv", index=False)
     files = [str(tmp_path / "1.csv"), str(tmp_path / "2.csv")]
