@@ -113,6 +113,7 @@ def main(task: str) -> str:
         require_positions(task_file.max_length, load_config(PRETRAINED), length_of)
         tokenizer = load_tokenizer(PRETRAINED)
         doctor().text(place, tokenizer, task_folder, task)
+        doctor().passes(place, settings.schedules(), info.num_rows[TRAIN])
         model, history = finetune_teacher(PRETRAINED, task_folder, settings, encoding, how)
     result = save_teacher(model, tokenizer, history, task_folder, info, encoding)
     if how is not None:

@@ -14,7 +14,13 @@ from tinybert.distillation.together import Together
 from tinybert.doctor import pace
 from tinybert.doctor.checkup import training
 from tinybert.doctor.findings import MODE
-from tinybert.doctor.pace import Measured, measure_steps, predicted_seconds, shown_time
+from tinybert.doctor.pace import (
+    Measured,
+    judge_passes,
+    measure_steps,
+    predicted_seconds,
+    shown_time,
+)
 from tinybert.text.encoded import EncodedRows
 from tinybert.training.training import train
 
@@ -94,6 +100,17 @@ def test_time_is_steps_by_seconds_and_the_scoring_of_dev():
 )
 def test_times_are_told_as_people_do(seconds, expected):
     assert shown_time(seconds) == expected
+
+
+def test_a_teacher_that_does_not_reach_every_row_is_a_doubt():
+    limited = SCHEDULE.model_copy(update={"num_epochs": 20.0, "max_steps": 130, "batch_size": 16})
+    assert judge_passes([limited], 2_080) == []
+    (found,) = judge_passes([limited], 2_081)
+    assert found.level == "doubt"
+    assert found.line.startswith("finetune_teacher reads 2,080 of 2,081 training rows; ")
+    other = limited.model_copy(update={"batch_size": 32})
+    assert judge_passes([limited, other], 4_160) == []  # one of the grid does
+    assert judge_passes([limited.model_copy(update={"max_steps": None})], 10**6) == []
 
 
 def test_what_is_trained_already_or_gone_on_with_is_not_measured(tmp_path, capsys):

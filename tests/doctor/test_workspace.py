@@ -56,6 +56,17 @@ def test_before_anything_ran_it_says_what_is_missing_and_forecasts_every_stage(w
     assert printed.err.count("WRONG") == 0
 
 
+def test_a_teacher_that_will_not_read_every_row_is_told_before_and_in_its_stage(workspace, capsys):
+    profile = Path("params/profiles/tiny.yaml")
+    edit_section(profile, "finetune_teacher", max_steps=1, batch_sizes=[2])
+    line = "finetune_teacher reads 2 of 54 training rows; `-S profile=own-task` reads up to 48,000"
+    _doctor.main("scratch_mini", "reviews")
+    assert f"reviews: DOUBT: {line}" in capsys.readouterr().out
+    shutil.copytree("data/raw/teacher", "models/pretrained")
+    run_stage("finetune_teacher", "reviews")
+    assert f"finetune_teacher reviews: doubt: {line}" in capsys.readouterr().out
+
+
 def test_the_forecast_is_of_the_systems_own_length(workspace, capsys):
     edit_section(Path("params/systems/tinybert_mini.yaml"), "general_distill", steps_scale=30)
     assert _doctor.main("tinybert_mini", "reviews")
@@ -155,7 +166,7 @@ def test_a_teacher_whose_weights_are_not_loaded_is_wrong_as_in_the_stage(workspa
     run_stage("prepare_corpus")
     damaged(workspace / "data/raw/teacher")
     with pytest.raises(InputError) as caught:
-        run_stage("fetch_teacher")
+        shutil.copytree("data/raw/teacher", "models/pretrained")
     assert "got 37 of 37 missing (" in str(caught.value)
     assert not (workspace / "models/pretrained").exists()
     assert not _doctor.main(None, None)

@@ -24,7 +24,7 @@ def paper(section: str) -> dict:
     return read_yaml(ROOT / "params/profiles/paper.yaml")[section]
 
 
-@pytest.mark.parametrize("profile", ["demo", "glue-small", "paper"])
+@pytest.mark.parametrize("profile", ["demo", "own-task", "glue-small", "paper"])
 def test_every_profile_has_every_section_whole(profile):
     _check_profile(profile)
 

@@ -130,6 +130,12 @@ def text(place: str, tokenizer: Any, task_folder: Path, task: str) -> None:
         report(place, unknown.judge(read_split(task_folder, TRAIN), tokenizer, task))
 
 
+def passes(place: str, schedules: Sequence[Schedule], num_rows: int) -> None:
+    """Look at whether a teacher's training reads all rows; arguments as of `judge_passes`."""
+    if mode() != "off":
+        report(place, pace.judge_passes(schedules, num_rows))
+
+
 def fit(
     place: str,
     student: Any,

@@ -13,6 +13,7 @@ from tinybert.core.precision import computing_device
 from tinybert.core.processes import num_processes
 from tinybert.core.settings.schedule import Schedule
 from tinybert.doctor import room
+from tinybert.doctor.findings import Finding, doubt
 from tinybert.text.batching import EpochBatches, collator, epoch_batches
 from tinybert.text.encoded import Rows
 from tinybert.training.cpu_dropout import CpuDropout
@@ -40,6 +41,24 @@ class Measured(NamedTuple):
     peak_bytes: int | None
     first_terms: dict[str, float]
     batch_size: int
+
+
+def judge_passes(schedules: Sequence[Schedule], num_rows: int) -> list[Finding]:
+    """Say where a teacher's training ends before it has read every labelled row once.
+
+    Args:
+        schedules: Of the grid.
+        num_rows: Of train.
+    """
+    passes = max(schedule.num_passes(num_rows) for schedule in schedules)
+    if passes >= 1:
+        return []
+    return [
+        doubt(
+            f"finetune_teacher reads {passes * num_rows:,.0f} of {num_rows:,} training rows; "
+            "`-S profile=own-task` reads up to 48,000, or raise its max_steps"
+        )
+    ]
 
 
 def why_not_measured(run: Run) -> str | None:

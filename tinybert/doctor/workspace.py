@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from tinybert.core.settings.reader import read_section
+from tinybert.core.settings.schedule import Grid
 from tinybert.core.settings.systems import Checkpoint, SystemFile
 from tinybert.distillation.distillation import Weights, matched_weights
 from tinybert.distillation.general_rows import require_alignable
@@ -15,6 +17,7 @@ from tinybert.doctor import lengths
 from tinybert.doctor.checkup import look_at_augmentation, look_at_teacher
 from tinybert.doctor.findings import Finding, as_findings, right, wrong
 from tinybert.doctor.fit import fit_by_map
+from tinybert.doctor.pace import judge_passes
 from tinybert.encoders.checkpoints import (
     load_classifier,
     load_config,
@@ -26,7 +29,7 @@ from tinybert.encoders.checkpoints import (
 from tinybert.encoders.classifier import finetuned_classifier
 from tinybert.encoders.student import from_checkpoint, named_tokenizer, student_tokenizer
 from tinybert.encoders.teacher_source import TeacherSource, locate_teacher
-from tinybert.tasks.task import read_info
+from tinybert.tasks.task import TRAIN, read_info
 from tinybert.tasks.task_file import TaskFile
 from tinybert.text.alignment import same_tokenizer
 from tinybert.text.vocabulary import require_enough
@@ -137,9 +140,13 @@ def look_at_task(
             found += look_at_teacher(folder, TASKS / name, task, dtype, **loads)
         else:
             found += _loads(folder, load_classifier)
-    is_prepared = (TASKS / name / "task.json").is_file()
-    if is_prepared and (further := read_info(TASKS / name).num_unlabelled):
-        found.append(right(f"{further:,} unlabelled rows"))
+    if (TASKS / name / "task.json").is_file():
+        info = read_info(TASKS / name)
+        if not task.teacher:
+            schedules = read_section("finetune_teacher", Grid).schedules()
+            found += judge_passes(schedules, info.num_rows[TRAIN])
+        if info.num_unlabelled:
+            found.append(right(f"{info.num_unlabelled:,} unlabelled rows"))
     if not (TASKS / name).is_dir():
         found.append(right(f"task not prepared yet: `dvc repro prepare_task@{name}`"))
     return found
