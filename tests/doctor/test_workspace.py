@@ -166,7 +166,7 @@ def test_a_teacher_whose_weights_are_not_loaded_is_wrong_as_in_the_stage(workspa
     run_stage("prepare_corpus")
     damaged(workspace / "data/raw/teacher")
     with pytest.raises(InputError) as caught:
-        shutil.copytree("data/raw/teacher", "models/pretrained")
+        run_stage("fetch_teacher")
     assert "got 37 of 37 missing (" in str(caught.value)
     assert not (workspace / "models/pretrained").exists()
     assert not _doctor.main(None, None)
