@@ -29,9 +29,10 @@ def test_a_whole_checkpoint_is_accepted_and_loads(tmp_path):
     assert load_encoder(folder).config.num_hidden_layers == 2
 
 
-def test_a_missing_folder_is_named(tmp_path):
-    line = refused(require_checkpoint, tmp_path / "nowhere")
-    assert "nowhere: no checkpoint folder" in line
+@pytest.mark.parametrize("load", [require_checkpoint, load_tokenizer, load_encoder])
+def test_a_missing_folder_is_named(tmp_path, load):
+    line = refused(load, tmp_path / "nowhere")
+    assert line.startswith(f"{tmp_path / 'nowhere'}: no checkpoint folder, got nothing there")
 
 
 def test_a_decoder_is_refused_by_its_kind(tmp_path):

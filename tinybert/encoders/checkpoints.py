@@ -93,8 +93,7 @@ def require_checkpoint(folder: Path) -> Path:
     Raises:
         InputError: It does not; the line says what was found.
     """
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no checkpoint folder, got nothing there; name an existing one")
+    _require_folder(folder)
     _require_here(folder)
     config = _read_config(folder)
     require_kind(config, folder / "config.json")
@@ -177,6 +176,7 @@ def load_tokenizer(folder: Path) -> Any:
     """
     from transformers import AutoTokenizer
 
+    _require_folder(folder)
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, **LOCAL)
     except Exception as error:  # the library raises whatever a broken file leads it to
@@ -204,6 +204,19 @@ def load_tokenizer(folder: Path) -> Any:
     if doubt := _case_doubt(tokenizer):
         _say_once(f"doubt: {folder}: {doubt}")
     return tokenizer
+
+
+def _require_folder(folder: Path) -> None:
+    """Check that a checkpoint is there; the library takes the name of a missing one for the hub's.
+
+    Raises:
+        InputError: It is not.
+    """
+    if not folder.is_dir():
+        raise InputError(
+            f"{folder}: no checkpoint folder, got nothing there; name an existing one, or let "
+            "`dvc repro` make it"
+        )
 
 
 def _require_unknown(tokenizer: Any, folder: Path) -> None:
@@ -301,10 +314,11 @@ def read_config(folder: Path) -> PreTrainedConfig:
     """Load config.json, whatever lies beside it.
 
     Raises:
-        InputError: A value is not one that the architecture can have.
+        InputError: A value is not one that the architecture can have, or there is no such folder.
     """
     from transformers import AutoConfig
 
+    _require_folder(folder)
     try:
         config = AutoConfig.from_pretrained(folder, **LOCAL)
     except Exception as error:  # the library raises whatever a wrong value leads it to
