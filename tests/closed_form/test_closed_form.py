@@ -11,8 +11,12 @@ from transformers import (
     DistilBertForSequenceClassification,
     ElectraConfig,
     ElectraForSequenceClassification,
+    ErnieConfig,
+    ErnieForSequenceClassification,
     MPNetConfig,
     MPNetForSequenceClassification,
+    NystromformerConfig,
+    NystromformerModel,
     RobertaConfig,
     RobertaForSequenceClassification,
 )
@@ -47,6 +51,8 @@ from tinybert.text.encoded import EncodedRows
 CPU = torch.device("cpu")
 LONGER = {"max_position_embeddings": 80}
 KINDS = {"longformer": {"attention_window": [32, 32]}}
+SOME_TEXTS = [" ".join(WORDS[n : n + 9]) for n in range(30)]
+PAIR = ("a cat", "a dog")
 SMALL = {"hidden_size": 12, "num_hidden_layers": 1, "intermediate_size": 24}
 
 
@@ -90,7 +96,7 @@ def test_ridge_is_the_solution_of_the_augmented_least_squares_problem():
     moments = Moments(4, 2, CPU)
     for part in (slice(0, 20), slice(20, 50)):
         moments.add(torch.tensor(x[part]), torch.tensor(y[part]))
-    found = moments.ridge(0.1)
+    found = moments.ridge(0.1, "a map")
     centred, wanted = x - x.mean(0), y - y.mean(0)
     strength = 0.1 * np.square(centred).sum(0).mean()
     # Ridge is plain least squares with further rows: sqrt(lambda) 1 for x, 0 for y.
@@ -271,9 +277,8 @@ def test_texts_and_a_shape_give_a_student_with_the_teachers_vocabulary_and_label
 
 def test_a_student_has_no_more_positions_than_its_teacher(tmp_path):
     teacher, tokenizer = tiny_classifier(), tiny_tokenizer(tmp_path)
-    texts = [" ".join(WORDS[n : n + 9]) for n in range(30)]
     shape = BertConfig(**SMALL, num_attention_heads=4)  # of 512
-    student, _ = fitted_student(teacher, tokenizer, shape, texts)
+    student, _ = fitted_student(teacher, tokenizer, shape, SOME_TEXTS)
     assert student.config.max_position_embeddings == teacher.config.max_position_embeddings
     longer = BertForSequenceClassification(BertConfig(**{**student.config.to_dict(), **LONGER}))
     fit_student(longer, teacher, some_rows(60), [2], 0)  # as of another teacher's general phase
@@ -288,10 +293,40 @@ def test_a_teacher_whose_maps_are_no_plain_ones_of_tokens_is_refused(tmp_path, k
         layers_of(teacher)
 
 
-def test_no_texts_are_refused(tmp_path):
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        ([], "more tokens than columns are needed, got 0"),
+        ("the cat", r"texts: must be a list, got one text; write \[text\]"),
+        (["the cat", PAIR], r"texts\[1\]: must be .* got pair where texts\[0\] is text"),
+        ([PAIR, ("a", "b", "c")], r"texts\[1\]: .* got tuple where texts\[0\] is pair"),
+        ([None], r"texts\[0\]: must be a text or a pair of texts, .* got NoneType"),
+        (SOME_TEXTS[:1] * 30, "pooled: the inputs must vary, got the same one 30 times; give more"),
+    ],
+)
+def test_texts_that_nothing_can_be_fitted_to_are_refused(tmp_path, texts, message):
     shape = BertConfig(**SMALL, num_attention_heads=4)
-    with pytest.raises(InputError, match="more tokens than columns are needed, got 0"):
-        fitted_student(tiny_classifier(), tiny_tokenizer(tmp_path), shape, [])
+    with pytest.raises(InputError, match=message):
+        fitted_student(sharp(tiny_classifier()), tiny_tokenizer(tmp_path), shape, texts)
+
+
+def test_a_teacher_with_a_weight_that_is_no_number_is_refused_by_its_name(tmp_path):
+    teacher, shape = tiny_classifier(), BertConfig(**SMALL, num_attention_heads=4)
+    with torch.no_grad():
+        teacher.classifier.weight[0, 0] = torch.nan
+    with pytest.raises(InputError, match=r"teacher: .* not finite, .*classifier.weight"):
+        fitted_student(teacher, tiny_tokenizer(tmp_path), shape, SOME_TEXTS)
+
+
+@pytest.mark.parametrize("precision", [torch.bfloat16, torch.float64])
+def test_a_teacher_of_any_precision_gives_a_student_that_answers_at_once(tmp_path, precision):
+    teacher, tokenizer = sharp(tiny_classifier()).to(precision), tiny_tokenizer(tmp_path)
+    shape = BertConfig(**SMALL, num_attention_heads=4, type_vocab_size=1, dtype=precision)
+    student, _ = fitted_student(teacher, tokenizer, shape, SOME_TEXTS)
+    assert (teacher.dtype, student.dtype) == (precision, torch.float32)
+    batch = tokenizer(*PAIR, return_tensors="pt")
+    with torch.no_grad():  # no dropout
+        torch.testing.assert_close(student(**batch).logits, student(**batch).logits)
 
 
 def test_positions_of_roberta_begin_after_the_padding_tokens():
@@ -299,6 +334,31 @@ def test_positions_of_roberta_begin_after_the_padding_tokens():
     teacher = RobertaForSequenceClassification(config)
     rows = teacher.roberta.embeddings.position_embeddings.weight
     assert torch.equal(embedding_tables(teacher).position, rows[2:])  # a text's first is number 2
+
+
+def test_positions_of_nystromformer_begin_where_its_ids_do():
+    config = NystromformerConfig(vocab_size=50, hidden_size=24, num_attention_heads=4)
+    model = NystromformerModel(config)
+    table = model.embeddings
+    first = int(table.position_ids[0, 0])
+    assert torch.equal(embedding_tables(model).position, table.position_embeddings.weight[first:])
+
+
+def test_a_teacher_of_four_token_types_and_a_task_is_fitted():
+    torch.manual_seed(0)
+    sizes = tiny_config(num_labels=2).to_dict() | {"model_type": "ernie"}
+    plain, tasked = (
+        sharp(ErnieForSequenceClassification(ErnieConfig(**sizes | {"type_vocab_size": 4} | of)))
+        for of in ({}, {"use_task_id": True})
+    )
+    tables, teacher = embedding_tables(tasked), tasked.ernie.embeddings
+    added = tables.word[7] + tables.position[0] + tables.token_type[1]
+    given = {"input_ids": torch.tensor([[7]]), "token_type_ids": torch.tensor([[1]])}
+    found = teacher.LayerNorm(added)
+    torch.testing.assert_close(teacher(**given)[0, 0], found)
+    student, _ = fitted(plain)
+    types = student.bert.embeddings.token_type_embeddings.weight
+    assert not torch.allclose(types[0], types[1])
 
 
 def test_the_fit_reads_debertas_maps_of_tokens_and_starts_without_positions():
@@ -385,6 +445,12 @@ def test_heads_that_are_left_out_are_told():
 def test_a_student_larger_than_its_teacher_is_refused(changes, message):
     with pytest.raises(InputError, match=message):
         fitted(tiny_classifier(), **changes)
+
+
+def test_a_width_that_heads_do_not_divide_is_refused(tmp_path):
+    shape = BertConfig(**SMALL, num_attention_heads=5)
+    with pytest.raises(InputError, match="must be a multiple of num_attention_heads, got 12 and 5"):
+        fitted_student(tiny_classifier(), tiny_tokenizer(tmp_path), shape, SOME_TEXTS)
 
 
 def test_a_head_is_fitted_again_to_layers_that_moved_without_the_teacher():

@@ -99,8 +99,9 @@ class EncoderFit:
             known = reduced(tables.position[: len(positions)])
             positions[: len(known)].copy_(known)  # texts end where the teacher's positions do
         types = embeddings.token_type_embeddings.weight.zero_()
-        if tables.token_type is not None:  # a single type stands for both segments
-            types.copy_(reduced(tables.token_type).expand(len(types), -1))
+        if tables.token_type is not None:  # ERNIE has more types than texts use
+            known = reduced(tables.token_type)[: len(types)]
+            types.copy_(known.expand(len(types), -1))  # a single type stands for both segments
         self._fit_norm(embeddings.LayerNorm, 0, "embeddings", self._summed, self._embedded)
         self._keep("s", lambda batch: embeddings.LayerNorm(self._summed(batch)))
         self._widen()
@@ -208,7 +209,7 @@ class EncoderFit:
         moments = Moments(self.width, len(linear.weight), self.teacher.device)
         for batch in self._batches():
             moments.add(self._get(batch, "s"), self._get(batch, f"state {of}"))
-        moments.ridge(RIDGE, intercept=False).put_into(linear)
+        moments.ridge(RIDGE, f"layer {layer}, projection", intercept=False).put_into(linear)
 
     def _fit(
         self, linear: Any, layer: int, name: str, pairs: Iterator[tuple[Tensor, Tensor]]
@@ -216,7 +217,7 @@ class EncoderFit:
         moments = Moments(linear.in_features, linear.out_features, self.teacher.device)
         for x, y in pairs:
             moments.add(x, y)
-        found = moments.ridge(RIDGE)
+        found = moments.ridge(RIDGE, f"layer {layer}, {name}")
         found.put_into(linear)
         self._note(layer, name, found.unexplained)
 

@@ -121,7 +121,7 @@ def fit_head(student: PreTrainedModel, targets: HeadTargets, seed: int) -> list[
     act = "gelu" if hasattr(student.classifier, "out_proj") else "tanh"
     to_pooled, dense = Moments(width, width, state.device), head_layer(student)
     to_pooled.add(state, target + LINEAR_AT[act])
-    pooler = to_pooled.ridge(RIDGE)
+    pooler = to_pooled.ridge(RIDGE, "pooled")
     pooler.put_into(dense)
     with torch.no_grad():
         activated = ACT2FN[act](dense(state))
@@ -136,6 +136,6 @@ def _fitted(head: nn.Linear, states: Tensor, logits: Tensor) -> float:
     """Fit a linear head, in place; return the unexplained share."""
     to_logits = Moments(states.shape[1], logits.shape[1], states.device)
     to_logits.add(states, logits)
-    found = to_logits.ridge(RIDGE)
+    found = to_logits.ridge(RIDGE, "logits")
     found.put_into(head)
     return found.unexplained

@@ -97,7 +97,7 @@ def solve_head(moments: Moments) -> tuple[Tensor, Tensor, Tensor]:
     Args:
         moments: Of states and embeddings at hidden places.
     """
-    weight = moments.ridge(RIDGE).weight
+    weight = moments.ridge(RIDGE, "masked words").weight
     states = moments.centred()[0] / moments.count
     weight = weight / (weight @ states @ weight.T).diagonal().mean().sqrt()
     return weight, -weight @ moments.x / moments.count, moments.y / moments.count

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from tinybert.core.errors import InputError
 
+CONSTANT = 1e-10  # a variance of so little of the mean square is float32's rounding
+
 
 class LinearMap(NamedTuple):
     """y = x W^T + b, as torch.nn.Linear has it.
@@ -68,7 +70,7 @@ class Moments:
             self.yy - self.y.square() / self.count,
         )
 
-    def ridge(self, strength: float, intercept: bool = True) -> LinearMap:
+    def ridge(self, strength: float, what: str, intercept: bool = True) -> LinearMap:
         """Solve min |y - x W^T - b|^2 + lambda |W|^2.
 
         Setting the gradient to zero gives, with all sums taken about the means (or about zero,
@@ -77,10 +79,20 @@ class Moments:
 
         Args:
             strength: lambda as a share of the mean diagonal of x^T x.
+            what: Names the map, for the error.
             intercept: Whether there is a b.
+
+        Raises:
+            InputError: The inputs are constant.
         """
         xx, xy, yy = self.centred() if intercept else (self.xx, self.xy, self.yy)
-        strength = strength * float(xx.diagonal().mean())
+        spread = float(xx.diagonal().mean())
+        if spread <= CONSTANT * float(self.xx.diagonal().mean()):
+            raise InputError(
+                f"closed form: {what}: the inputs must vary, got the same one "
+                f"{int(self.count):,} times; give more, and more different, texts"
+            )
+        strength = strength * spread
         eye = torch.eye(len(xx), dtype=xx.dtype, device=xx.device)
         weight = torch.linalg.solve(xx + strength * eye, xy)
         bias = torch.zeros_like(self.y)
@@ -122,7 +134,7 @@ class CoordinateMoments:
         """
         x, y, xx, xy, yy = self.sums / self.count
         variance = xx - x * x
-        constant = (variance <= 1e-10 * xx.clamp(min=1e-30)).nonzero().flatten().tolist()
+        constant = (variance <= CONSTANT * xx.clamp(min=1e-30)).nonzero().flatten().tolist()
         if constant:
             raise InputError(
                 f"closed form: {what}: a coordinate must vary over the tokens, got coordinate "

@@ -138,15 +138,26 @@ def embedding_tables(model: PreTrainedModel) -> EmbeddingTables:
     projection = getattr(base, "embeddings_project", None)
     if projection is None:  # RemBERT's
         projection = getattr(getattr(base, "encoder", None), "embedding_hidden_mapping_in", None)
-    # RoBERTa counts positions from the padding token's number on.
-    offset = getattr(places, "padding_idx", None)
     return EmbeddingTables(
         widened(tables.word_embeddings.weight),
-        None if places is None else widened(places.weight)[0 if offset is None else offset + 1 :],
-        None if types is None else widened(types.weight),
+        None if places is None else widened(places.weight)[_first_position(places, model.config) :],
+        None if types is None else widened(types.weight) + _of_task(tables),
         tables.LayerNorm.weight,
         None if projection is None else projection.weight,
     )
+
+
+def _first_position(places: Any, config: Any) -> int:
+    """Return the row of a table of positions that a text's first token has."""
+    if places.padding_idx is not None:  # RoBERTa counts from the padding token's number on
+        return int(places.padding_idx) + 1
+    return len(places.weight) - int(config.max_position_embeddings)  # Nystromformer's: 2
+
+
+def _of_task(tables: Any) -> Any:
+    """Return what is added to every token whatever it is: ERNIE's row of task 0."""
+    tasks = getattr(tables, "task_type_embeddings", None)
+    return 0.0 if tasks is None else tasks.weight[0]
 
 
 @contextmanager

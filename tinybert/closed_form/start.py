@@ -8,6 +8,7 @@ From Python, with a teacher and its tokenizer loaded as usual:
     student.save_pretrained("student")
 """
 
+import copy
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ from tinybert.core.settings.layer_map import LayerMap, teacher_layers
 from tinybert.distillation.projections import Projections
 from tinybert.encoders.checkpoints import head_class
 from tinybert.encoders.positions import positions
+from tinybert.encoders.weights import not_finite
 from tinybert.text.encoded import EncodedRows, Rows, encode, rows_numbered
 
 HEAD_TIMES = 3  # so many times the tokens for the head, which sees one state of each row
@@ -96,7 +98,7 @@ def fitted_student(
     """Make a student of a shape, fitted to its teacher; vocabulary and labels are the teacher's.
 
     Args:
-        teacher: BERT-like; where it has a task's head, the student has one too.
+        teacher: BERT-like, of any precision; where it has a task's head, the student has one too.
         tokenizer: The teacher's.
         config: The student's sizes; what else a student shares with its teacher is replaced.
         texts: Texts, or pairs of texts, of the kind that it will read.
@@ -104,13 +106,21 @@ def fitted_student(
         seed: Of the choice of texts and of the random rotations.
         max_tokens: How many tokens the layers are fitted on at most.
 
+    Returns:
+        The student, in eval mode and float32, and what the fit says of itself.
+
     Raises:
-        InputError: The two do not fit, or there are too few texts.
+        InputError: The two do not fit, or there are too few texts, or texts beside pairs.
     """
     theirs: Any = teacher.config
+    first, second = _texts(texts)
+    require_fits(config, teacher)
+    if wrong := not_finite(teacher):
+        raise InputError(f"closed form: teacher: {wrong}")
+    if teacher.dtype != torch.float32:
+        teacher = copy.deepcopy(teacher).float()
     changes = {"vocab_size": theirs.vocab_size, "pad_token_id": theirs.pad_token_id or 0}
-    first = [t if isinstance(t, str) else t[0] for t in texts]
-    second = None if all(isinstance(t, str) for t in texts) else [t[1] for t in texts]
+    changes |= {"type_vocab_size": 2, "is_decoder": False}
     auto: Any = AutoModel
     if has_head(teacher):
         auto = head_class(kind_of_head([type(teacher).__name__]))
@@ -120,9 +130,37 @@ def fitted_student(
     changes["max_position_embeddings"] = longest
     rows = encode(tokenizer, first, second, longest)
     torch.manual_seed(seed)
-    student = auto.from_config(type(config)(**{**config.to_dict(), **changes}))
+    student = auto.from_config(type(config)(**{**config.to_dict(), **changes})).float().eval()
     layers = teacher_layers(layer_map, config.num_hidden_layers, theirs.num_hidden_layers)
     return student, fit_student(student, teacher, rows, layers, seed, max_tokens=max_tokens)
+
+
+def _texts(texts: Sequence[Any]) -> tuple[list[str], list[str] | None]:
+    """Return the first and the second texts of all rows; None for these where rows are no pairs.
+
+    Raises:
+        InputError: They are neither all texts nor all pairs.
+    """
+    if isinstance(texts, str):
+        raise InputError("closed form: texts: must be a list, got one text; write [text]")
+    kinds = [_kind_of_row(row) for row in texts]
+    for number, kind in enumerate(kinds):
+        if kind != kinds[0] or kind not in ("text", "pair"):
+            raise InputError(
+                f"closed form: texts[{number}]: must be a text or a pair of texts, and all rows "
+                f"alike, got {kind} where texts[0] is {kinds[0]}; take it out, or write (first, "
+                "second) in every row"
+            )
+    if "pair" not in kinds:
+        return list(texts), None
+    return [first for first, _ in texts], [second for _, second in texts]
+
+
+def _kind_of_row(row: Any) -> str:
+    if isinstance(row, str):
+        return "text"
+    pair = isinstance(row, (tuple, list)) and len(row) == 2 and all(isinstance(t, str) for t in row)
+    return "pair" if pair else type(row).__name__
 
 
 def fit_student(
@@ -214,6 +252,11 @@ def require_fits(student: PreTrainedConfig, teacher: PreTrainedModel) -> None:
         raise InputError(
             "closed form: the student's architecture must be bert or electra, got "
             f"{ours.model_type}; write shape.architecture: bert"
+        )
+    if ours.hidden_size % ours.num_attention_heads:
+        raise InputError(
+            "closed form: shape: hidden_size must be a multiple of num_attention_heads, got "
+            f"{ours.hidden_size} and {ours.num_attention_heads}"
         )
     head_widths = [c.hidden_size // c.num_attention_heads for c in (ours, theirs)]
     sizes = {

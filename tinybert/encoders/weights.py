@@ -237,12 +237,8 @@ def _not_numbers(model: PreTrainedModel, files: list[Path]) -> str:
             f"{tuple(model.base_model.get_parameter(none[0]).shape)}; a table of token types has "
             "one at least: store it as a row of zeros, with type_vocab_size 1 in config.json"
         )
-    wrong = [n for n, value in model.named_parameters() if not bool(value.isfinite().all())]
-    if wrong:
-        return (
-            f"the weights are not finite, got NaN or infinity in {len(wrong)} of them "
-            f"({_some(wrong)}); take a checkpoint from before the training broke down"
-        )
+    if wrong := not_finite(model):
+        return wrong
     empty = [n for n, value in model.base_model.named_parameters() if _is_empty_matrix(n, value)]
     if empty:
         return (
@@ -250,6 +246,17 @@ def _not_numbers(model: PreTrainedModel, files: list[Path]) -> str:
             f"({_some(empty)}); save or copy the checkpoint again"
         )
     return ""
+
+
+def not_finite(model: PreTrainedModel) -> str:
+    """Return which weights hold NaN or infinity and what to do, as text; empty if none does."""
+    wrong = [n for n, value in model.named_parameters() if not bool(value.isfinite().all())]
+    if not wrong:
+        return ""
+    return (
+        f"the weights are not finite, got NaN or infinity in {len(wrong)} of them "
+        f"({_some(wrong)}); take a checkpoint from before the training broke down"
+    )
 
 
 def _is_empty_matrix(name: str, weight: Tensor) -> bool:
