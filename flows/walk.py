@@ -20,8 +20,8 @@ from tinybert.core.errors import InputError
 
 DYING_SECONDS = 30.0
 LOCK = Path(".dvc/tmp/flow_run.lock")
-# Which `dvc exp run` keeps, though no commit holds them.
-RESULTS = ("dvc.lock", "reports/metrics", "reports/latency", "reports/pretrained.json")
+# Which `dvc exp run` keeps, though no commit holds them: what DVC does not cache, and its lock.
+METRICS = ("reports/pretrained.json", "reports/metrics", "reports/export", "reports/latency")
 TRAINING = (  # they use every core, or the accelerator
     "fetch_teacher",
     "finetune_teacher",
@@ -212,7 +212,7 @@ def save_experiment(root: Path, say: Callable[[str], None], name: str | None = N
         say: Called with what DVC says.
         name: Of the experiment, in place of an earlier one; None: DVC makes one up.
     """
-    found = [path for path in RESULTS if (root / path).exists()]
+    found = [path for path in ("dvc.lock", *METRICS) if (root / path).exists()]
     included = [word for path in found for word in ("--include-untracked", path)]
     named = ["--name", name] if name else []
     dvc(root, "exp", "save", "--force", *named, *included, say=say)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from flows.walk import METRICS
 from stages import NAMES
 from tests.fixtures.imports import imported_files
 from tests.fixtures.workspace import ROOT
@@ -65,6 +66,19 @@ def read_params(stage: str) -> set[tuple[str, str | None]]:
 def test_dvc_yaml_has_the_stages_of_the_folder_and_no_others():
     files = {path.stem for path in (ROOT / "stages").glob("[a-z]*.py")}
     assert set(STAGES) == files == set(NAMES)
+
+
+def test_an_experiment_that_a_flow_saves_holds_every_metric_that_dvc_does_not_cache():
+    metrics = [each for stage in STAGES.values() for each in stage.get("metrics", [])]
+    uncached = {
+        file
+        for each in metrics
+        for file, of in each.items()
+        if of["cache"] is False and not of.get("persist")
+    }
+    assert uncached
+    assert all(file.startswith(METRICS) for file in uncached)
+    assert all(any(file.startswith(kept) for file in uncached) for kept in METRICS)
 
 
 @pytest.mark.parametrize("stage", NAMES)
