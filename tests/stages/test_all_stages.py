@@ -15,7 +15,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from benchmarks import starts
 from benchmarks.table import FOLDER
-from stages import _choose
+from stages import _choose, finetune_teacher
 from stages._check_params import _check_system
 from tests.fixtures.workspace import (
     edit_section,
@@ -26,7 +26,10 @@ from tests.fixtures.workspace import (
     sentences,
 )
 from tinybert.core.errors import InputError
+from tinybert.core.settings.systems import Shape
 from tinybert.distillation.teacher_logits import INFO, read_logits, rows_to_train_on
+from tinybert.doctor.checkup import enough_rows
+from tinybert.encoders.checkpoints import load_tokenizer
 from tinybert.encoders.classifier import finetuned_classifier
 from tinybert.tasks.phase_rows import require_every_class
 from tinybert.tasks.task import read_info, read_split
@@ -429,6 +432,31 @@ def test_a_closed_form_start_needs_a_row_of_each_class(workspace):
     info = info.model_copy(update={"labels": [*info.labels, "mixed"]})
     with pytest.raises(InputError, match="got none of mixed; add some"):
         require_every_class(workspace / "data/tasks/reviews", info)
+
+
+def test_what_a_closed_form_cannot_start_from_is_refused_before_the_teacher_is_trained(
+    copied, monkeypatch
+):
+    task = Path("data/tasks/reviews")
+    about = json.loads((task / "task.json").read_text())
+    (task / "task.json").write_text(json.dumps(about | {"labels": [*about["labels"], "mixed"]}))
+    system = copied / "params/systems/tinybert_mini.yaml"
+    edit_yaml(system, intermediate_distill={"start": "closed_form", "terms": []})
+    monkeypatch.setattr(finetune_teacher, "finetune_teacher", lambda *_: pytest.fail("trains"))
+    with pytest.raises(InputError, match="got none of mixed; add some"):
+        finetune_teacher.main("reviews")
+
+
+def test_a_task_of_fewer_tokens_than_neurons_has_not_enough_rows(workspace):
+    task = workspace / "data/tasks/reviews"
+    tokenizer = load_tokenizer(workspace / "models/pretrained")
+    shape = Shape(**read_yaml(workspace / "params/systems/tinybert_mini.yaml")["shape"])
+    assert enough_rows(shape, task, tokenizer) == []
+    (found,) = enough_rows(shape.model_copy(update={"intermediate_size": 10**6}), task, tokenizer)
+    assert (found.level, found.line[:50]) == (
+        "wrong",
+        "closed form: more tokens than columns are needed, ",
+    )
 
 
 def test_the_table_of_starts_goes_on_where_it_stopped_and_scores_each_start(copied, capsys):

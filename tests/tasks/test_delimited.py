@@ -206,3 +206,16 @@ def test_another_extension_is_told_what_would_be_right(
     tmp_path: Path, name: str, cure: str
 ) -> None:
     assert cure in refusal(tmp_path / name, "text,label\na,x\n")
+
+
+def test_a_quote_that_swallows_rows_is_found_by_their_values_too(tmp_path) -> None:
+    rows = 'text,label\n"good one,1.23\nb one,2.34\nc one",3.45\nd one,4.56\ne,5.67\n'
+    assert "t.csv:2: one row of several" in refusal(tmp_path / "t.csv", rows)
+    whole = rows.replace('"good one,1.23', '"good one').replace("b one,2.34", "b, one")
+    assert read(tmp_path / "t.csv", whole).numbers == [2, 5, 6]
+
+
+def test_names_in_another_case_above_a_file_with_a_header_of_its_own_are_no_row(tmp_path) -> None:
+    (tmp_path / "t.csv").write_text("Text,Label\na,x\nb,y\n")
+    found = problems_of(read_table, tmp_path / "t.csv", COLUMNS, True, None, ["text", "label"])
+    assert "remove `header`" in found[0]

@@ -12,7 +12,14 @@ from tests.fixtures.tables import table_of, task_of
 from tests.fixtures.workspace import ROOT
 from tinybert.core.errors import InputError
 from tinybert.core.settings.reader import parse, read_yaml
-from tinybert.tasks.labels import encoder, label_names, refuse_alike, refuse_values, spelling_key
+from tinybert.tasks.labels import (
+    encoder,
+    label_names,
+    refuse_alike,
+    refuse_no_labels,
+    refuse_values,
+    spelling_key,
+)
 from tinybert.tasks.tables import Table
 from tinybert.tasks.task_file import Columns, TaskFile, label_text
 
@@ -252,3 +259,43 @@ def test_half_a_character_never_becomes_the_name_of_a_label() -> None:
 )
 def test_a_decimal_comma_is_told_to_be_a_point(value: str, right: str) -> None:
     assert right in str(encoder(task_of(kind="regression"), [])(value)[1])
+
+
+@pytest.mark.parametrize("mark", ["-", "?", "nan", "NULL", "N/A"])
+def test_a_mark_of_no_label_is_no_class_unless_the_task_file_names_it(mark: str) -> None:
+    train = table(["x", "y", mark, mark])
+    line = refused(refuse_no_labels, task_of(), train)
+    assert line.startswith(f"{train.where(train.numbers[2])}: a mark of rows without a label, ")
+    assert f"got {mark!r} in 2 rows" in line and "`bad_rows: drop`" in line
+    for named in ({"labels": ["x", "y", mark]}, {"label_words": {mark: "x"}}):
+        refuse_no_labels(task_of(**named), train)
+
+
+def test_none_is_a_class() -> None:
+    refuse_no_labels(task_of(), table(["none", "some", None]))
+
+
+def test_words_that_python_reads_as_numbers_are_sorted_as_words() -> None:
+    assert label_names(task_of(), table(["pos", "nan", "2", "inf", "1"])) == [
+        *("1", "2", "inf", "nan", "pos")
+    ]
+
+
+def test_lists_as_labels_name_the_kind_that_has_several() -> None:
+    assert "holds lists, got kind classification; write `kind: multilabel`" in refused(
+        label_names, task_of(), table([["x"], ["y"]])
+    )
+
+
+def test_the_label_that_is_proposed_has_no_space_around_it() -> None:
+    tables = [table(["neg ", "neg ", "neg", "pos"])]
+    assert '`label_words: {"neg": "neg"}`' in refused(refuse_alike, task_of(), tables)
+    told = task_of(label_words={"neg": "neg"})
+    refuse_alike(told, tables)
+    assert label_names(told, tables[0]) == ["neg", "pos"]
+
+
+def test_a_file_without_its_split_is_told_how_it_is_written() -> None:
+    settings = {"files": "a.csv", "columns": {"sentence1": "text", "label": "label"}}
+    with pytest.raises(InputError, match=r"got a.csv; write \{train: a.csv\}"):
+        parse(TaskFile, settings, "task")

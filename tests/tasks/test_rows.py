@@ -1,5 +1,6 @@
 """Rows are checked, numbered and set aside; no row is changed or lost unsaid."""
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -201,3 +202,34 @@ def test_the_seed_decides() -> None:
     first, again, other = (stratified_sample(strata, 100, seed) for seed in (1, 1, 2))
     assert (first == again).all()
     assert (first != other).any()
+
+
+def test_rows_set_aside_as_dev_that_stand_in_train_too_are_counted() -> None:
+    rows = [("good film", "pos"), ("bad film", "neg")] * 20
+    found = prepared({"train": table_of(rows, "mine.csv")})
+    note = "dev: 4 of 4 rows of mine.csv stand in train too, so scores on them are too high"
+    assert note in found.notes
+
+
+def test_a_label_that_train_loses_to_dev_is_named() -> None:
+    rows = [(f"row {n}", f"label {n}") for n in range(10)]
+    notes = prepared({"train": table_of(rows)}).notes
+    assert len([note for note in notes if note.endswith("has no row")]) == 1
+    assert len([note for note in notes if note.endswith("has a single row")]) == 9
+
+
+def test_a_malformed_row_is_told_where_what_is_left_has_one_label() -> None:
+    table = replace(table_of([("fine", "pos")] * 2), malformed={4: "wrong number of columns"})
+    (line,) = problems({"train": table})
+    assert line == f"{table.where(4)}: wrong number of columns"
+    (line,) = problems({"train": table}, bad_rows="drop")
+    assert "must hold at least two labels" in line
+
+
+def test_a_regression_of_one_value_is_refused_in_train_and_told_in_dev() -> None:
+    alike, train = table_of([("a", 2.5), ("b", 2.5)]), table_of([("a", 1.5), ("b", 2.5)])
+    (line,) = problems({"train": alike}, kind="regression")
+    assert "a regression must have different values, got 2.5 in every row" in line
+    notes = prepared({"train": train, "dev": alike}, kind="regression").notes
+    assert "dev: one value in 2 rows, so a correlation on them is not defined" in notes
+    assert not prepared({"train": train, "dev": train}, kind="regression").notes[1:]

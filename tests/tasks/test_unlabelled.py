@@ -253,3 +253,17 @@ def test_a_hubs_split_of_that_name_is_refused_with_the_key_that_is_meant():
     hub = {"path": "some/set", "splits": {"train": "train", "unlabelled": "unsupervised"}}
     with pytest.raises(InputError, match=r"unlabelled: \{hub: \{path: some/set, split: unsuper"):
         parse(TaskFile, {"hub": hub, "columns": SINGLE["columns"]}, "task")
+
+
+def test_a_table_with_unnamed_columns_gives_its_texts(raw):
+    (raw / "more.csv").write_text(",text,\n0,x one,\n1,x two,\n")
+    assert texts(raw, "more.csv") == {"x one", "x two"}
+
+
+def test_what_is_wrong_with_a_file_names_the_key_that_names_it(raw):
+    (raw / "more.csv").write_text("number;text\n1;x one\n")
+    line = refusal(raw, SINGLE, "more.csv")
+    assert 'write `separator: ";"` under `unlabelled` of the task\'s file' in line
+    assert "name each file, and correct `unlabelled`" in refusal(raw, SINGLE, "more*.csv")
+    (raw / "more").mkdir()
+    assert "name each file, correct `unlabelled`" in refusal(raw, SINGLE, "more")

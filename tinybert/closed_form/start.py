@@ -191,12 +191,7 @@ def fit_student(
     began = time.monotonic()
     require_fits(student.config, teacher)
     chosen = choose_rows(rows, max_tokens, seed)
-    if len(chosen) == 0 or int(chosen.lengths.sum()) <= student.config.intermediate_size:
-        raise InputError(
-            f"closed form: more tokens than columns are needed, got {int(chosen.lengths.sum()):,} "
-            f"for {student.config.intermediate_size:,} feed-forward neurons; give more texts, or a "
-            "smaller shape.intermediate_size"
-        )
+    require_tokens(int(chosen.lengths.sum()), student.config.intermediate_size)
     training = student.training, teacher.training
     device = student.device
     student.eval().to(teacher.device)
@@ -238,6 +233,19 @@ def head_in_tokens(
         max_tokens: Likewise.
     """
     return head.of(rows_numbered(ours, _chosen(theirs, HEAD_TIMES * max_tokens, seed)))
+
+
+def require_tokens(found: int, num_neurons: int) -> None:
+    """Check that there are more tokens than columns of the widest map.
+
+    Raises:
+        InputError: There are not.
+    """
+    if found <= num_neurons:
+        raise InputError(
+            f"closed form: more tokens than columns are needed, got {found:,} for {num_neurons:,} "
+            "feed-forward neurons; give more texts, or a smaller shape.intermediate_size"
+        )
 
 
 def require_fits(student: PreTrainedConfig, teacher: PreTrainedModel) -> None:

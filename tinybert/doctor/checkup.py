@@ -14,6 +14,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from tinybert.augmentation.masked_words import require_whole_words
+from tinybert.closed_form.start import require_tokens
 from tinybert.core.errors import InputError
 from tinybert.core.precision import computing_device
 from tinybert.core.processes import num_processes
@@ -29,6 +30,7 @@ from tinybert.doctor import teacher as teachers
 from tinybert.doctor.findings import Finding, as_findings, mode, report, right, wrong
 from tinybert.encoders.checkpoints import load_config, load_tokenizer, require_mask
 from tinybert.encoders.classifier import task_classifier
+from tinybert.tasks.phase_rows import read_texts, require_every_class
 from tinybert.tasks.task import DEV, TRAIN, Encoding, read_info, read_split
 from tinybert.tasks.task_file import TaskFile
 from tinybert.text.encoded import Rows
@@ -125,9 +127,29 @@ def vocabulary(
 
 
 def text(place: str, tokenizer: Any, task_folder: Path, task: str) -> None:
-    """Look at how much of a task's text the teacher's vocabulary lacks."""
+    """Look at whether a task's text can be learnt, before the teacher spends hours on it."""
     if mode() != "off":
         report(place, unknown.judge(read_split(task_folder, TRAIN), tokenizer, task))
+        for system in read_param("systems", list[str]):
+            if read_system(system, "intermediate_distill", LayerPhase).start == "closed_form":
+                shape = read_system(system, "shape", Shape)
+                report(f"{place}: {system}", enough_rows(shape, task_folder, tokenizer))
+
+
+@as_findings
+def enough_rows(shape: Shape, task_folder: Path, tokenizer: Any) -> None:
+    """Look at whether a student can start in closed form from a task's rows.
+
+    Args:
+        shape: The student's.
+        task_folder: The prepared task.
+        tokenizer: The teacher's.
+    """
+    info = read_info(task_folder)
+    require_every_class(task_folder, info)
+    texts = [text for segment in read_texts(task_folder, info) for text in segment]
+    if len(texts) <= shape.intermediate_size:  # else there is a token for each column
+        require_tokens(sum(map(len, tokenizer(texts)["input_ids"])), shape.intermediate_size)
 
 
 def passes(place: str, schedules: Sequence[Schedule], num_rows: int) -> None:

@@ -22,11 +22,12 @@ from rich.progress import track
 
 from tinybert.core.errors import InputError
 from tinybert.tasks.tables import Row, Table, collect, wanted_columns
-from tinybert.tasks.task_file import Columns
+from tinybert.tasks.task_file import Columns, UnlabelledColumns
 from tinybert.tasks.text import read_lines, read_text
 
 SHOW_PROGRESS_FROM = 100_000  # rows; fewer take less than a second
 SEPARATORS = ",;\t|"  # looked for where a header does not hold the columns
+VALUE = re.compile(r"\s*[-+]?\d+\.\d+\s*")
 QUOTED = re.compile(r'"(?:[^"]|"")*"')
 MAX_CELL_LINES = 100  # of a TSV's quoted cell; beyond, a quote is taken for a stray one
 csv.field_size_limit(2**31 - 1)  # 131,072 characters by default, which documents exceed
@@ -126,7 +127,8 @@ def _refuse_merged(
     """Refuse a quote that opens in one row and closes in another.
 
     Text may hold line ends, so it is told by its lines: they are rows by themselves, each with a
-    label that other rows have; without labels, each with a number where all other rows have one.
+    label that other rows have, or with a value where all others have one; without labels, each with
+    a number where all other rows have one.
     """
     single = [r.fields for r in rows if r.begins == r.ends and len(r.fields) == len(names)]
     at = [names.index(name) for name in columns.labels if name in names]
@@ -136,13 +138,15 @@ def _refuse_merged(
     ]
     if not labels and not numbered:
         return
+    values = all(VALUE.fullmatch(label) for of in labels for label in of)
 
     def is_row(line: str) -> bool:
         fields = [field.strip(' "') for field in line.split(separator)]
         if len(fields) != len(names):
             return False
         if labels:
-            return tuple(fields[i] for i in at) in labels
+            label = tuple(fields[i] for i in at)
+            return label in labels or (values and all(map(VALUE.fullmatch, label)))
         return all(fields[i].isdigit() for i in numbered)
 
     for row in rows:
@@ -160,7 +164,8 @@ def _refuse_both(
     file: Path, number: int, fields: Sequence[str], header: Sequence[str] | None
 ) -> None:
     """Refuse a first line of names where the task's file gives them too: it would be a row."""
-    if header is not None and [name.strip() for name in fields] == list(header):
+    found = [name.strip().casefold() for name in fields]
+    if header is not None and found == [name.casefold() for name in header]:
         raise InputError(
             f"{file}:{number}: the first line must be a row, since `files: header` gives the "
             f"names, got {', '.join(header)}; remove `header`"
@@ -309,6 +314,7 @@ def _refuse_other_separator(
 ) -> None:
     """Refuse a header without the columns if another separator would give them, and name it."""
     wanted = {name.strip() for name in wanted_columns(columns, labelled)}
+    under = "unlabelled" if isinstance(columns, UnlabelledColumns) else "files"
     parts = {
         each: [part.strip(' "') for part in line.split(each)] for each in separator + SEPARATORS
     }
@@ -318,5 +324,5 @@ def _refuse_other_separator(
         if wanted <= set(names) or (len(parts[separator]) == 1 < len(names)):
             raise InputError(
                 f"{file}: is not separated by {_called(separator)}, got the header {line[:80]!r}; "
-                f"write `separator: {json.dumps(other)}` under `files` of the task's file"
+                f"write `separator: {json.dumps(other)}` under `{under}` of the task's file"
             )

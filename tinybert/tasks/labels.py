@@ -21,6 +21,7 @@ from tinybert.tasks.task_file import TaskFile, label_text
 SURROGATE = re.compile("[\ud800-\udfff]")
 MAX_SHOWN, MAX_SHOWN_CHARACTERS = 10, 40  # labels, and of each
 WITHHELD = {"-1", "?"}  # what is written for a label that is not told
+NO_LABEL = {"-", "?", "nan", "null", "n/a", "#n/a"}  # in lower case; "none" may be a class
 OUTER = " .,;:!'\"`"
 TRUTH = {"true": "1.0", "yes": "1.0", "false": "0.0", "no": "0.0"}  # as numbers
 SEPARATORS = ";| "  # what people write between labels beside a comma
@@ -74,8 +75,7 @@ def refuse_alike(task: TaskFile, tables: Iterable[Table]) -> None:
     if task.kind == "regression":
         return
     listed = {*(task.labels or []), *task.label_words, *task.label_words.values()}
-    if task.labels:  # their space does not make classes, once the classes are named
-        listed |= {name.strip() for name in listed}
+    listed |= {name.strip() for name in listed}  # space does not make classes, once they are named
     counts = Counter[str]()
     places: dict[str, str] = {}
     for table in tables:
@@ -91,7 +91,7 @@ def refuse_alike(task: TaskFile, tables: Iterable[Table]) -> None:
     problems = [
         _spelling_problem(names, counts, places)
         for names in groups.values()
-        if len(names) > 1 and not set(names) <= listed
+        if len(names) > 1 and not {name.strip() for name in names} <= listed
     ]
     if problems:
         raise InputError(*problems)
@@ -107,9 +107,9 @@ def _spelling_problem(names: list[str], counts: Counter[str], places: dict[str, 
     common, *others = names
     visible = {unicodedata.normalize("NFC", name).casefold().strip() for name in names}
     escaped = len(visible) == 1 or not all(name.isprintable() for name in names)
-    shown = {name: json.dumps(name, ensure_ascii=escaped) for name in names}
+    shown = {name: _quoted(name, escaped) for name in names}
     got = " and ".join(f"{shown[name]} in {counts[name]} rows" for name in names)
-    words = ", ".join(f"{shown[name]}: {shown[common]}" for name in others)
+    words = ", ".join(f"{shown[name]}: {_quoted(common.strip(), escaped)}" for name in others)
     both = ", ".join(shown.values())
     two = f", or list {both} among `labels` if they are different"
     if len({label_text(name) for name in names}) < len(names):
@@ -118,6 +118,33 @@ def _spelling_problem(names: list[str], counts: Counter[str], places: dict[str, 
         f"{places[others[0]]}: labels that look like one, got {got}; write `label_words: "
         f"{{{words}}}` in the task's file to make them one{two}"
     )
+
+
+def _quoted(name: str, escaped: bool) -> str:
+    return json.dumps(name, ensure_ascii=escaped)
+
+
+def refuse_no_labels(task: TaskFile, train: Table) -> None:
+    """Refuse marks in train that people write where a row has no label, unless they are listed.
+
+    Raises:
+        InputError: There are some, which would become a class.
+    """
+    if task.labels or task.kind != "classification":
+        return
+    marks = [
+        (number, text)
+        for number, value in zip(train.numbers, train.label or [], strict=True)
+        if (text := label_text(value)) and text.casefold() in NO_LABEL
+    ]
+    words = {label_text(word) for word in task.label_words}
+    if marks := [(number, text) for number, text in marks if text not in words]:
+        number, text = marks[0]
+        raise InputError(
+            f"{train.where(number)}: a mark of rows without a label, got {text!r} in "
+            f"{len(marks)} rows; take them out, or list the classes under `labels` in the task's "
+            "file and write `bad_rows: drop`, or list the mark too if it is a class"
+        )
 
 
 def refuse_values(task: TaskFile, train: Table) -> None:
@@ -161,6 +188,11 @@ def label_names(task: TaskFile, train: Table) -> list[str]:
     if isinstance(task.columns.label, list) and texts:
         texts = {label_text(name) or "" for name in task.columns.label}
     found = {words.get(text, text) for text in texts}
+    if not found and any(isinstance(value, list) for value in train.label or []):
+        raise InputError(
+            f"{train.place}: {task.columns.label!r} holds lists, got kind {task.kind}; write "
+            "`kind: multilabel` in the task's file, or one label a row"
+        )
     if len(found) < 2:
         raise InputError(
             f"{train.place}: {task.columns.label!r} must hold at least two labels, got "
@@ -202,7 +234,7 @@ def _texts(task: TaskFile, table: Table) -> set[str | None]:
 def _label_order(name: str) -> tuple[float, str]:
     """Sort numbers by their value, before words."""
     number = _number(name)
-    return math.inf if number is None else number, name
+    return number if number is not None and math.isfinite(number) else math.inf, name
 
 
 def _number(text: str) -> float | None:

@@ -64,7 +64,7 @@ def require_every_class(task_folder: Path, info: TaskInfo) -> None:
     if lacking:
         raise InputError(
             f"closed form: each class needs a training row, got none of {', '.join(lacking)}; add "
-            f"some, or take the label out of params/tasks/{info.name}.yaml"
+            f"some, or leave it out of the rows and of `labels` in params/tasks/{info.name}.yaml"
         )
 
 

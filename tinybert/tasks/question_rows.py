@@ -68,8 +68,8 @@ def prepare_questions(
     notes = [f"{split}: {note}" for split, table in tables.items() for note in table.notes]
     notes += [f"{split}: {found.note}" for split, found in checked.items() if found.note]
     notes += [f"{split}: {note}" for split, table in tables.items() for note in spoilt_text(table)]
-    notes += _other_shares(splits) + in_train(tables, splits)
     splits, aside = _with_dev(splits, tables[TRAIN].place, seed)
+    notes += aside + _other_shares(splits) + in_train(tables, splits)
     strata = unanswerable(splits[TRAIN]).astype(np.int64)
     splits, cut = with_limit(splits, max_train_rows, seed, strata)
     info = TaskInfo(
@@ -81,7 +81,7 @@ def prepare_questions(
         num_rows={split: len(frame) for split, frame in splits.items()},
         dropped_rows=sum(found.dropped for found in checked.values()),
     )
-    return Prepared(info, splits, notes + aside + cut)
+    return Prepared(info, splits, notes + cut)
 
 
 def unanswerable(frame: pd.DataFrame) -> NDArray[np.bool_]:

@@ -17,6 +17,7 @@ from tinybert.tasks.labels import (
     encoder,
     label_names,
     refuse_alike,
+    refuse_no_labels,
     refuse_other_labels,
     refuse_values,
 )
@@ -62,8 +63,9 @@ def prepare(
     for table in tables.values():
         refuse_empty(table)
     refuse_alike(task, tables.values())
+    refuse_no_labels(task, tables[TRAIN])
     refuse_values(task, tables[TRAIN])
-    labels = label_names(task, tables[TRAIN])
+    labels = _label_names(task, tables[TRAIN])
     metrics = task.metrics or default_metrics(task.kind)
     if TWO_LABEL_METRIC in metrics and len(labels) > 2:
         raise InputError(
@@ -81,9 +83,11 @@ def prepare(
     read = [f"{split}: {note}" for split, table in tables.items() for note in table.notes]
     notes = read + [f"{split}: {found.note}" for split, found in checked.items() if found.note]
     notes += [f"{split}: {note}" for split, table in tables.items() for note in spoilt_text(table)]
-    notes += _few_rows(labels, splits[TRAIN]) + in_train(tables, splits)
     splits, aside = with_dev(splits, tables[TRAIN].place, seed)
+    notes += aside + _few_rows(labels, splits[TRAIN]) + in_train(tables, splits)
     splits, cut = with_limit(splits, max_train_rows, seed)
+    if task.kind == "regression":
+        notes += _one_value(splits, tables[TRAIN].place)
     if task.kind == "multilabel":
         notes += nothing_to_find(splits, "label", lambda numbers: len(numbers) > 0)
     info = TaskInfo(
@@ -97,7 +101,17 @@ def prepare(
         shares=_shares(splits[TRAIN], labels) if task.kind == "multilabel" else [],
         glue=task.glue,
     )
-    return Prepared(info, splits, notes + aside + cut)
+    return Prepared(info, splits, notes + cut)
+
+
+def _label_names(task: TaskFile, train: Table) -> list[str]:
+    """Return train's labels; where they are wrong, malformed rows may be why, and are named."""
+    try:
+        return label_names(task, train)
+    except InputError:
+        if train.malformed and task.bad_rows == "refuse":
+            raise bad_rows(train, train.malformed) from None
+        raise
 
 
 def _without_withheld(split: str, table: Table) -> Table:
@@ -258,9 +272,10 @@ def in_train(tables: dict[str, Table], splits: dict[str, pd.DataFrame]) -> list[
         rows = frame[sentences].itertuples(index=False, name=None)
         found = sum(row in known for row in rows) if split != TRAIN else 0
         if found:
+            place = tables.get(split, tables[TRAIN]).place  # train's: dev was set aside
             notes.append(
-                f"{split}: {found} of {len(frame)} rows of {tables[split].place} stand in train "
-                f"too, so scores on them are too high"
+                f"{split}: {found} of {len(frame)} rows of {place} stand in train too, so scores "
+                "on them are too high"
             )
     return notes
 
@@ -273,6 +288,29 @@ def nothing_to_find(
         f"{split}: no {what} in {len(frame)} rows, so F1 on them is 0 whatever is predicted"
         for split, frame in splits.items()
         if split != TRAIN and "label" in frame and not any(map(found, frame["label"]))
+    ]
+
+
+def _one_value(splits: Mapping[str, pd.DataFrame], place: str) -> list[str]:
+    """Name the splits whose rows have one value alone, by which nothing is measured.
+
+    Raises:
+        InputError: Train is one: there is nothing to learn.
+    """
+    alike = [
+        split
+        for split, frame in splits.items()
+        if "label" in frame and frame["label"].nunique() < 2
+    ]
+    if TRAIN in alike:
+        raise InputError(
+            f"{place}: a regression must have different values, got "
+            f"{splits[TRAIN]['label'].iloc[0]} in every row; name the column of the values under "
+            "`columns` of the task's file"
+        )
+    return [
+        f"{split}: one value in {len(splits[split])} rows, so a correlation on them is not defined"
+        for split in alike
     ]
 
 

@@ -86,23 +86,33 @@ def _refuse_columns(columns: Columns) -> None:
         )
 
 
-def watched_files(folder: Path, names: Iterable[str]) -> list[Path]:
+def watched_files(
+    folder: Path, names: Iterable[str], key: Literal["files", "unlabelled"] = "files"
+) -> list[Path]:
     """Return the files of these names in the folder that DVC watches.
+
+    Args:
+        folder: That folder.
+        names: Relative to it.
+        key: Of the task's file, which named them.
 
     Raises:
         InputError: One is missing, or leaves the folder by its name.
     """
     paths = [watched(folder, name) for name in names]
-    if missing := [_no_file(folder, path) for path in paths if not path.is_file()]:
+    if missing := [_no_file(folder, path, key) for path in paths if not path.is_file()]:
         raise InputError(*missing)
     return paths
 
 
-def _no_file(folder: Path, path: Path) -> str:
+def _no_file(folder: Path, path: Path, key: str) -> str:
     """Say what is at a path instead of a file."""
-    correct = "correct `files` of the task's file"
+    correct = f"correct `{key}` of the task's file"
+    named, joined = "name one file a split", "join the files to one"
+    if key == "unlabelled":
+        named = joined = "name each file"
     if path.is_dir():
-        return f"{path}: is a folder, got {listing(path)} in it; name one file a split, {correct}"
+        return f"{path}: is a folder, got {listing(path)} in it; {named}, {correct}"
     if path.is_symlink():
         return f"{path}: leads nowhere, got a link to {path.readlink()}; link it anew"
     there = path.parent.iterdir() if path.parent.is_dir() else ()
@@ -113,7 +123,7 @@ def _no_file(folder: Path, path: Path) -> str:
     if (folder / path.name).is_file() and path.parent != folder:
         cure = f"names are relative to {folder}: write {path.name}"
     if re.search("[*?[]", path.name):
-        cure = f"a pattern is not read: join the files to one, and {correct}"
+        cure = f"a pattern is not read: {joined}, and {correct}"
     if "://" in str(path) or re.search("^[a-z]+:/", str(path.relative_to(folder))):
         cure = "an address is not read: download it to there, and name the file"
     return f"{path}: missing, got {listing(path.parent)}; {cure}"

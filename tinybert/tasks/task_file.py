@@ -81,6 +81,13 @@ class Files(Settings):
     header: list[Text] | None = None  # of CSV and TSV without a first line of names: the names
     format: Literal["conll", "squad"] | None = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _by_split(cls, given: Any) -> Any:
+        if isinstance(given, str):
+            raise ValueError(f"must name a file a split, got {given}; write {{train: {given}}}")
+        return given
+
     def named(self) -> dict[str, str]:
         """Return the file of each split that has one."""
         files = {TRAIN: self.train, DEV: self.dev, "test": self.test}
@@ -184,6 +191,11 @@ class UnlabelledColumns(Columns):
     KEY: ClassVar[str] = "unlabelled: columns"
 
     label: str | list[str] = ""
+
+    @property
+    def labels(self) -> list[str]:
+        """None, unless they are named."""
+        return super().labels if self.label else []
 
 
 class HubRows(Settings):

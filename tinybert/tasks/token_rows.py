@@ -64,8 +64,8 @@ def prepare_tokens(
     notes += [f"{split}: {found.note}" for split, found in checked.items() if found.note]
     for split, table in tables.items():
         notes += [f"{split}: {note}" for note in spoilt_text(text_table(table))]
-    notes += _few_rows(labels, splits[TRAIN]) + in_train(dict(tables), splits)
     splits, aside = with_dev(splits, tables[TRAIN].place, seed)
+    notes += aside + _few_rows(labels, splits[TRAIN]) + in_train(dict(tables), splits)
     splits, cut = with_limit(splits, max_train_rows, seed)
     if labels[0] == OUTSIDE:
         notes += nothing_to_find(splits, "entity", lambda numbers: any(numbers))
@@ -78,7 +78,7 @@ def prepare_tokens(
         num_rows={split: len(frame) for split, frame in splits.items()},
         dropped_rows=sum(found.dropped for found in checked.values()),
     )
-    return Prepared(info, splits, notes + aside + cut)
+    return Prepared(info, splits, notes + cut)
 
 
 def check_texts(table: Table, drop: bool) -> CheckedSplit:

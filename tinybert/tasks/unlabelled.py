@@ -63,9 +63,8 @@ def read_unlabelled_tables(
         hub = Hub.model_construct(path=named.hub.path, name=named.hub.name, splits=splits)
         found = [*read_hub(hub, columns, sources.folder, task.kind == "tokens").values()]
     else:
-        found = [
-            _read_file(task, path, columns) for path in watched_files(sources.folder, named.files)
-        ]
+        paths = watched_files(sources.folder, named.files, "unlabelled")
+        found = [_read_file(task, path, columns) for path in paths]
     for table in found:
         _refuse_eval_split(table, tables)
     return found

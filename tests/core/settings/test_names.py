@@ -43,6 +43,11 @@ def test_a_line_says_what_is_wrong_and_what_would_be_right():
     )
 
 
+def test_the_name_of_a_file_is_told_without_its_ending():
+    line = refused(require_names, {"tasks": ["doc_subject.yaml"]})
+    assert line.endswith(": write doc_subject")
+
+
 @pytest.mark.parametrize("name", ["20newsgroups", "my-task", "SST2", "a", "a" * MAX_LENGTH, "yes"])
 def test_other_names_are_right(name):
     require_names({"profile": name, "tasks": [name], "systems": [name]})

@@ -124,6 +124,9 @@ def _number(name: str) -> bool:
 
 
 def _cure(folder: str, name: Any) -> str:
+    stem = re.sub(r"\.ya?ml$", "", str(name))
+    if stem != str(name) and not _reason(folder, stem):
+        return f"write {stem}"
     better = re.sub(r"[^A-Za-z0-9_-]+", "_", str(name)).strip("_-")[:MAX_LENGTH]
     if _reason(folder, better):
         better = f"my_{better}"[:MAX_LENGTH].rstrip("_-")
