@@ -66,7 +66,7 @@ submission: install ## Pack GLUE's submission of one system, or say what is miss
 bundle: install ## Make a folder that serves a student without PyTorch: SYSTEM=closed_form_mini TASK=mrpc
 	@python -m stages._handover bundle $(SYSTEM) $(TASK)
 
-choose: install ## Choose a student by milliseconds: TASK=mrpc MS=5 [THREADS=1] [LENGTH=64] [ENGINE=onnx_int8] [NAME=mine]
+choose: install ## Choose a student by milliseconds: TASK=mrpc MS=5 [SYSTEM=name] [THREADS=1] [LENGTH=64] [ENGINE=onnx_int8] [NAME=mine]
 	@test -n "$(TASK)" -a -n "$(MS)" || { echo "make choose: TASK or MS is missing; right is TASK=mrpc MS=5"; exit 1; }
 	@python -m stages._choose --task "$(TASK)" --ms "$(MS)" $(if $(THREADS),--threads $(THREADS)) $(if $(LENGTH),--length $(LENGTH)) $(if $(ENGINE),--engine $(ENGINE)) $(if $(SYSTEM),--system $(SYSTEM)) $(if $(NAME),--name $(NAME))
 
