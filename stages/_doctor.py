@@ -55,6 +55,7 @@ DISTILLATION = ("general_distill", "intermediate_distill", "prediction_distill")
 READ = (
     "prepare_corpus",
     "fetch_teacher",
+    "word_vectors",
     "prepare_task",
     "augment",
     "teacher_logits",
@@ -113,6 +114,12 @@ def read_setup(system: str | None, task: str | None) -> Setup:
 def _read(folder: str, name: str, kind: Any) -> Any:
     file = named_file(folder, name)
     return parse(kind, read_yaml(file), str(file))
+
+
+def reads_vectors(setup: Setup) -> bool:
+    """Return whether the word vectors of copies are read from a file."""
+    copies = setup.sections["augment"].num_copies > 0
+    return copies and setup.sections["word_vectors"].source == "file"
 
 
 def findings(setup: Setup, pretrained: Path) -> Iterator[tuple[str, list[Finding]]]:
@@ -214,7 +221,7 @@ def main(system: str | None, task: str | None) -> bool:
     name, num = processor_name(device), room.num_processors()
     print(f"processor: {name}, {num} cores, {'bf16' if dtype else 'fp32'}", flush=True)
     problems = tell("git", as_findings(require_commit)(Path.cwd()))
-    problems += tell("sources", workspace.look_at_sources(setup.sources))
+    problems += tell("sources", workspace.look_at_sources(setup.sources, reads_vectors(setup)))
     try:
         pretrained = workspace.pretrained_folder(setup.teacher, setup.sources["teacher"])
     except InputError as error:

@@ -56,6 +56,16 @@ def test_before_anything_ran_it_says_what_is_missing_and_forecasts_every_stage(w
     assert printed.err.count("WRONG") == 0
 
 
+def test_copies_without_the_word_vectors_that_they_need_are_told(workspace, capsys):
+    edit_section(Path("params/profiles/tiny.yaml"), "word_vectors", source="file")
+    for file in Path("data/raw/word_vectors").glob("*"):
+        file.unlink()
+    assert not _doctor.main(None, None)
+    assert "data/raw/word_vectors: must be a file of word vectors" in capsys.readouterr().err
+    (Path("data/raw/word_vectors") / "glove.txt").write_text("a 1 2\n")
+    assert _doctor.main(None, None)
+
+
 def test_a_teacher_that_will_not_read_every_row_is_told_before_and_in_its_stage(workspace, capsys):
     profile = Path("params/profiles/tiny.yaml")
     edit_section(profile, "finetune_teacher", max_steps=1, batch_sizes=[2])

@@ -32,22 +32,36 @@ from tinybert.encoders.teacher_source import TeacherSource, locate_teacher
 from tinybert.tasks.task import TRAIN, read_info
 from tinybert.tasks.task_file import TaskFile
 from tinybert.text.alignment import same_tokenizer
+from tinybert.text.vector_files import vector_file
 from tinybert.text.vocabulary import require_enough
 
 CORPUS, TASKS = Path("data/corpus"), Path("data/tasks")
 PRETRAINED, TEACHERS = Path("models/pretrained"), Path("models/teacher")
 
 
-def look_at_sources(sources: dict[str, str]) -> list[Finding]:
-    """Refuse source folders that are not there: DVC would."""
+def look_at_sources(sources: dict[str, str], reads_vectors: bool) -> list[Finding]:
+    """Refuse source folders that are not there, as DVC would, and one without word vectors.
+
+    Args:
+        sources: Of params.yaml.
+        reads_vectors: Whether word vectors are read from a file.
+    """
     missing = {key: place for key, place in sources.items() if not Path(place).exists()}
-    return [
+    found = [
         wrong(
             f"params.yaml: sources.{key}: no such file or folder, got {place!r}; make it, or name "
             "another"
         )
         for key, place in missing.items()
     ]
+    if reads_vectors and "word_vectors" not in missing:
+        found += _has_vectors(Path(sources["word_vectors"]))
+    return found
+
+
+@as_findings
+def _has_vectors(place: Path) -> None:
+    vector_file(place)
 
 
 def pretrained_folder(settings: TeacherSource, source: str) -> Path:

@@ -60,7 +60,7 @@ def read_text_vectors(path: Path, max_words: int | None = None) -> tuple[WordVec
             named, up to MAX_PROBLEMS of them.
     """
     try:
-        file = _vector_file(path)
+        file = vector_file(path)
         with _opened(file) as stream:
             _require_text(file, stream.read(BYTES_TO_JUDGE))
         with _opened(file) as stream:
@@ -71,7 +71,12 @@ def read_text_vectors(path: Path, max_words: int | None = None) -> tuple[WordVec
         ) from error
 
 
-def _vector_file(path: Path) -> Path:
+def vector_file(path: Path) -> Path:
+    """Return a file of word vectors, named by itself or by the folder that it alone stands in.
+
+    Raises:
+        InputError: There is none, or there are several.
+    """
     if path.is_file():
         return path
     inside = sorted(path.iterdir()) if path.is_dir() else []
