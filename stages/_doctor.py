@@ -118,8 +118,8 @@ def _read(folder: str, name: str, kind: Any) -> Any:
 
 def reads_vectors(setup: Setup) -> bool:
     """Return whether the word vectors of copies are read from a file."""
-    copies = setup.sections["augment"].num_copies > 0
-    return copies and setup.sections["word_vectors"].source == "file"
+    sections = setup.sections
+    return bool(sections["augment"].num_copies and sections["word_vectors"].source == "file")
 
 
 def findings(setup: Setup, pretrained: Path) -> Iterator[tuple[str, list[Finding]]]:
