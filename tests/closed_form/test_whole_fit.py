@@ -18,7 +18,7 @@ ATTENTION, NORM = "attention.self.", "LayerNorm"
 
 
 class Network:
-    """A BERT of NumPy arrays: W^T and b of each map, in float64."""
+    """A BERT's weights as NumPy arrays in float64."""
 
     def __init__(self, model):
         weights = {name: of.double().numpy() for name, of in model.bert.state_dict().items()}

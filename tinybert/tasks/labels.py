@@ -107,9 +107,10 @@ def _spelling_problem(names: list[str], counts: Counter[str], places: dict[str, 
     common, *others = names
     visible = {unicodedata.normalize("NFC", name).casefold().strip() for name in names}
     escaped = len(visible) == 1 or not all(name.isprintable() for name in names)
-    shown = {name: _quoted(name, escaped) for name in names}
+    shown = {name: json.dumps(name, ensure_ascii=escaped) for name in names}
     got = " and ".join(f"{shown[name]} in {counts[name]} rows" for name in names)
-    words = ", ".join(f"{shown[name]}: {_quoted(common.strip(), escaped)}" for name in others)
+    right = json.dumps(common.strip(), ensure_ascii=escaped)
+    words = ", ".join(f"{shown[name]}: {right}" for name in others)
     both = ", ".join(shown.values())
     two = f", or list {both} among `labels` if they are different"
     if len({label_text(name) for name in names}) < len(names):
@@ -120,10 +121,6 @@ def _spelling_problem(names: list[str], counts: Counter[str], places: dict[str, 
     )
 
 
-def _quoted(name: str, escaped: bool) -> str:
-    return json.dumps(name, ensure_ascii=escaped)
-
-
 def refuse_no_labels(task: TaskFile, train: Table) -> None:
     """Refuse marks in train that people write where a row has no label, unless they are listed.
 
@@ -132,13 +129,13 @@ def refuse_no_labels(task: TaskFile, train: Table) -> None:
     """
     if task.labels or task.kind != "classification":
         return
+    known = _words(task.label_words)
     marks = [
         (number, text)
         for number, value in zip(train.numbers, train.label or [], strict=True)
-        if (text := label_text(value)) and text.casefold() in NO_LABEL
+        if (text := label_text(value)) and text.casefold() in NO_LABEL and text not in known
     ]
-    words = {label_text(word) for word in task.label_words}
-    if marks := [(number, text) for number, text in marks if text not in words]:
+    if marks:
         number, text = marks[0]
         raise InputError(
             f"{train.where(number)}: a mark of rows without a label, got {text!r} in "
