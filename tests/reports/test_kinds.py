@@ -116,6 +116,15 @@ def test_the_main_metric_of_all_rows_is_the_tasks_score(kind):
     assert quick(twice) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("metric", ["accuracy", "f1", "matthews"])
+def test_the_main_metric_of_rows_drawn_twice_is_the_score_of_these_rows(metric):
+    info = info_of("classification", ["no", "yes"], [metric, "f1_macro"])
+    gold, answers = np.array([0, 1, 1, 0, 1]), np.array([0, 1, 0, 1, 1])
+    drawn = np.array([0, 0, 1, 2, 4])
+    expected = score_task(info, answers[drawn], gold[drawn])[metric]
+    assert main_metric(info, answers, gold)(drawn) == pytest.approx(expected)
+
+
 def test_types_are_confused_only_where_both_borders_are_found():
     gold, named = CASES["tokens"][1:]
     names, counts = entity_confusion(gold, named, TAGS)

@@ -25,7 +25,12 @@ from tinybert.distillation.distillation import Distillation
 from tinybert.distillation.teacher import Teacher
 from tinybert.text.encoded import Blocks, EncodedRows
 from tinybert.training.grid import Point, best_of_grid, schedule_name
-from tinybert.training.run import epochs_between, last_checkpoint
+from tinybert.training.run import (
+    epochs_between,
+    last_checkpoint,
+    num_evaluations,
+    put_in_place,
+)
 from tinybert.training.training import train
 
 
@@ -188,18 +193,37 @@ def test_the_best_epoch_is_kept(tmp_path):
     assert same(weights_of(model), seen[1])
 
 
-def test_an_epoch_of_fewer_rows_than_are_scored_is_not_scored_each_time(tmp_path):
-    model, steps = Watched(), []
+@pytest.mark.parametrize(
+    ("num_epochs", "share", "scored", "kept"),
+    [
+        (5, 0.67, [16, 32, 40], [8, 16, 24, 32, 40]),  # every second one, and the end
+        (5, 1.34, [32, 40], [32, 40]),  # every fourth one; checkpoints as rarely
+        (6, 1.67, [48], [48]),  # not after five, eight steps before the end
+        (3, 0.16, [8, 16, 24], [8, 16, 24]),
+    ],
+)
+def test_scores_of_dev_take_a_tenth_of_the_training(
+    tmp_path, monkeypatch, num_epochs, share, scored, kept
+):
+    model, steps, checkpoints = Watched(), [], []
 
     def evaluate():
         steps.append(len(model.seen))
         return {"accuracy": 0.5}
 
+    def put(written, *rest):
+        checkpoints.append(written.name)
+        put_in_place(written, *rest)
+
+    monkeypatch.setattr("tinybert.training.phase_trainer.put_in_place", put)
     num_rows = len(rows_of())
-    train(model, rows_of(), 0, SCHEDULE, run_in(tmp_path), evaluate, num_rows + 1)
-    assert steps == [16, 24]  # of three epochs of 8 steps, the second and the last
-    assert epochs_between(num_rows, num_rows) == 1
-    assert epochs_between(0, num_rows) == 1
+    num_evaluated = round(share * num_rows)
+    schedule = SCHEDULE.model_copy(update={"num_epochs": num_epochs})
+    train(model, rows_of(), 0, schedule, run_in(tmp_path), evaluate, num_evaluated)
+    assert steps == scored
+    assert checkpoints == [f"checkpoint-{step}" for step in kept]
+    between = 8 * epochs_between(num_evaluated, num_rows)
+    assert num_evaluations(8 * num_epochs, between) == len(scored)
 
 
 class Exploding(Distillation):

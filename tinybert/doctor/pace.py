@@ -17,7 +17,13 @@ from tinybert.doctor.findings import Finding, doubt
 from tinybert.text.batching import EpochBatches, collator, epoch_batches
 from tinybert.text.encoded import Rows
 from tinybert.training.cpu_dropout import CpuDropout
-from tinybert.training.run import FINISHED, Run, epochs_between, last_checkpoint
+from tinybert.training.run import (
+    FINISHED,
+    Run,
+    epochs_between,
+    last_checkpoint,
+    num_evaluations,
+)
 
 LOOKED_AT = 2_000  # batches among which the widest is sought
 ORDINARY = 2  # batches that are timed
@@ -137,7 +143,7 @@ def predicted_seconds(
         num_steps = schedule.num_steps(num_batches)
         per_row = measured.seconds_per_step / measured.batch_size
         between = epochs_between(round(dev_tokens / tokens_per_row), len(rows))
-        num_scored = -(-num_steps // (num_batches * between)) * dev_tokens
+        num_scored = num_evaluations(num_steps, num_batches * between) * dev_tokens
         total += num_steps * schedule.batch_size * per_row
         total += num_scored / tokens_per_row * per_row / 3
     return total

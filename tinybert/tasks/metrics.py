@@ -55,7 +55,12 @@ def main_metric(
     if info.kind == "tokens":
         counts = entity_counts(list(labels), list(predictions), info.labels)
         return lambda rows: entity_rates(counts[rows].sum(axis=0))[name]
-    return lambda rows: score_task(info, predictions[rows], labels[rows])[name]
+    if info.kind == "multilabel":
+        return lambda rows: score_task(info, predictions[rows], labels[rows])[name]
+    if name == "accuracy":
+        right = np.asarray(predictions == labels)
+        return lambda rows: float(right[rows].mean())
+    return lambda rows: _score(name, predictions[rows], labels[rows])
 
 
 def _score_several(

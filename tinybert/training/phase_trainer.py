@@ -36,7 +36,6 @@ from tinybert.training.listeners import Row, announce
 from tinybert.training.run import (
     WEIGHTS,
     Run,
-    epochs_between,
     last_checkpoint,
     put_in_place,
     state_of,
@@ -87,7 +86,7 @@ class PhaseTrainer(Trainer):  # type: ignore[misc]
         )
         self.remove_callback(PrinterCallback)
         self.add_callback(Epochs(self.batches))
-        self.add_callback(Evaluations(epochs_between(num_evaluated, len(rows))))
+        self.add_callback(Evaluations(num_evaluated, len(rows), len(self.batches)))
         self.graphs = graphs_of(model, self.args.device)
         parts = list(model.students) if isinstance(model, Together) else [model]
         self._clipped = [list(part.parameters()) for part in parts]

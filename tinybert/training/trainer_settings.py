@@ -11,7 +11,7 @@ from transformers import TrainerCallback, TrainingArguments
 from tinybert.core.processes import num_processes
 from tinybert.core.settings.schedule import Schedule
 from tinybert.text.batching import EpochBatches
-from tinybert.training.run import PARTIAL, Run
+from tinybert.training.run import PARTIAL, SOON, Run, epochs_between
 
 
 class Epochs(TrainerCallback):  # type: ignore[misc]
@@ -26,16 +26,25 @@ class Epochs(TrainerCallback):  # type: ignore[misc]
 
 
 class Evaluations(TrainerCallback):  # type: ignore[misc]
-    """Leaves out evaluations, with their checkpoints, that would cost more than the training."""
+    """Leaves out evaluations that would cost much of the time, or come shortly before the last one.
 
-    def __init__(self, epochs_between: int) -> None:
-        self.epochs_between = epochs_between
+    Args:
+        num_evaluated: Rows that one scores; where an epoch has fewer, a checkpoint is left out too.
+        num_rows: Rows of an epoch.
+        num_batches: Steps of an epoch.
+    """
+
+    def __init__(self, num_evaluated: int, num_rows: int, num_batches: int) -> None:
+        self.epochs_between = epochs_between(num_evaluated, num_rows)
+        self.steps_at_end = SOON * self.epochs_between * num_batches
+        self.saves_each = num_rows >= num_evaluated
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Called after the callback that asks for an evaluation at each epoch's end."""
-        is_last = state.global_step >= state.max_steps
-        if round(state.epoch) % self.epochs_between and not is_last:
-            control.should_evaluate = control.should_save = False
+        left = state.max_steps - state.global_step
+        if left and (round(state.epoch) % self.epochs_between or left < self.steps_at_end):
+            control.should_evaluate = False
+            control.should_save &= self.saves_each
 
 
 class Lines(TrainerCallback):  # type: ignore[misc]

@@ -56,8 +56,8 @@ def train(
         schedule: Length and speed.
         run: Where and how.
         evaluate: Called after each epoch; the epoch with the highest first value is kept.
-        num_evaluated: Rows that it scores; where an epoch has fewer, it is called after as many
-            epochs as have as many, and after the last one.
+        num_evaluated: Rows that it scores; it is called after as many epochs as `epochs_between`
+            says, and at the end.
 
     Returns:
         The history, one row per `log_steps` with the means of the terms since the row before; and
