@@ -13,8 +13,14 @@ import pandas as pd
 from transformers import PreTrainedModel
 
 from stages import doctor, run
-from tinybert.closed_form.head import HeadTargets, fit_head
-from tinybert.closed_form.start import Fitted, fit_student, head_in_tokens, require_fits
+from tinybert.closed_form.head import HeadTargets, fit_head, head_targets_of
+from tinybert.closed_form.start import (
+    Fitted,
+    fit_student,
+    head_in_tokens,
+    head_numbers,
+    require_fits,
+)
 from tinybert.core.fingerprint import checkpoints_folder
 from tinybert.core.outputs import replace_file, replace_folder, write_json
 from tinybert.core.precision import Precision, autocast_dtype, computing_device
@@ -49,12 +55,17 @@ from tinybert.tasks.phase_rows import read_texts, require_every_class, without_s
 from tinybert.tasks.task import Encoding, TaskInfo, read_named_info
 from tinybert.tasks.task_file import TaskFile
 from tinybert.text.alignment import same_tokenizer
-from tinybert.text.encoded import EncodedRows
+from tinybert.text.encoded import EncodedRows, rows_numbered
 from tinybert.text.vocabulary import count_corpus, piece_counts, trimmed_tokenizer
 from tinybert.training.grid import dev_scores, dev_split
 from tinybert.training.run import Run
 from tinybert.training.sections import IntermediateDistillSettings
-from tinybert.training.shared_states import done_reading, read_shared, shared_folder
+from tinybert.training.shared_states import (
+    done_reading,
+    read_heads_part,
+    read_shared,
+    shared_folder,
+)
 from tinybert.training.training import empty_history, train
 
 CORPUS = Path("data/corpus")
@@ -247,6 +258,26 @@ def begin_general(recipe: Recipe, tokenizer: Any, kept: Any) -> Begun:
     return Begun(student, projections, None, {"start": recipe.phase.start})
 
 
+def kept_head(
+    recipe: Recipe, teacher: PreTrainedModel, rows: EncodedRows, own: EncodedRows
+) -> HeadTargets | None:
+    """Return what a head is fitted to, from the pass of `teacher_logits`; None where it is gone.
+
+    Args:
+        recipe: The phase's.
+        teacher: With its head.
+        rows: What the phase trains on.
+        own: The task's own, the first of them.
+    """
+    dtype = autocast_dtype(recipe.precision)
+    if dtype is not None:
+        return None  # a head is fitted to what its teacher gives in float32
+    kept = shared_folder(recipe.task, recipe.folders.teacher, rows, dtype)
+    numbers = head_numbers(own, recipe.seed, recipe.settings.closed_form_tokens)
+    found = read_heads_part(kept, Teacher(teacher, dtype), rows, numbers)
+    return None if found is None else head_targets_of(teacher, rows_numbered(own, numbers), *found)
+
+
 def begin_fitted(
     recipe: Recipe,
     teacher: PreTrainedModel,
@@ -254,6 +285,7 @@ def begin_fitted(
     frame: pd.DataFrame,
     rows: EncodedRows,
     tokenizers: tuple[Any, Any, Any],
+    head: HeadTargets | None,
 ) -> Begun:
     """Start in closed form, fitted to the teacher in its own tokens.
 
@@ -264,6 +296,7 @@ def begin_fitted(
         frame: The task's own rows among those that the phase trains on.
         rows: The same in the student's tokens.
         tokenizers: The general student's, the student's in the end, and the teacher's.
+        head: What its head is fitted to, where a pass of the teacher kept it.
     """
     (general, kept, teachers), seed = tokenizers, recipe.seed
     student = new_classifier(recipe.folders.general, recipe.info, seed)
@@ -275,7 +308,7 @@ def begin_fitted(
     theirs = rows if read_by_both else encode_split(frame, teachers, recipe.encoding)
     teacher.to(computing_device())
     most = recipe.settings.closed_form_tokens
-    fit = fit_student(student, teacher, theirs, layers, seed, projections, most)
+    fit = fit_student(student, teacher, theirs, layers, seed, projections, most, head)
     student, head = with_vocabulary(student, teachers, kept), fit.head
     if not read_by_both and head is not None:
         by_row = head.pooled is not None and rows.origins is None
@@ -411,7 +444,8 @@ def main(system: str, task: str) -> str:
     if begun is None:
         own, each = without_sampled(frame, recipe.info), (tokenizer, kept, teachers)
         own_rows = rows.first_texts(len(own))
-        begun = begin_fitted(recipe, teacher, matching.layers, own, own_rows, each)
+        head = kept_head(recipe, teacher, rows, own_rows)
+        begun = begin_fitted(recipe, teacher, matching.layers, own, own_rows, each, head)
     history, trained = empty_history(), "without a step"
     if matching.weights:
         history = intermediate_distill(recipe, begun, teacher, rows, matching, how)

@@ -38,14 +38,16 @@ from tinybert.closed_form.equations import (
     value_directions,
 )
 from tinybert.closed_form.fit import EncoderFit
-from tinybert.closed_form.head import fit_head
+from tinybert.closed_form.head import fit_head, head_targets, head_targets_of
 from tinybert.closed_form.moments import CoordinateMoments, Moments
 from tinybert.closed_form.parts import embedding_tables, layers_of
 from tinybert.closed_form.start import choose_rows, fit_student, fitted_student
 from tinybert.core.errors import InputError
 from tinybert.distillation.projections import Projections
 from tinybert.encoders.checkpoints import load_encoder
+from tinybert.encoders.signals import read_signals
 from tinybert.evaluation.prediction import predict_logits
+from tinybert.text.batching import collate
 from tinybert.text.encoded import EncodedRows
 
 CPU = torch.device("cpu")
@@ -234,13 +236,33 @@ def deberta(**of) -> DebertaV2Config:
     return DebertaV2Config(**of, **kinds, type_vocab_size=0)
 
 
-@pytest.mark.parametrize("kind", TEACHERS)
-def test_a_student_of_any_bert_like_teacher_is_nearer_to_it_than_a_random_one(kind):
-    torch.manual_seed(0)
+def teacher_of(kind: str):
     config = tiny_config(num_labels=3).to_dict()
     sizes = {key: config[key] for key in ("vocab_size", "hidden_size", "num_hidden_layers")}
     sizes |= {"num_attention_heads": 4, "intermediate_size": 48, "max_position_embeddings": 70}
-    teacher = sharp(TEACHERS[kind](**sizes, num_labels=3, pad_token_id=0))
+    return sharp(TEACHERS[kind](**sizes, num_labels=3, pad_token_id=0))
+
+
+@pytest.mark.parametrize("kind", TEACHERS)
+def test_what_a_head_is_fitted_to_may_come_from_states_of_a_pass_made_before(kind):
+    teacher, rows = teacher_of(kind), some_rows(30)
+    first = []
+    with torch.no_grad():
+        for row in rows:
+            states = read_signals(teacher, collate([row], 0), hidden=True).hidden
+            first.append(states[teacher.config.num_hidden_layers][0, 0])
+    found = head_targets_of(
+        teacher, rows, torch.stack(first), torch.from_numpy(predict_logits(teacher, rows, None))
+    )
+    expected = head_targets(teacher, rows)
+    torch.testing.assert_close(found.pooled, expected.pooled, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(found.logits, expected.logits, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", TEACHERS)
+def test_a_student_of_any_bert_like_teacher_is_nearer_to_it_than_a_random_one(kind):
+    torch.manual_seed(0)
+    teacher = teacher_of(kind)
     rows, unseen = some_rows(200), some_rows(40, seed=1)
     student, fit = fitted(teacher, rows)
     gold = predict_logits(teacher, unseen, None)

@@ -3,9 +3,12 @@
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from tests.fixtures.training import counted
-from tests.fixtures.workspace import edit_section, make_workspace, run_stage
+from tests.fixtures.workspace import edit_section, edit_yaml, make_workspace, run_stage
+from tinybert.closed_form import start
 from tinybert.distillation import teacher_states
 from tinybert.distillation.teacher import Teacher
 
@@ -51,6 +54,18 @@ def test_the_student_reads_what_the_logits_pass_kept_and_is_the_same(monkeypatch
     *own, passes = student_and_logits(monkeypatch, capsys, keeps=False)
     assert kept == own
     assert no_passes == 0 < passes
+
+
+def test_a_fitted_head_reads_them_too_and_is_the_same(monkeypatch, capsys):
+    phase = {"start": "closed_form", "terms": ["attention", "hidden", "embedding"]}
+    edit_yaml(Path("params/systems/tinybert_mini.yaml"), intermediate_distill=phase)
+    heads, weights = counted(monkeypatch, start, "head_targets"), []
+    for num_heads, keeps in enumerate([True, False]):
+        student_and_logits(monkeypatch, capsys, keeps=keeps)
+        weights.append(load_file(STUDENT))
+        assert len(heads) == num_heads
+    for name, found in weights[0].items():
+        torch.testing.assert_close(found, weights[1][name], atol=1e-4, rtol=1e-3)
 
 
 def test_with_copies_each_student_has_a_pass_of_its_own(capsys):

@@ -11,17 +11,20 @@ import yaml
 from tests.fixtures.models import tiny_classifier
 from tests.fixtures.training import KilledError, counted, rows_of
 from tests.fixtures.workspace import ROOT, edit_section, edit_yaml, make_workspace
+from tinybert.closed_form.head import head_targets, head_targets_of
 from tinybert.core.settings.reader import read_section, read_task
 from tinybert.distillation import teacher_states
 from tinybert.distillation.teacher import Teacher
 from tinybert.distillation.teacher_logits import score_rows
 from tinybert.tasks.task_file import TaskFile
 from tinybert.text.batching import collate
+from tinybert.text.encoded import rows_numbered
 from tinybert.training.sections import IntermediateDistillSettings
 from tinybert.training.shared_states import (
     ABOUT,
     asked_by_systems,
     done_reading,
+    read_heads_part,
     read_shared,
     score_and_keep,
     shared_folder,
@@ -94,6 +97,20 @@ def require_states_of_a_pass(kept, layers):
     for layer in layers:
         query, theirs = (each.attention[layer].query.transpose(1, 2) for each in (found, expected))
         torch.testing.assert_close(query[real], theirs[real])
+
+
+def test_a_head_is_fitted_to_what_that_pass_gave(tmp_path):
+    rows, folder, numbers = rows_of(40), tmp_path / "task/kept", np.array([3, 17, 30, 31])
+    keep(folder, rows)
+    found = read_heads_part(folder, teacher(), rows, numbers)
+    chosen, model = rows_numbered(rows, numbers), teacher().model
+    ours, expected = head_targets_of(model, chosen, *found), head_targets(model, chosen)
+    torch.testing.assert_close(ours.pooled, expected.pooled)
+    torch.testing.assert_close(ours.logits, expected.logits)
+    assert read_heads_part(folder, teacher(), replace(rows, beside=rows), numbers) is None
+    edit_yaml(Path("params/systems/tinybert_mini.yaml"), layer_map=[2, 3])
+    keep(tmp_path / "task/lower", rows)  # without the last layer
+    assert read_heads_part(tmp_path / "task/lower", teacher(), rows, numbers) is None
 
 
 def test_a_pass_that_was_cut_off_is_not_gone_on_with_for_other_layers(tmp_path, monkeypatch):

@@ -86,6 +86,23 @@ def head_targets(teacher: PreTrainedModel, rows: Rows) -> HeadTargets:
     return HeadTargets(rows, torch.cat(pooled), torch.cat(logits))
 
 
+def head_targets_of(
+    teacher: PreTrainedModel, rows: Rows, first: Tensor, logits: Tensor
+) -> HeadTargets:
+    """Return what `head_targets` does, from a pass that was made before.
+
+    Args:
+        teacher: A fine-tuned model with logits a row.
+        rows: The texts.
+        first: The last layer's state of each one's first token, shape (rows, D).
+        logits: Shape (rows, outputs).
+    """
+    order = torch.from_numpy(np.concatenate(sorted_batches(rows, BATCH_TOKENS)))
+    first, logits = (of[order].to(teacher.device) for of in (first, logits))
+    with torch.no_grad():
+        return HeadTargets(rows, head_layer(teacher)(first), logits)
+
+
 def fit_head(student: PreTrainedModel, targets: HeadTargets, seed: int) -> list[Unexplained]:
     """Fit a head, in place, to the teacher's logits, and a pooler before it to its pooled state.
 

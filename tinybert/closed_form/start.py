@@ -217,7 +217,12 @@ def choose_head_targets(
     teacher: PreTrainedModel, rows: Rows, seed: int, max_tokens: int = CLOSED_FORM_TOKENS
 ) -> HeadTargets:
     """Run the teacher over what a head is fitted to; arguments as for `fit_student`."""
-    return head_targets(teacher, choose_rows(rows, HEAD_TIMES * max_tokens, seed))
+    return head_targets(teacher, rows_numbered(rows, head_numbers(rows, seed, max_tokens)))
+
+
+def head_numbers(rows: Rows, seed: int, max_tokens: int = CLOSED_FORM_TOKENS) -> NDArray[np.int64]:
+    """Return the numbers of the rows that a head is fitted to; arguments as for `fit_student`."""
+    return _chosen(rows, HEAD_TIMES * max_tokens, seed)
 
 
 def head_in_tokens(
@@ -232,7 +237,7 @@ def head_in_tokens(
         seed: As for `choose_head_targets`.
         max_tokens: Likewise.
     """
-    return head.of(rows_numbered(ours, _chosen(theirs, HEAD_TIMES * max_tokens, seed)))
+    return head.of(rows_numbered(ours, head_numbers(theirs, seed, max_tokens)))
 
 
 def require_tokens(found: int, num_neurons: int) -> None:

@@ -1,11 +1,11 @@
 """The teacher's states of a task's rows, kept by the pass that scores them, for every student.
 
 `teacher_logits` runs the fine-tuned teacher over all rows; `intermediate_distill` of each system
-needs states of the same pass. So the first one keeps what the systems of params.yaml match, where
-reading costs less than a pass of each system's own. The files lie beside the checkpoints, outside
-every output, named by teacher, rows and layers. The last system that reads them removes them; if
-one never does, the task's next pass, `make clean`, or two weeks. A system that finds none makes a
-pass of its own.
+needs states of the same pass, and a head in closed form its logits too. So the first one keeps what
+the systems of params.yaml match, where reading costs less than a pass of each system's own. The
+files lie beside the checkpoints, outside every output, named by teacher, rows and layers. The last
+system that reads them removes them; if one never does, the task's next pass, `make clean`, or two
+weeks. A system that finds none makes a pass of its own.
 """
 
 import hashlib
@@ -18,6 +18,7 @@ from typing import NamedTuple, cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from tinybert.core.errors import InputError
 from tinybert.core.fingerprint import checkpoints_folder
@@ -43,6 +44,7 @@ from tinybert.text.encoded import EncodedRows
 from tinybert.training.sections import IntermediateDistillSettings
 
 ABOUT = "shared.json"  # written once all states are
+LOGITS = "logits.raw"
 
 
 class About(Settings):
@@ -160,7 +162,7 @@ def score_and_keep(
         return None, decision.reason
     dtype = cast(torch.dtype, teacher.model.dtype)
     outputs = teacher.config.num_labels
-    logits = mapped(folder / "logits.raw", (len(rows), outputs), torch.float32)
+    logits = mapped(folder / LOGITS, (len(rows), outputs), torch.float32)
     store_states(teacher, rows, layout, dtype, folder, logits)
     about = About(readers=asked.readers, layout=layout)
     with replace_file(folder / ABOUT) as file:
@@ -186,17 +188,33 @@ def read_shared(
         hidden: Layers whose outputs are read.
         relations: Layers whose queries, keys and values are read.
     """
-    wanted = attention, hidden, relations
-    for part, about in _complete(folder):
-        layout = about.layout
-        kept = layout.attention, layout.hidden, layout.relations
-        if rows.beside is None and all(set(a) <= set(b) for a, b in zip(wanted, kept, strict=True)):
-            dtype = cast(torch.dtype, teacher.model.dtype)
-            states = read_states(part, rows, layout, dtype)
-            if states is not None:
-                signals = StoredTeacher(teacher.config, layout)
-                return signals, rows.with_token_targets(teacher_states=states)
-    return None
+    if (found := _kept(folder, teacher, rows, attention, hidden, relations)) is None:
+        return None
+    signals = StoredTeacher(teacher.config, found.layout)
+    return signals, rows.with_token_targets(teacher_states=found.states)
+
+
+def read_heads_part(
+    folder: Path, teacher: Teacher, rows: EncodedRows, numbers: NDArray[np.int64]
+) -> tuple[Tensor, Tensor] | None:
+    """Return what a teacher's head reads and gives of some rows; None where it was not kept.
+
+    Args:
+        folder: Of `shared_folder`.
+        teacher: The fine-tuned teacher.
+        rows: Training rows.
+        numbers: Which of them.
+
+    Returns:
+        The last layer's state of each one's first token, shape (numbers, D), and its logits, shape
+        (numbers, outputs).
+    """
+    last = teacher.config.num_hidden_layers
+    if (found := _kept(folder, teacher, rows, [], [last], [])) is None:
+        return None
+    logits = mapped(found.part / LOGITS, (len(rows), teacher.config.num_labels), torch.float32)
+    first = found.states[rows.ends[numbers] - rows.lengths[numbers]]
+    return found.layout.unpack(first[:, None]).hidden[last][:, 0], logits[numbers]
 
 
 def done_reading(folder: Path, system: str) -> None:
@@ -210,6 +228,31 @@ def done_reading(folder: Path, system: str) -> None:
         (part / f"{system}.done").touch()
         if all((part / f"{reader}.done").is_file() for reader in about.readers):
             _remove(part)
+
+
+class _Kept(NamedTuple):
+    part: Path
+    layout: Layout
+    states: Tensor  # mapped, shape (tokens, values)
+
+
+def _kept(
+    folder: Path,
+    teacher: Teacher,
+    rows: EncodedRows,
+    attention: list[int],
+    hidden: list[int],
+    relations: list[int],
+) -> _Kept | None:
+    wanted = attention, hidden, relations
+    for part, about in _complete(folder):
+        layout = about.layout
+        kept = layout.attention, layout.hidden, layout.relations
+        if rows.beside is None and all(set(a) <= set(b) for a, b in zip(wanted, kept, strict=True)):
+            states = read_states(part, rows, layout, cast(torch.dtype, teacher.model.dtype))
+            if states is not None:
+                return _Kept(part, layout, states)
+    return None
 
 
 def _complete(folder: Path) -> Iterator[tuple[Path, About]]:
