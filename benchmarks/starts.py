@@ -1,8 +1,11 @@
 """What a student is worth by where it starts: dev scores by start, general steps and task steps.
 
 python -m benchmarks.starts [--tasks A,B] [--seeds 42,43] [--steps 0,100,500] [--general 0,400]
-    [--starts random,embeddings,general,task] [--system NAME] [--precision fp32] [--table FILE...]
-    [--show]
+    [--starts random,embeddings,general,task,copied] [--system NAME] [--precision fp32]
+    [--table FILE...] [--show]
+
+`copied` takes layers g(m) of the pretrained teacher, where the student is as wide. By default it is
+left out: closed_form_mini is not.
 
 Runs in a workspace whose corpus, teachers and rows are made (`dvc repro finetune_teacher augment`).
 A cell that the table's file has is not computed again, so a run that was stopped goes on; several
@@ -24,6 +27,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from torch import nn
 from transformers import PreTrainedModel
 
 from benchmarks.shapes import LAYER_WEIGHTS
@@ -38,7 +42,13 @@ from tinybert.core.settings.layer_map import LayerMap, teacher_layers
 from tinybert.core.settings.names import split_names
 from tinybert.core.settings.reader import read_param, read_section, read_system, read_task
 from tinybert.core.settings.schedule import Grid, Schedule
-from tinybert.core.settings.systems import LayerPhase, OutputPhase, Shape
+from tinybert.core.settings.systems import (
+    Initialisation,
+    LayerPhase,
+    OutputPhase,
+    Shape,
+    TeacherLayers,
+)
 from tinybert.distillation.distillation import Distillation
 from tinybert.distillation.projections import Projections
 from tinybert.distillation.teacher import Teacher
@@ -59,6 +69,7 @@ from tinybert.training.sections import GeneralDistillSettings, IntermediateDisti
 from tinybert.training.training import train
 
 STARTS = ("random", "embeddings", "general", "task")
+COPIED = "copied"
 INTERMEDIATE_SHARE = 0.6  # of the task steps
 MAX_GIGABYTES = 20.0  # of the teacher's states
 
@@ -115,9 +126,15 @@ class Bench:
         """Return a start that no task has been seen by, after general distillation."""
         key = (start, seed, general)
         if key not in self.encoders:
-            student = make_student(self.shape, "random", self.pretrained, seed)
+            by: Initialisation = "random"
+            if start == COPIED:
+                by = TeacherLayers(teacher_layers=self.layers)
+            student = make_student(self.shape, by, self.pretrained, seed)
             widths = (self.shape.hidden_size, self.pretrained.config.hidden_size)
             found = Projections(len(self.layers), *widths, kind="per_layer")
+            if start == COPIED:
+                for matrix in found.parameters():
+                    nn.init.eye_(matrix)
             device = computing_device()
             self.pretrained.to(device)
             if start == "general":
@@ -328,9 +345,10 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--general", type=numbers, default="0,400")
     parser.add_argument("--steps", type=numbers, default="0,100,500,2000")
     given = parser.parse_args(arguments)
-    unknown = sorted(set(split_names(given.starts)) - set(STARTS))
+    known = (*STARTS, COPIED)
+    unknown = sorted(set(split_names(given.starts)) - set(known))
     if unknown:
-        raise InputError(f"--starts: unknown, got {unknown[0]}; known: {', '.join(STARTS)}")
+        raise InputError(f"--starts: unknown, got {unknown[0]}; known: {', '.join(known)}")
     table = Table(Cell._fields, given)
     if wanted := table.missing(asked(given)):
         with tempfile.TemporaryDirectory() as folder:
