@@ -43,6 +43,7 @@ from tinybert.doctor.forecast import (
     of_phase,
     output_model,
     task_sample,
+    teacher_model,
 )
 from tinybert.doctor.pace import shown_time
 from tinybert.encoders.checkpoints import load_config, load_tokenizer
@@ -58,6 +59,7 @@ READ = (
     "word_vectors",
     "prepare_task",
     "augment",
+    "finetune_teacher",
     "teacher_logits",
     *DISTILLATION,
 )
@@ -142,7 +144,7 @@ def findings(setup: Setup, pretrained: Path) -> Iterator[tuple[str, list[Finding
 
 
 def forecasts(setup: Setup, pretrained: Path) -> Iterator[Forecast]:
-    """Measure the three distillation stages of every system and task."""
+    """Measure fine-tuning of every task, and the distillation stages of every system and task."""
     sections, run = setup.sections, setup.run
     config, tokenizer = load_config(pretrained), load_tokenizer(pretrained)
     size = int(config.vocab_size)
@@ -153,6 +155,12 @@ def forecasts(setup: Setup, pretrained: Path) -> Iterator[Forecast]:
         name: task_sample(name, task, pretrained, copies, size, sampled_pairs)
         for name, task in setup.tasks.items()
     }
+    for task, sample in samples.items():
+        if setup.tasks[task].teacher is None:
+            own = replace(run, phase=f"finetune_teacher {task}")
+            schedules = sections["finetune_teacher"].schedules()
+            rows = of_phase(sample, "original")
+            yield forecast(teacher_model(config), rows, schedules, own, True)
     for name, system in setup.systems.items():
         general, inter = (
             layer_model(system, config, tokenizer, phase, setup.weights(name, stage), run.dtype)

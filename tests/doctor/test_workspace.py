@@ -53,6 +53,8 @@ def test_before_anything_ran_it_says_what_is_missing_and_forecasts_every_stage(w
     for stage in ("general_distill tinybert_mini ", "prediction_distill scratch_mini scores "):
         assert f" {stage}" in printed.out
     assert "general_distill scratch_mini" not in printed.out  # it has no general phase
+    for task in ("reviews", "scores"):
+        assert f" finetune_teacher {task} " in printed.out
     assert printed.err.count("WRONG") == 0
 
 
@@ -86,6 +88,20 @@ def test_the_forecast_is_of_the_systems_own_length(workspace, capsys):
         if line.startswith(" general_distill tinybert_mini ")
     ]
     assert line[2] == "120"  # 30 times the profile's 4
+
+
+def test_a_teacher_is_forecast_by_its_own_rows_and_one_that_is_given_is_not(workspace, capsys):
+    profile, task = Path("params/profiles/tiny.yaml"), Path("params/tasks/reviews.yaml")
+    sizes = {"max_steps": None, "batch_sizes": [9, 6], "batches": "rows", "num_epochs": 2.0}
+    edit_section(profile, "finetune_teacher", **sizes, learning_rates=[1e-3])
+    edit_section(profile, "augment", num_copies=3)
+    _doctor.main("scratch_mini", "reviews")
+    start, lines = " finetune_teacher reviews ", capsys.readouterr().out.splitlines()
+    (line,) = (line for line in lines if line.startswith(start))
+    assert line.split()[2] == "30"  # of 54 rows twice: 6 and 9 steps an epoch
+    edit_yaml(task, teacher="data/raw/teacher")
+    _doctor.main("scratch_mini", "reviews")
+    assert start not in capsys.readouterr().out
 
 
 def test_one_system_and_one_task_can_be_asked_for(workspace, capsys):

@@ -3,6 +3,7 @@
 Rows are the real ones where they are there; else random tokens, as many as a row may have.
 """
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -206,6 +207,14 @@ def layer_model(
         pretraining=pretraining,
         relation=phase.relation(config.num_hidden_layers),
     )
+
+
+def teacher_model(config: PreTrainedConfig) -> Distillation:
+    """Return a random classifier of the teacher's size, as its fine-tuning trains one."""
+    own = copy.deepcopy(config)
+    own.num_labels = 2
+    model = cast(PreTrainedModel, AutoModelForSequenceClassification.from_config(own))
+    return Distillation(model, {"label": 1.0})
 
 
 def output_model(
