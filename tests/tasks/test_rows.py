@@ -164,7 +164,7 @@ def test_f1_of_more_than_two_labels_is_refused() -> None:
 
 
 def test_rows_of_dev_that_stand_in_train_too_are_counted() -> None:
-    dev = table_of([("row 3", "often"), ("new", "rare"), (" row 5 ", "rare")], "dev.csv")
+    dev = table_of([("row 3", "often"), ("new", "rare"), (" Row  5 ", "rare")], "dev.csv")
     (note,) = prepared({"train": hundred(), "dev": dev}).notes
     assert note.startswith("dev: 2 of 3 rows of dev.csv stand in train too")
 

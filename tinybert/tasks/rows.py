@@ -25,7 +25,7 @@ from tinybert.tasks.metrics import default_metrics
 from tinybert.tasks.tables import Table, listed
 from tinybert.tasks.task import DEV, TRAIN, TaskInfo
 from tinybert.tasks.task_file import TaskFile, label_text
-from tinybert.tasks.text import spoilt_text
+from tinybert.tasks.text import row_key, spoilt_text
 
 WITHHELD = "-1"  # what the hub writes where a test label is kept back
 DEV_SHARE = 10  # one row in ten is set aside where there is no dev split
@@ -266,11 +266,11 @@ def _shares(train: pd.DataFrame, labels: list[str]) -> list[float]:
 def in_train(tables: dict[str, Table], splits: dict[str, pd.DataFrame]) -> list[str]:
     """Count the rows of other splits that stand in train too, which makes scores too high."""
     sentences = [name for name in splits[TRAIN] if str(name).startswith("sentence")]
-    known = set(splits[TRAIN][sentences].itertuples(index=False, name=None))
+    known = set(map(row_key, splits[TRAIN][sentences].itertuples(index=False, name=None)))
     notes = []
     for split, frame in splits.items():
         rows = frame[sentences].itertuples(index=False, name=None)
-        found = sum(row in known for row in rows) if split != TRAIN else 0
+        found = sum(row_key(row) in known for row in rows) if split != TRAIN else 0
         if found:
             place = tables.get(split, tables[TRAIN]).place  # train's: dev was set aside
             notes.append(

@@ -4,7 +4,8 @@ Text that an earlier conversion has spoilt is found too, and only named: what is
 """
 
 import re
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tinybert.core.errors import InputError
@@ -111,6 +112,20 @@ def _looks_like(file: Path, lines: list[bytes]) -> str:
 
 def _conversion(file: Path, encoding: str) -> str:
     return f"`iconv -f {encoding} -t UTF-8 {file.name} > utf8{file.suffix}`"
+
+
+def row_key(sentences: Iterable[str]) -> str:
+    """Return what rows that count as the same have alike.
+
+    They differ in case, white space or compatible forms of characters alone, and a pair may be the
+    other way round.
+    """
+    return "\0".join(sorted(map(_plain, sentences)))
+
+
+def _plain(text: str) -> str:
+    composed = text if text.isascii() else unicodedata.normalize("NFKC", text)
+    return " ".join(composed.casefold().split())
 
 
 def spoilt_text(table: Table) -> list[str]:

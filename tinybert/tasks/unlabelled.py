@@ -1,12 +1,9 @@
 """Rows without labels, which the teacher scores: read, checked, parted from rows to be scored on.
 
-A row is the same as another if they differ in case, white space or compatible forms of characters
-alone, and a pair also if it is the other way round: students must not be trained on what dev and
-test will ask.
+Students must not be trained on what dev and test will ask; `row_key` says which rows are the same.
 """
 
 import re
-import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
@@ -31,7 +28,7 @@ from tinybert.tasks.task_file import (
     TaskFile,
     UnlabelledColumns,
 )
-from tinybert.tasks.text import read_lines, spoilt_text
+from tinybert.tasks.text import read_lines, row_key, spoilt_text
 from tinybert.tasks.token_rows import check_texts, text_table
 
 TEXT = ".txt"  # one text a line
@@ -228,11 +225,4 @@ def _said(counts: Mapping[str, int]) -> str:
 def _digests(frame: pd.DataFrame, seed: int) -> Iterator[str]:
     """Hash each row's sentences, alike for rows that count as the same."""
     for row in frame.itertuples(index=False, name=None):
-        text = "\0".join(sorted(map(_plain, row)))
-        yield blake2b(f"{seed}\0{text}".encode(), digest_size=16).hexdigest()
-
-
-def _plain(text: str) -> str:
-    """Return a text without what case, white space and Unicode's forms may differ in."""
-    composed = text if text.isascii() else unicodedata.normalize("NFKC", text)
-    return " ".join(composed.casefold().split())
+        yield blake2b(f"{seed}\0{row_key(row)}".encode(), digest_size=16).hexdigest()
