@@ -86,6 +86,21 @@ def test_several_files_with_columns_and_a_separator_of_their_own(raw):
     assert texts(raw, of) == {"u", "v"}
 
 
+def test_a_file_without_a_line_of_names_has_them_in_header(raw):
+    (raw / "one.csv").write_text("1,u\n2,v\n")
+    (raw / "two.txt").write_text("w\n")
+    assert texts(raw, {"files": ["one.csv", "two.txt"], "header": ["date", "text"]}) == set("uvw")
+    (raw / "one.csv").write_text("date,text\n1,u\n")
+    line = refusal(raw, SINGLE, {"files": "one.csv", "header": ["date", "text"]})
+    assert "one.csv:1: the first line must be a row, since the task's `header` gives" in line
+    for header, why in ((["a", "a"], "must be different"), (["a"], "is of CSV and TSV")):
+        files = "one.csv" if len(header) > 1 else "two.txt"
+        line = refused(
+            parse, TaskFile, {**SINGLE, "unlabelled": {"files": files, "header": header}}, "t"
+        )
+        assert f"header {why}" in line
+
+
 def test_a_folder_in_the_hubs_layout_gives_one_split_and_no_label(raw):
     columns = {"text": ["u", "v"], "label": [0, 1]}
     hub_parquet(raw / "some/set/plain/unsupervised-0.parquet", columns, ["x", "y"])

@@ -167,7 +167,7 @@ def _refuse_both(
     found = [name.strip().casefold() for name in fields]
     if header is not None and found == [name.casefold() for name in header]:
         raise InputError(
-            f"{file}:{number}: the first line must be a row, since `files: header` gives the "
+            f"{file}:{number}: the first line must be a row, since the task's `header` gives the "
             f"names, got {', '.join(header)}; remove `header`"
         )
 

@@ -104,12 +104,18 @@ class Files(Settings):
                 f"tenth of train is set aside"
             )
         _require_separator(self.separator, self.named().values())
-        if self.header is not None:
-            if not any(name.lower().endswith((".csv", ".tsv")) for name in names):
-                raise ValueError("header is of CSV and TSV, got none of them; remove it")
-            if len(set(self.header)) < len(self.header) or not all(self.header):
-                raise ValueError(f"header must be different names, got {self.header}; mend it")
+        _require_header(self.header, names)
         return self
+
+
+def _require_header(given: list[str] | None, names: Collection[str]) -> None:
+    """Refuse names of columns that are not different, or of files that have a place for them."""
+    if given is None:
+        return
+    if not any(name.lower().endswith((".csv", ".tsv")) for name in names):
+        raise ValueError("header is of CSV and TSV, got none of them; remove it")
+    if len(set(given)) < len(given) or not all(given):
+        raise ValueError(f"header must be different names, got {given}; mend it")
 
 
 def _require_separator(given: str | None, names: Collection[str]) -> None:
@@ -216,6 +222,7 @@ class Unlabelled(Settings):
     files: list[str] = Field(default=[])
     hub: HubRows | None = None
     separator: str | None = None  # of CSV and TSV; None: a comma, a tab
+    header: list[Text] | None = None  # of CSV and TSV without a first line of names: the names
     columns: UnlabelledColumns | None = None  # None: those of the task
     max_rows: int | None = Field(default=None, ge=1)  # drawn by the seed; None: all
 
@@ -237,6 +244,7 @@ class Unlabelled(Settings):
         if "" in self.files or len(set(self.files)) < len(self.files):
             raise ValueError(f"files must be different, got {self.files}; name each once")
         _require_separator(self.separator, self.files)
+        _require_header(self.header, self.files)
         return self
 
     def require_fit(self, pair: bool) -> None:

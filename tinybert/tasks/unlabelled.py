@@ -81,8 +81,9 @@ def _read_file(task: TaskFile, file: Path, columns: Columns) -> Table:
         return read_conll(file, columns, labelled=False)
     if conll and columns.sentence1 == CONLL_COLUMNS["sentence1"]:
         columns = UnlabelledColumns(sentence1=USUAL_COLUMNS["tokens"]["sentence1"])
-    separator = task.unlabelled.separator if task.unlabelled else None
-    return read_table(file, columns, False, separator, lists=task.kind == "tokens")
+    named = task.unlabelled
+    separator, header = (named.separator, named.header) if named else (None, None)
+    return read_table(file, columns, False, separator, header, lists=task.kind == "tokens")
 
 
 def _refuse_conll(file: Path) -> None:
