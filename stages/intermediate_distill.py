@@ -259,7 +259,7 @@ def begin_general(recipe: Recipe, tokenizer: Any, kept: Any) -> Begun:
 
 
 def kept_head(
-    recipe: Recipe, teacher: PreTrainedModel, rows: EncodedRows, own: EncodedRows
+    recipe: Recipe, teacher: PreTrainedModel, rows: EncodedRows, own: EncodedRows, kept: Path
 ) -> HeadTargets | None:
     """Return what a head is fitted to, from the pass of `teacher_logits`; None where it is gone.
 
@@ -268,11 +268,11 @@ def kept_head(
         teacher: With its head.
         rows: What the phase trains on.
         own: The task's own, the first of them.
+        kept: Where that pass kept its states.
     """
     dtype = autocast_dtype(recipe.precision)
     if dtype is not None:
         return None  # a head is fitted to what its teacher gives in float32
-    kept = shared_folder(recipe.task, recipe.folders.teacher, rows, dtype)
     numbers = head_numbers(own, recipe.seed, recipe.settings.closed_form_tokens)
     found = read_heads_part(kept, Teacher(teacher, dtype), rows, numbers)
     return None if found is None else head_targets_of(teacher, rows_numbered(own, numbers), *found)
@@ -329,6 +329,7 @@ def intermediate_distill(
     rows: EncodedRows,
     matching: Matching,
     how: Run,
+    kept: Path,
 ) -> pd.DataFrame:
     """Train the student, in place, on the task's rows; return the history.
 
@@ -339,12 +340,12 @@ def intermediate_distill(
         rows: What the phase trains on.
         matching: Terms and layers.
         how: Seed, precision, checkpoints.
+        kept: Where the pass for logits kept the teacher's states.
     """
     student, settings = begun.student.base_model, recipe.settings
     weights, layers, relation = matching
     frozen = Teacher(teacher.to(computing_device()), how.dtype)
     signals: TeacherSignals = frozen
-    kept = shared_folder(recipe.task, recipe.folders.teacher, rows, how.dtype)
     if num_processes() == 1 and not how.is_finished:
         attention = layers if ATTENTION_TERMS & weights.keys() else []
         relations = [relation.layer] if RELATION_TERMS & weights.keys() else []
@@ -382,7 +383,6 @@ def intermediate_distill(
     pad = student.config.pad_token_id or 0
     doctor().training(model, rows, pad, [settings], how)
     history, _ = train(model, rows, pad, settings, how)
-    done_reading(kept, recipe.system)
     return history
 
 
@@ -441,19 +441,21 @@ def main(system: str, task: str) -> str:
         recipe.phase.data, folders.task, folders.augmented, folders.scored, recipe.info
     )
     rows = encode_beside(frame, kept, teachers, recipe.encoding)
+    kept_states = shared_folder(task, folders.teacher, rows, how.dtype)
     if begun is None:
         own, each = without_sampled(frame, recipe.info), (tokenizer, kept, teachers)
         own_rows = rows.first_texts(len(own))
-        head = kept_head(recipe, teacher, rows, own_rows)
+        head = kept_head(recipe, teacher, rows, own_rows, kept_states)
         begun = begin_fitted(recipe, teacher, matching.layers, own, own_rows, each, head)
     history, trained = empty_history(), "without a step"
     if matching.weights:
-        history = intermediate_distill(recipe, begun, teacher, rows, matching, how)
+        history = intermediate_distill(recipe, begun, teacher, rows, matching, how, kept_states)
         refit_head(begun.student, begun.head, recipe.seed)  # the layers have moved since
         trained = f"loss {history['loss'].iloc[-1]:.3f}"
     save = partial(save_student, begun.student, kept)
     folder = write_outputs(recipe, save, history, begun.said)
     how.finish()
+    done_reading(kept_states, system)  # last: what goes on after a kill reads the same
     return f"made the student in {folder} from {len(rows):,} rows ({trained})"
 
 

@@ -108,6 +108,9 @@ def test_a_head_is_fitted_to_what_that_pass_gave(tmp_path):
     torch.testing.assert_close(ours.pooled, expected.pooled)
     torch.testing.assert_close(ours.logits, expected.logits)
     assert read_heads_part(folder, teacher(), replace(rows, beside=rows), numbers) is None
+    (file,) = folder.glob("*/logits.raw")
+    file.write_bytes(file.read_bytes()[:-4])
+    assert read_heads_part(folder, teacher(), rows, numbers) is None
     edit_yaml(Path("params/systems/tinybert_mini.yaml"), layer_map=[2, 3])
     keep(tmp_path / "task/lower", rows)  # without the last layer
     assert read_heads_part(tmp_path / "task/lower", teacher(), rows, numbers) is None

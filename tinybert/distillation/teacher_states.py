@@ -297,10 +297,14 @@ def read_states(
     folder: Path, rows: EncodedRows, layout: Layout, dtype: torch.dtype
 ) -> Tensor | None:
     """Map a file of states that a whole pass left; None where it is gone or of another size."""
-    file, size = folder / "states.raw", len(rows.ids) * sum(layout.sizes) * dtype.itemsize
-    if not file.is_file() or file.stat().st_size != size:
+    return mapped_whole(folder / "states.raw", (len(rows.ids), sum(layout.sizes)), dtype)
+
+
+def mapped_whole(file: Path, shape: tuple[int, int], dtype: torch.dtype) -> Tensor | None:
+    """Map a file that was written; None where it is gone or of another size."""
+    if not file.is_file() or file.stat().st_size != shape[0] * shape[1] * dtype.itemsize:
         return None
-    return mapped_states(folder, rows, layout, dtype)
+    return mapped(file, shape, dtype)
 
 
 def mapped(file: Path, shape: tuple[int, int], dtype: torch.dtype) -> Tensor:

@@ -35,6 +35,7 @@ from tinybert.distillation.teacher_states import (
     decide_for,
     layout_of,
     mapped,
+    mapped_whole,
     read_states,
     store_states,
 )
@@ -188,7 +189,7 @@ def read_shared(
         hidden: Layers whose outputs are read.
         relations: Layers whose queries, keys and values are read.
     """
-    if (found := _kept(folder, teacher, rows, attention, hidden, relations)) is None:
+    if (found := _kept(folder, teacher, rows, (attention, hidden, relations))) is None:
         return None
     signals = StoredTeacher(teacher.config, found.layout)
     return signals, rows.with_token_targets(teacher_states=found.states)
@@ -210,9 +211,11 @@ def read_heads_part(
         (numbers, outputs).
     """
     last = teacher.config.num_hidden_layers
-    if (found := _kept(folder, teacher, rows, [], [last], [])) is None:
+    if (found := _kept(folder, teacher, rows, ([], [last], []))) is None:
         return None
-    logits = mapped(found.part / LOGITS, (len(rows), teacher.config.num_labels), torch.float32)
+    shape = (len(rows), teacher.config.num_labels)
+    if (logits := mapped_whole(found.part / LOGITS, shape, torch.float32)) is None:
+        return None
     first = found.states[rows.ends[numbers] - rows.lengths[numbers]]
     return found.layout.unpack(first[:, None]).hidden[last][:, 0], logits[numbers]
 
@@ -237,14 +240,9 @@ class _Kept(NamedTuple):
 
 
 def _kept(
-    folder: Path,
-    teacher: Teacher,
-    rows: EncodedRows,
-    attention: list[int],
-    hidden: list[int],
-    relations: list[int],
+    folder: Path, teacher: Teacher, rows: EncodedRows, wanted: tuple[list[int], ...]
 ) -> _Kept | None:
-    wanted = attention, hidden, relations
+    """Return the first pass that has the wanted layers: of attention, outputs and relations."""
     for part, about in _complete(folder):
         layout = about.layout
         kept = layout.attention, layout.hidden, layout.relations
