@@ -126,9 +126,8 @@ class Bench:
         """Return a start that no task has been seen by, after general distillation."""
         key = (start, seed, general)
         if key not in self.encoders:
-            by: Initialisation = "random"
-            if start == COPIED:
-                by = TeacherLayers(teacher_layers=self.layers)
+            copied = TeacherLayers(teacher_layers=self.layers)
+            by: Initialisation = copied if start == COPIED else "random"
             student = make_student(self.shape, by, self.pretrained, seed)
             widths = (self.shape.hidden_size, self.pretrained.config.hidden_size)
             found = Projections(len(self.layers), *widths, kind="per_layer")

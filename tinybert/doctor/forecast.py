@@ -3,7 +3,6 @@
 Rows are the real ones where they are there; else random tokens, as many as a row may have.
 """
 
-import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -211,9 +210,7 @@ def layer_model(
 
 def teacher_model(config: PreTrainedConfig) -> Distillation:
     """Return a random classifier of the teacher's size, as its fine-tuning trains one."""
-    own = copy.deepcopy(config)
-    own.num_labels = 2
-    model = cast(PreTrainedModel, AutoModelForSequenceClassification.from_config(own))
+    model = cast(PreTrainedModel, AutoModelForSequenceClassification.from_config(config))
     return Distillation(model, {"label": 1.0})
 
 

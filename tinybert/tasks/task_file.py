@@ -112,8 +112,7 @@ def _require_header(given: list[str] | None, names: Collection[str]) -> None:
     """Refuse names of columns that are not different, or of files that have a place for them."""
     if given is None:
         return
-    if not any(name.lower().endswith((".csv", ".tsv")) for name in names):
-        raise ValueError("header is of CSV and TSV, got none of them; remove it")
+    _require_delimited("header", names)
     if len(set(given)) < len(given) or not all(given):
         raise ValueError(f"header must be different names, got {given}; mend it")
 
@@ -128,8 +127,12 @@ def _require_separator(given: str | None, names: Collection[str]) -> None:
             f"separator must be one character, got {given!r}; write it in double quotes, such "
             f'as ";" or "\\t"'
         )
+    _require_delimited("separator", names)
+
+
+def _require_delimited(key: str, names: Collection[str]) -> None:
     if not any(name.lower().endswith((".csv", ".tsv")) for name in names):
-        raise ValueError("separator is of CSV and TSV, got none of them; remove it")
+        raise ValueError(f"{key} is of CSV and TSV, got none of them; remove it")
 
 
 class Hub(Settings):

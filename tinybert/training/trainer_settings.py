@@ -11,7 +11,7 @@ from transformers import TrainerCallback, TrainingArguments
 from tinybert.core.processes import num_processes
 from tinybert.core.settings.schedule import Schedule
 from tinybert.text.batching import EpochBatches
-from tinybert.training.run import PARTIAL, SOON, Run, epochs_between
+from tinybert.training.run import PARTIAL, Run, epochs_between, num_evaluations
 
 
 class Epochs(TrainerCallback):  # type: ignore[misc]
@@ -36,13 +36,14 @@ class Evaluations(TrainerCallback):  # type: ignore[misc]
 
     def __init__(self, num_evaluated: int, num_rows: int, num_batches: int) -> None:
         self.epochs_between = epochs_between(num_evaluated, num_rows)
-        self.steps_at_end = SOON * self.epochs_between * num_batches
+        self.steps_between = self.epochs_between * num_batches
         self.saves_each = num_rows >= num_evaluated
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Called after the callback that asks for an evaluation at each epoch's end."""
-        left = state.max_steps - state.global_step
-        if left and (round(state.epoch) % self.epochs_between or left < self.steps_at_end):
+        number, further = divmod(round(state.epoch), self.epochs_between)
+        soon = number >= num_evaluations(state.max_steps, self.steps_between)
+        if state.global_step < state.max_steps and (further or soon):
             control.should_evaluate = False
             control.should_save &= self.saves_each
 
