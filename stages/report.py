@@ -101,7 +101,7 @@ def report(
         comparison=compared_text if any(info.glue for info in infos) else pd.DataFrame(),
         notes=notes,
         figures=figures,
-        submissions=submissions,
+        submissions=submissions if glue else {},
         wnli=wnli_source(glue),
         samples=samples,
         examples=examples,

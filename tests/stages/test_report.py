@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from stages.report import compare_with_paper, main, print_summary
-from tests.fixtures.measured import put_json, put_predictions, report_of, write_run
+from tests.fixtures.measured import edit_json, put_json, put_predictions, report_of, write_run
 from tinybert.core.errors import InputError
 from tinybert.reports.plots import MOST_POINTS, thinned, training_curves
 
@@ -184,6 +184,18 @@ def test_an_incomplete_submission_is_listed(run_folder: Path, page_text: str):
     assert [file.name for file in folder.iterdir()] == ["missing.txt"]
     assert "CoLA.tsv: task CoLA is not among" in (folder / "missing.txt").read_text("utf-8")
     assert "10 files are missing or wrong" in page_text
+
+
+def test_sections_without_content_are_left_out(tmp_path: Path, page_text: str):
+    data, reports = write_run(tmp_path)
+    edit_json(data / "tasks/rte/task.json", glue=None)
+    for file in reports.glob("metrics/*/rte.json"):
+        edit_json(file, confusion={})
+    report_of(tmp_path)
+    text = (reports / "index.html").read_text(encoding="utf-8")
+    links = {"#confusion", "#submission"}
+    assert links <= set(Page(page_text).sources) and not links & set(Page(text).sources)
+    assert "Confusion" not in text and "GLUE submission" not in text
 
 
 def test_the_same_results_give_the_same_bytes(run_folder: Path, tmp_path: Path):

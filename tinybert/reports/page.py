@@ -66,7 +66,8 @@ class Report:
         comparison: Our rows and published ones, as they are read; empty if no task is of GLUE.
         notes: The captions of the comparison.
         figures: Name of each figure -> its title.
-        submissions: System -> what its GLUE submission lacks; empty if it was packed.
+        submissions: System -> what its GLUE submission lacks; empty if it was packed. No system
+            is there if no task is of GLUE.
         wnli: Where the submission's WNLI predictions come from.
         samples: Task -> augmented rows, each with `original` and `copies`.
         examples: Task -> rows of dev with each model's answer.
