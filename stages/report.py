@@ -98,7 +98,7 @@ def report(
         profile=profile,
         results=results,
         table=table_shown,
-        comparison=compared_text if any(info.glue for info in infos) else pd.DataFrame(),
+        comparison=compared_text if glue else pd.DataFrame(),
         notes=notes,
         figures=figures,
         submissions=submissions if glue else {},
