@@ -78,10 +78,10 @@ def report(
         curves = training_curves(systems, tasks, reports / "training")
         figures = draw_all(table, measured_points(results), curves, folder)
     glue = glue_tasks(infos)
-    with replace_folder(reports / "submission") as folder:
+    with replace_folder(reports / "submission") as folder:  # empty where no task is of GLUE
         submissions = {
             system: write_submission(glue, reports / "predictions" / system, folder / system)
-            for system in systems
+            for system in (systems if glue else ())
         }
     samples = {
         task: found
@@ -101,7 +101,7 @@ def report(
         comparison=compared_text if glue else pd.DataFrame(),
         notes=notes,
         figures=figures,
-        submissions=submissions if glue else {},
+        submissions=submissions,
         wnli=wnli_source(glue),
         samples=samples,
         examples=examples,

@@ -196,6 +196,7 @@ def test_sections_without_content_are_left_out(tmp_path: Path, page_text: str):
     links = {"#confusion", "#submission"}
     assert links <= set(Page(page_text).sources) and not links & set(Page(text).sources)
     assert "Confusion" not in text and "GLUE submission" not in text
+    assert not any((reports / "submission").iterdir())
 
 
 def test_the_same_results_give_the_same_bytes(run_folder: Path, tmp_path: Path):
