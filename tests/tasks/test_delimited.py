@@ -171,7 +171,7 @@ def test_space_around_names_and_blank_lines_before_them_do_not_matter(tmp_path: 
 
 def test_a_file_without_a_header_is_told_so(tmp_path: Path) -> None:
     found = refusal(tmp_path / "t.csv", "Great film,good\nBad film,bad\n")
-    assert "write a first line of names if the file has none" in found
+    assert "or write `header: [...]` beside the file if it has no line of names" in found
     assert "did you mean 'Text'?" in refusal(tmp_path / "t.csv", "Text,label\na,x\n")
 
 

@@ -124,6 +124,12 @@ def test_missing_columns_are_listed_beside_those_found(tmp_path: Path) -> None:
     assert "column 'text' is missing, got Text, Label;" in found[0]
 
 
+def test_only_files_of_separated_fields_are_asked_for_a_line_of_names(tmp_path: Path) -> None:
+    csv = write(tmp_path / "t.csv", "Great film,good\n")
+    records = write(tmp_path / "t.jsonl", '{"Great film": 0, "good": 1}\n')
+    assert "`header: [...]`" in problems(csv)[0] and "`header: [...]`" not in problems(records)[0]
+
+
 def test_a_column_that_stands_there_twice_is_refused(tmp_path: Path) -> None:
     file = write(tmp_path / "t.csv", "text,text,label\na,b,x\n")
     assert "'text' stands there 2 times" in problems(file)[0]
