@@ -128,6 +128,10 @@ def test_only_files_of_separated_fields_are_asked_for_a_line_of_names(tmp_path: 
     csv = write(tmp_path / "t.csv", "Great film,good\n")
     records = write(tmp_path / "t.jsonl", '{"Great film": 0, "good": 1}\n')
     assert "`header: [...]`" in problems(csv)[0] and "`header: [...]`" not in problems(records)[0]
+    named = problems_of(read_table, csv, SINGLE, labelled=True, header=["words", "verdict"])
+    assert "is missing, got words, verdict;" in named[0] and "`header: [...]`" not in named[0]
+    of_glue = problems_of(read_glue_table, csv, None, SINGLE, labelled=True)
+    assert "write a first line of names" in of_glue[0] and "`header: [...]`" not in of_glue[0]
 
 
 def test_a_column_that_stands_there_twice_is_refused(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from tinybert.tasks.task_file import Columns, UnlabelledColumns
 from tinybert.tasks.text import read_lines, read_text
 
 SHOW_PROGRESS_FROM = 100_000  # rows; fewer take less than a second
+NAMELESS = ", or write `header: [...]` beside the file if it has no line of names"
 SEPARATORS = ",;\t|"  # looked for where a header does not hold the columns
 VALUE = re.compile(r"\s*[-+]?\d+\.\d+\s*")
 QUOTED = re.compile(r'"(?:[^"]|"")*"')
@@ -78,7 +79,8 @@ def read_csv(
     rows = [r for r in below if r.fields] if len(names) > 1 else below
     _refuse_merged(file, rows, lines, names, columns, separator, skipped)
     numbered = ((r.begins, r.fields or [""]) for r in rows)
-    table = collect(str(file), "line", names, numbered, columns, labelled, _called(separator))
+    cure = NAMELESS if header is None else ""
+    table = collect(str(file), "line", names, numbered, columns, labelled, _called(separator), cure)
     table.notes.extend(_line_count(file, below, rows))
     return table
 
@@ -203,7 +205,8 @@ def read_tsv(
     whole = [row for row in fields if len(row) == len(names)]
     plain = _unquoted(whole) is whole
     rows = zip(numbers, fields if plain else _unquoted(fields), strict=True)
-    table = collect(str(file), "line", names, rows, columns, labelled, _called(separator))
+    cure = NAMELESS if header is None else ""
+    table = collect(str(file), "line", names, rows, columns, labelled, _called(separator), cure)
     table.malformed.update(split)
     opened = [
         number
@@ -288,7 +291,8 @@ def read_glue_table(
     lines = _with_progress(file, list(read_lines(file)))
     rows: Iterator[Row] = ((number, line.split("\t")) for number, line in lines)
     names = list(header) if header else [str(name) for name in next(rows)[1]]
-    return collect(str(file), "line", names, rows, columns, labelled, "tabs")
+    cure = "" if header else ", or write a first line of names if the file has none"
+    return collect(str(file), "line", names, rows, columns, labelled, "tabs", cure)
 
 
 def _with_progress(file: Path, lines: list[tuple[int, str]]) -> Iterator[tuple[int, str]]:

@@ -64,17 +64,17 @@ def collect(
     rows: Iterable[Row],
     columns: Columns,
     labelled: bool,
-    separator: str | None = None,
+    separator: str = "the separator",
+    nameless: str = "",
 ) -> Table:
     """Pick the wanted columns of rows that have as many fields as the header.
 
-    `separator` is what parts the fields of a delimited file, in words; None: of another kind.
+    `nameless` is a further cure where the header has none of the columns: it may be a row.
 
     Raises:
         InputError: A wanted column is missing or stands there twice.
     """
-    delimited = separator is not None
-    first, second, labels = _positions(place, header, columns, labelled, delimited)
+    first, second, labels = _positions(place, header, columns, labelled, nameless)
     sentence2: list[object] | None = None if second is None else []
     label: list[object] | None = [] if labels else None
     further = {name: header.index(name) for name in further_columns(columns) if name in header}
@@ -97,14 +97,14 @@ def collect(
     return table
 
 
-def _width_problem(fields: Sequence[object], width: int, separator: str | None) -> str:
+def _width_problem(fields: Sequence[object], width: int, separator: str) -> str:
     hint = ""
     if len(fields) == width + 1 and fields[-1] == "":
         hint = "; remove the separator at the end of the line"
     elif any(str(value).startswith(' "') for value in fields):
         hint = "; a quote must follow the separator without a space"
-    got = f"wrong number of columns, got {len(fields)}; {width} are right"
-    return got + (f", parted by {separator}" if separator else "") + hint
+    got = f"wrong number of columns, got {len(fields)}; {width} are right, parted by {separator}"
+    return got + hint
 
 
 def wanted_columns(columns: Columns, labelled: bool) -> list[str]:
@@ -114,7 +114,7 @@ def wanted_columns(columns: Columns, labelled: bool) -> list[str]:
 
 
 def _missing_columns(
-    place: str, header: Sequence[str], columns: Columns, labelled: bool, delimited: bool
+    place: str, header: Sequence[str], columns: Columns, labelled: bool, nameless: str
 ) -> list[str]:
     """Return a problem for each wanted column that a header lacks."""
     found = ", ".join(header) or "none"
@@ -128,8 +128,8 @@ def _missing_columns(
         near = alike.get(_bare(name)) or next(iter(get_close_matches(name, header, n=1)), None)
         cure = f"did you mean {near!r}? " if near else ""
         cure += f"name the right one under `{columns.KEY}` of the task's file"
-        if delimited and headless and not near:
-            cure += ", or write `header: [...]` beside the file if it has no line of names"
+        if headless and not near:
+            cure += nameless
         problems.append(f"{place}: column {name!r} is missing, got {found}; {cure}")
     return problems
 
@@ -139,9 +139,9 @@ def _bare(name: str) -> str:
 
 
 def _positions(
-    place: str, header: Sequence[str], columns: Columns, labelled: bool, delimited: bool
+    place: str, header: Sequence[str], columns: Columns, labelled: bool, nameless: str
 ) -> tuple[int, int | None, dict[str, int]]:
-    problems = _missing_columns(place, header, columns, labelled, delimited)
+    problems = _missing_columns(place, header, columns, labelled, nameless)
     found = ", ".join(header)
     problems += [
         f"{place}: column {name!r} stands there {header.count(name)} times, got {found}; "
