@@ -41,6 +41,7 @@ def test_every_committed_override_changes_the_params_into_right_ones(
     study = read_study(tmp_path, system=system, profile="glue-small", tasks=["mrpc"])
     as_it_is = (
         f"params/systems/{system}.yaml:initialisation={start}",
+        f"params/systems/{system}.yaml:general_distill.terms=[attention,hidden,embedding]",
         "params/profiles/glue-small.yaml:augment.num_copies=0",
     )
     for each in study.asked(tmp_path):
@@ -53,6 +54,30 @@ def test_every_committed_override_changes_the_params_into_right_ones(
             before = read_yaml(Path(file))
             with params_changed(tmp_path, [override]):
                 assert (read_yaml(Path(file)) == before) == (override in as_it_is), override
+
+
+@pytest.mark.parametrize("system", ["closed_form_mini", "tinybert_mini"])
+def test_a_start_is_what_its_description_says_of_whatever_system(system, tmp_path, monkeypatch):
+    monkeypatch.chdir(copy_params(tmp_path))
+    study = read_study(tmp_path, system=system, tasks=["mrpc"])
+    found = {}
+    for each, planned in zip(study.asked(tmp_path), study.planned(tmp_path), strict=True):
+        with params_changed(tmp_path, each.overrides):
+            read = read_yaml(Path(f"params/systems/{system}.yaml"))
+        general, task = read["general_distill"]["terms"], read["intermediate_distill"]
+        start = task.get("start", "general")
+        found[planned.name] = (start, start == "general" and read["initialisation"], bool(general))
+    asked = {
+        "without_general": ("general", "random", False),
+        "random": ("general", "random", False),
+        "random_general": ("general", "random", True),
+        "closed_form_general": ("general", "closed_form", False),
+        "closed_form_task": ("closed_form", False, False),
+        "closed_form_alone": ("closed_form", False, False),
+    }
+    assert {name: found[name] for name in asked} == asked
+    assert found["without_task"][0] == "general"
+    assert found["head_in_closed_form"][0] == found["output_alone"][0] == "closed_form"
 
 
 def test_every_experiment_has_the_one_system_alone_and_a_name_of_its_own(root):

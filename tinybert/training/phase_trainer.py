@@ -19,7 +19,7 @@ from transformers import PrinterCallback, Trainer
 from tinybert.core import precision
 from tinybert.core.errors import InputError
 from tinybert.core.processes import num_processes, of_the_first, rank, sum_over_all, wait_for_all
-from tinybert.core.seeds import seed_step
+from tinybert.core.seeds import seed_step, step_seed
 from tinybert.core.settings.schedule import Schedule
 from tinybert.distillation.distillation import Distillation
 from tinybert.distillation.together import Together, log_of
@@ -147,7 +147,7 @@ class PhaseTrainer(Trainer):  # type: ignore[misc]
 
     @property
     def _step_seed(self) -> int:
-        return int((self.args.seed * 2**32 + self.state.global_step) * 2**10 + rank())
+        return step_seed(self.args.seed, self.state.global_step, rank())
 
     def _terms(self, model: nn.Module, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         # Compiled layers have a dropout of their own.
