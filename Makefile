@@ -108,7 +108,7 @@ bench: install ## Measure speed and memory: [GLUE_DIR=folder] [CORPUS=folder] [S
 bench-service: install ## Measure a bundle's service beside MLflow's: SYSTEM=name TASK=name
 	@python -m benchmarks.service $(SYSTEM) $(TASK)
 
-test: install ## Run the tests that take seconds
+test: install ## Run the fast tests, in minutes
 	OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadfile
 
 test-all: install ## Run every test, the real `dvc repro` included

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from benchmarks import SUBJECTS, machine, options, result
-from tinybert.core.errors import InputError
+from tinybert.core.errors import InputError, ends_with_its_lines
 
 
 def main() -> None:
@@ -42,8 +42,5 @@ def _file(chosen: options.Options, subject: str) -> Path:
 
 
 if __name__ == "__main__":
-    try:
+    with ends_with_its_lines():
         main()
-    except InputError as error:
-        print(f"benchmarks: {error}", file=sys.stderr)
-        sys.exit(1)

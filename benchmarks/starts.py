@@ -9,8 +9,9 @@ left out: closed_form_mini is not.
 
 Runs in a workspace whose corpus, teachers and rows are made (`dvc repro finetune_teacher augment`).
 A cell that the table's file has is not computed again, so a run that was stopped goes on; several
-processes may run side by side, of other seeds or tasks. Task steps are three fifths intermediate
-ones, then the head in closed form, then prediction steps: as closed_form_mini.
+processes may run side by side, of other seeds or tasks. Of a system its shape, layer map and rates
+are taken. Task steps are three fifths intermediate ones, of attention, hidden states and
+embeddings, then the head in closed form, then prediction steps: as closed_form_mini.
 """
 
 import argparse
@@ -37,7 +38,7 @@ from tinybert.closed_form.head import HeadTargets, fit_head
 from tinybert.closed_form.start import choose_head_targets, choose_rows, fit_student
 from tinybert.core.errors import InputError, ends_with_its_lines
 from tinybert.core.precision import autocast_dtype, computing_device
-from tinybert.core.settings.choices import CLOSED_FORM_TOKENS
+from tinybert.core.settings.choices import CLOSED_FORM_TOKENS, Kind
 from tinybert.core.settings.layer_map import LayerMap, teacher_layers
 from tinybert.core.settings.names import split_names
 from tinybert.core.settings.reader import read_param, read_section, read_system, read_task
@@ -72,6 +73,7 @@ STARTS = ("random", "embeddings", "general", "task")
 COPIED = "copied"
 INTERMEDIATE_SHARE = 0.6  # of the task steps
 MAX_GIGABYTES = 20.0  # of the teacher's states
+EPOCHS = 1e6  # at most: steps alone end a phase
 
 
 class Cell(NamedTuple):
@@ -80,7 +82,7 @@ class Cell(NamedTuple):
     Attributes:
         task: Its name.
         seed: Of everything.
-        start: One of STARTS.
+        start: One of STARTS, or COPIED.
         general: General steps.
         steps: Task steps.
     """
@@ -90,6 +92,20 @@ class Cell(NamedTuple):
     start: str
     general: int
     steps: int
+
+
+class Begun(NamedTuple):
+    """A classifier before any task step.
+
+    Attributes:
+        student: The classifier.
+        projections: Its W_e and W_h.
+        head: What its head was fitted to.
+    """
+
+    student: PreTrainedModel
+    projections: Projections
+    head: HeadTargets
 
 
 class Bench:
@@ -145,7 +161,7 @@ class Bench:
                 fit.fit_embeddings()
             if general:
                 settings = read_section("general_distill", GeneralDistillSettings)
-                schedule = settings.model_copy(update={"max_steps": general, "num_epochs": 99.0})
+                schedule = settings.model_copy(update={"max_steps": general, "num_epochs": EPOCHS})
                 teacher = Teacher(self.pretrained, None)
                 self.match_layers(student, found, teacher, self.blocks, schedule, seed)
             self.encoders[key] = student.cpu(), found.cpu()
@@ -155,14 +171,14 @@ class Bench:
         """Return so many intermediate steps at the system's learning rate."""
         settings = read_section("intermediate_distill", IntermediateDistillSettings)
         return self.intermediate.schedule(settings, 1.0).model_copy(
-            update={"max_steps": steps, "num_epochs": 999.0}
+            update={"max_steps": steps, "num_epochs": EPOCHS}
         )
 
     def output_schedule(self, steps: int) -> Schedule:
         """Return so many prediction steps at the system's first learning rate."""
         settings = read_section("prediction_distill", Grid)
         first = self.prediction.grid(settings).schedules()[0]
-        return first.model_copy(update={"max_steps": steps, "num_epochs": 999.0})
+        return first.model_copy(update={"max_steps": steps, "num_epochs": EPOCHS})
 
     def match_layers(
         self,
@@ -180,25 +196,34 @@ class Bench:
         self.run(model, rows, schedule, seed)
         found.load_state_dict(model.projections.state_dict())
 
+    def distil(
+        self, begun: Begun, teacher: Any, rows: Any, scored: Any, kind: Kind, steps: int, seed: int
+    ) -> None:
+        """Train a classifier, in place: layers, the head in closed form, predictions.
+
+        Args:
+            begun: The classifier, its projections, and what its head is fitted to.
+            teacher: What gives the layers of `rows`.
+            rows: What the layers are trained on.
+            scored: The same with the teacher's logits.
+            kind: Of the task.
+            steps: Of both phases; at least 1.
+            seed: Of both.
+        """
+        of_layers, student = round(INTERMEDIATE_SHARE * steps), begun.student
+        if of_layers:
+            schedule = self.layer_schedule(of_layers)
+            self.match_layers(student.base_model, begun.projections, teacher, rows, schedule, seed)
+        fit_head(student.eval(), begun.head, seed)
+        if steps > of_layers:
+            matching = Distillation(student, {"prediction": 1.0}, kind=kind)
+            self.run(matching, scored, self.output_schedule(steps - of_layers), seed)
+
     def run(self, model: Distillation, rows: Any, schedule: Schedule, seed: int) -> None:
         """Train a model, without a checkpoint to go on from."""
         with tempfile.TemporaryDirectory(dir=self.folder) as folder:
             how = Run("starts", Path(folder), seed, self.dtype, save_steps=10**9)
             train(model, rows, 0, schedule, how)
-
-
-class Begun(NamedTuple):
-    """A classifier before any task step.
-
-    Attributes:
-        student: The classifier.
-        projections: Its W_e and W_h.
-        head: What its head was fitted to.
-    """
-
-    student: PreTrainedModel
-    projections: Projections
-    head: HeadTargets
 
 
 class TaskBench:
@@ -295,17 +320,13 @@ class TaskBench:
 
     def score(self, cell: Cell) -> float:
         """Train as a cell says; return the score on dev."""
-        bench, begun = self.bench, self.begin(cell.start, cell.seed, cell.general)
+        begun = self.begin(cell.start, cell.seed, cell.general)
         student, found = copy.deepcopy(begun.student), copy.deepcopy(begun.projections)
         if cell.steps:
-            steps = max(1, round(INTERMEDIATE_SHARE * cell.steps))
-            bench.match_layers(
-                student.base_model, found, *self.signals, bench.layer_schedule(steps), cell.seed
-            )
-            fit_head(student.eval(), begun.head, cell.seed)
-            rows = with_logits(self.rows, self.logits, Path(self.task))
-            matching = Distillation(student, {"prediction": 1.0}, kind=self.info.kind)
-            bench.run(matching, rows, bench.output_schedule(cell.steps - steps), cell.seed)
+            own = Begun(student, found, begun.head)
+            scored = with_logits(self.rows, self.logits, Path(self.task))
+            of = self.info.kind, cell.steps, cell.seed
+            self.bench.distil(own, *self.signals, scored, *of)
         return next(iter(dev_scores(student.eval(), self.dev, None)().values()))
 
 

@@ -23,8 +23,15 @@ Key = TypeVar("Key", bound=tuple[Any, ...])
 
 
 def numbers(text: str) -> list[int]:
-    """Return the numbers between commas or spaces."""
-    return [int(number) for number in split_names(text)]
+    """Return the numbers between commas or spaces.
+
+    Raises:
+        ValueError: One is none, or below 0.
+    """
+    found = [int(number) for number in split_names(text)]
+    if any(number < 0 for number in found):
+        raise ValueError(f"must be 0 or more, got {text}")
+    return found
 
 
 def make_parser(name: str, precision: Precision | None = "fp32") -> argparse.ArgumentParser:

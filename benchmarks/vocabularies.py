@@ -20,21 +20,19 @@ from typing import Any
 
 import pandas as pd
 
-from benchmarks.starts import INTERMEDIATE_SHARE, Begun, Bench, TaskBench
+from benchmarks.starts import Begun, Bench, TaskBench
 from benchmarks.table import Table, make_parser, numbers
 from tinybert.closed_form.head import fit_head
 from tinybert.closed_form.start import head_in_tokens
 from tinybert.core.errors import ends_with_its_lines
 from tinybert.core.precision import autocast_dtype
 from tinybert.core.settings.names import split_names
-from tinybert.distillation.distillation import Distillation
 from tinybert.distillation.teacher import Teacher
 from tinybert.distillation.teacher_logits import with_logits
 from tinybert.encoders.checkpoints import load_tokenizer
 from tinybert.encoders.vocabulary import with_vocabulary
 from tinybert.tasks.aligned_rows import encode_beside
 from tinybert.tasks.phase_rows import read_texts
-from tinybert.text.encoded import EncodedRows
 from tinybert.text.vocabulary import count_corpus, piece_counts, trimmed_tokenizer
 from tinybert.training.grid import dev_scores, dev_split
 
@@ -61,23 +59,13 @@ def measure(of: TaskBench, seed: int, pieces: int, steps: int) -> dict[str, floa
     fit_head(student, head, seed)
     if steps:
         own = Begun(student, copy.deepcopy(begun.projections), head)
-        train(of, own, rows, seed, steps)
+        scored = with_logits(replace(rows, targets={}).without_beside(), of.logits, Path(of.task))
+        teacher = Teacher(of.teacher, None)
+        of.bench.distil(own, teacher, rows, scored, of.info.kind, steps, seed)
     size = sum(each.numel() for each in student.parameters())
     score = next(iter(dev_scores(student.eval(), dev, None)().values()))
     tokens = float(dev.rows.lengths.mean())
     return {"parameters": size, "tokens": tokens, "cut": cut, "score": score}
-
-
-def train(of: TaskBench, begun: Begun, rows: EncodedRows, seed: int, steps: int) -> None:
-    """Train a student, in place: layers, then predictions, as `TaskBench.score` does."""
-    bench, student = of.bench, begun.student
-    of_layers = max(1, round(INTERMEDIATE_SHARE * steps))
-    schedule, teacher = bench.layer_schedule(of_layers), Teacher(of.teacher, None)
-    bench.match_layers(student.base_model, begun.projections, teacher, rows, schedule, seed)
-    fit_head(student.eval(), begun.head, seed)
-    scored = with_logits(replace(rows, targets={}).without_beside(), of.logits, Path(of.task))
-    matching = Distillation(student, {"prediction": 1.0}, kind=of.info.kind)
-    bench.run(matching, scored, bench.output_schedule(steps - of_layers), seed)
 
 
 def show(found: pd.DataFrame) -> str:

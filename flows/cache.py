@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flows.graph import local_cache
+from tinybert.core.errors import ends_with_its_lines
 from tinybert.core.settings.reader import read_yaml
 
 
@@ -101,4 +102,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with ends_with_its_lines():
+        main()

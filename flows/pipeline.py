@@ -39,6 +39,7 @@ THREADS: Any = ThreadPoolTaskRunner(max_workers=200)
 
 
 def _may_retry(_task: Any, _run: Any, state: Any) -> bool:
+    """Return whether trying again can help: not where a stage refused its input (exit code 1)."""
     result = state.result(raise_on_failure=False)
     return not isinstance(result, InputError) and "exit code 1;" not in (state.message or "")
 

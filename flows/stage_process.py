@@ -41,11 +41,6 @@ class Outcome:
     message: str
     exit_code: int = 0
 
-    @property
-    def may_retry(self) -> bool:
-        """Whether trying again can help: not where the stage refused its input (exit code 1)."""
-        return self.state == "Failed" and self.exit_code != 1
-
 
 class Processes:
     """The child processes of a flow run, so that ending the run ends them."""

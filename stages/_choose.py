@@ -17,10 +17,17 @@ from rich.progress import Progress
 from tinybert.core.errors import InputError, ends_with_its_lines
 from tinybert.core.outputs import replace_file
 from tinybert.core.precision import computing_device
-from tinybert.core.settings.choices import PhaseData
 from tinybert.core.settings.layer_map import LayerMap
-from tinybert.core.settings.reader import named_file, read_param, read_system, read_task, read_yaml
-from tinybert.core.settings.systems import LayerPhase
+from tinybert.core.settings.names import require_names
+from tinybert.core.settings.reader import (
+    named_file,
+    parse,
+    read_param,
+    read_system,
+    read_task,
+    read_yaml,
+)
+from tinybert.core.settings.systems import SystemFile
 from tinybert.deployment.choosing import (
     Candidate,
     Judge,
@@ -37,7 +44,7 @@ from tinybert.encoders.classifier import task_classifier
 from tinybert.encoders.positions import require_positions
 from tinybert.reports.front import pareto_front
 from tinybert.tasks.encoding import encode_split
-from tinybert.tasks.phase_rows import read_rows
+from tinybert.tasks.phase_rows import own_data, read_rows, without_sampled
 from tinybert.tasks.task import Encoding, TaskInfo, read_named_info
 from tinybert.tasks.task_file import TaskFile
 from tinybert.training.grid import dev_split
@@ -96,13 +103,33 @@ def choose(
     return found, choose_candidate(found, limit)
 
 
+def require_recipe(system: str) -> None:
+    """Check that what shapes are judged by holds for students of a system.
+
+    Raises:
+        InputError: It does not.
+    """
+    file = named_file("systems", system)
+    read = parse(SystemFile, read_yaml(file), str(file))
+    vocabulary = "teacher" if read.vocabulary.is_teachers else "another"
+    for key, found, right in (
+        ("intermediate_distill.start", read.intermediate_distill.start, "closed_form"),
+        ("shape.architecture", read.shape.architecture, "bert"),
+        ("vocabulary", vocabulary, "teacher"),
+    ):
+        if found != right:
+            raise InputError(
+                f"{file}: {key} must be {right}, got {found}; shapes are fitted and timed so: give "
+                "another SYSTEM, for instance closed_form_mini"
+            )
+
+
 def make_judge(
     teacher: Any, task_folder: Path, info: TaskInfo, encoding: Encoding, system: str, seed: int
 ) -> Judge:
     """Return what fits and scores shapes on a prepared task, with its unlabelled rows if any."""
     tokenizer = load_tokenizer(Path("models/teacher") / info.name)
-    data: PhaseData = "unlabelled" if info.num_unlabelled else "original"
-    frame = read_rows(data, task_folder, Path("data/augmented") / info.name, info)
+    frame = without_sampled(read_rows(own_data(info), task_folder, Path(), info), info)
     dev = dev_split(task_folder, tokenizer, encoding, info)
     return Judge(
         teacher.to(computing_device()).eval(),
@@ -160,11 +187,9 @@ def main(arguments: list[str]) -> str:
         if not getattr(given, name) > 0:
             value = getattr(given, name)
             raise InputError(f"{name.upper()}: must be more than 0, got {value:g}; give another")
-    if read_system(given.system, "intermediate_distill", LayerPhase).start != "closed_form":
-        raise InputError(
-            f"params/systems/{given.system}.yaml: intermediate_distill.start must be closed_form, "
-            "got general; give a SYSTEM that is fitted, for instance closed_form_mini"
-        )
+    if given.name:
+        require_names({"systems": given.name}, "NAME")
+    require_recipe(given.system)
     engine, seed = given.engine, read_param("seed", int)
     found, best = choose(
         given.task, given.ms, given.threads, given.length, engine, given.system, seed

@@ -17,7 +17,7 @@ from rich.table import Table
 
 import stages
 from stages._check_params import SECTIONS, check_params
-from tinybert.core.errors import InputError
+from tinybert.core.errors import InputError, ends_with_its_lines
 from tinybert.core.precision import Precision, autocast_dtype, computing_device
 from tinybert.core.repository import require_commit
 from tinybert.core.settings.choices import Loss
@@ -270,7 +270,5 @@ if __name__ == "__main__":
     given = parser.parse_args()
     stages.quieten_libraries()
     make_output_safe()
-    try:
+    with ends_with_its_lines():
         sys.exit(0 if main(given.system or None, given.task or None) else 1)
-    except InputError as problem:
-        sys.exit(str(problem))

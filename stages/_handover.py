@@ -29,7 +29,7 @@ def bundle(system: str, task: str) -> str:
 
 
 def push(system: str, task: str, repo: str) -> str:
-    """Make upload/hub/<repo>, check that it loads, and upload it unless the hub is off."""
+    """Make reports/upload/hub/<repo>, check that it loads, and upload it unless the hub is off."""
     exported, card = _made(system, task)
     folder = Path("reports/upload/hub") / repo
     fill_folder(card.parent, exported, folder)

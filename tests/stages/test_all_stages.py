@@ -26,15 +26,22 @@ from tests.fixtures.workspace import (
     sentences,
 )
 from tinybert.core.errors import InputError
+from tinybert.core.settings.reader import read_task
 from tinybert.core.settings.systems import Shape
 from tinybert.distillation.teacher_logits import INFO, read_logits, rows_to_train_on
 from tinybert.doctor.checkup import enough_rows
 from tinybert.encoders.checkpoints import load_tokenizer
 from tinybert.encoders.classifier import finetuned_classifier
 from tinybert.tasks.phase_rows import require_every_class
-from tinybert.tasks.task import read_info, read_split
+from tinybert.tasks.task import Encoding, read_info, read_split
+from tinybert.tasks.task_file import TaskFile
 
 TASKS, SYSTEMS = ("reviews", "scores"), ("tinybert_mini", "scratch_mini")
+
+
+def encoding_of(task_folder: Path) -> Encoding:
+    with chdir(task_folder.parents[2]):
+        return read_task(task_folder.name, TaskFile).encoding(read_info(task_folder))
 
 
 def made_up_megabytes(engines, *_) -> dict[str, float]:
@@ -338,7 +345,10 @@ def test_a_closed_form_start_gives_a_classifier_and_its_score_before_any_step(co
 def test_a_start_is_fitted_to_a_tasks_own_rows_and_sampled_pairs_are_trained_on_too(copied):
     phase = {"start": "closed_form", "terms": []}
     edit_yaml(Path("params/systems/tinybert_mini.yaml"), intermediate_distill=phase)
-    weights, num_rows, num_scored = [], [], []
+    task, teacher = Path("data/tasks/scores").absolute(), Path("models/teacher/scores")
+    shape = Shape(**read_yaml(Path("params/systems/tinybert_mini.yaml"))["shape"])
+    shape = shape.model_copy(update={"intermediate_size": 10**6})
+    weights, num_rows, num_scored, num_judged, refused = [], [], [], [], []
     for sampled_pairs in (0, 100):
         edit_section(Path("params/profiles/tiny.yaml"), "prepare_task", sampled_pairs=sampled_pairs)
         run_stage("prepare_task", "scores")
@@ -349,11 +359,16 @@ def test_a_start_is_fitted_to_a_tasks_own_rows_and_sampled_pairs_are_trained_on_
             json.loads((Path("data/teacher_logits/scores") / INFO).read_text())["num_rows"]
         )
         weights.append(load_file("models/intermediate/tinybert_mini/scores/model.safetensors"))
-    info = read_info(Path("data/tasks/scores"))
+        encoding, info = encoding_of(task), read_info(task)
+        judged = finetuned_classifier(teacher, info), task, info, encoding, "tinybert_mini", 1
+        num_judged.append(len(_choose.make_judge(*judged).rows))
+        (found,) = enough_rows(shape, task, load_tokenizer(teacher), encoding)
+        refused.append(found.line)
     assert info.num_sampled > 0
     assert num_rows[1] - num_rows[0] == info.num_sampled
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
     assert num_scored[1] - num_scored[0] == info.num_sampled
+    assert num_judged[1] == num_judged[0] and refused[1] == refused[0]
     run_stage("prediction_distill", "tinybert_mini", "scores")
 
 
@@ -416,6 +431,10 @@ def test_a_chosen_system_is_written_again_with_other_milliseconds_alone(copied):
         (["1", "--task", "sst2"], "run `dvc repro finetune_teacher@sst2`"),
         (["1", "--length", "9999"], "LENGTH"),
         (["1", "--system", "scratch_mini"], "intermediate_distill.start must be closed_form"),
+        (["1", "--system", "closed_form_rank64_mini"], "architecture must be bert, got electra"),
+        (["1", "--system", "closed_form_8k_mini"], "vocabulary must be teacher, got another"),
+        (["1", "--name", "../x"], "NAME: systems: wrong name, got '../x'"),
+        (["1", "--name", "2024"], "NAME: systems: wrong name, got '2024'"),
     ],
 )
 def test_a_choice_that_cannot_be_made_is_refused_in_one_line(recipe, changes, said):
@@ -451,8 +470,10 @@ def test_a_task_of_fewer_tokens_than_neurons_has_not_enough_rows(workspace):
     task = workspace / "data/tasks/reviews"
     tokenizer = load_tokenizer(workspace / "models/pretrained")
     shape = Shape(**read_yaml(workspace / "params/systems/tinybert_mini.yaml")["shape"])
-    assert enough_rows(shape, task, tokenizer) == []
-    (found,) = enough_rows(shape.model_copy(update={"intermediate_size": 10**6}), task, tokenizer)
+    encoding = encoding_of(task)
+    assert enough_rows(shape, task, tokenizer, encoding) == []
+    more = shape.model_copy(update={"intermediate_size": 10**6})
+    (found,) = enough_rows(more, task, tokenizer, encoding)
     assert (found.level, found.line[:50]) == (
         "wrong",
         "closed form: more tokens than columns are needed, ",
@@ -461,16 +482,16 @@ def test_a_task_of_fewer_tokens_than_neurons_has_not_enough_rows(workspace):
 
 def test_the_table_of_starts_goes_on_where_it_stopped_and_scores_each_start(copied, capsys):
     asked = ["--system", "tinybert_mini", "--tasks", "scores", "--seeds", "1"]
-    asked += ["--general", "0,2", "--steps", "0,4"]
+    asked += ["--general", "0,2", "--steps", "0,1,4"]  # of one step there is none of predictions
     starts.main(asked)
     table = FOLDER / "starts.csv"
     found = pd.read_csv(table)
-    assert len(found) == (3 * 2 + 1) * 2  # starts with and without general, steps
+    assert len(found) == (3 * 2 + 1) * 3  # starts with and without general, steps
     assert found.notna().all().all()
     assert set(found["start"]) == set(starts.STARTS)
     printed = capsys.readouterr().out
-    assert "starts: 14 of 14: task scores, seed 1, start task, general 0, steps 4" in printed
-    assert "| task       |         0 |       4 |" in printed
+    assert "starts: 21 of 21: task scores, seed 1, start task, general 0, steps 4" in printed
+    assert "| task       |         0 |       1 |" in printed
     found[:-2].to_csv(table, index=False)
     starts.main(asked)
     again = pd.read_csv(table)

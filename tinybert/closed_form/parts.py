@@ -27,7 +27,7 @@ class LayerParts(NamedTuple):
     output_norm: Any
 
 
-BERT_NAMES = LayerParts(  # RoBERTa, XLM-R, CamemBERT, ELECTRA and ERNIE too
+BERT_NAMES = LayerParts(  # RoBERTa's and others' too
     query="attention.self.query",
     key="attention.self.key",
     value="attention.self.value",
@@ -77,8 +77,7 @@ def layers_of(model: PreTrainedModel) -> list[LayerParts]:
         if all(_maps_tokens(each.query, model.config) for each in found):
             return found
     raise InputError(
-        "closed form: the teacher must be built like BERT (BERT, RoBERTa, XLM-R, CamemBERT, "
-        "ELECTRA, DistilBERT, MPNet, DeBERTa-v2 and v3), got "
+        "closed form: the teacher must be built like BERT (docs/paper.md lists which are), got "
         f"{model.config.model_type}; take such a teacher, or write start: general and "
         "initialisation: random"
     )
@@ -164,7 +163,8 @@ def _of_task(tables: Any) -> Any:
 def recorded(modules: dict[str, nn.Module], model: nn.Module) -> Iterator[dict[str, Tensor]]:
     """Keep what modules put out in the last forward pass of a model, by name.
 
-    In a pass the first output of each: DeBERTa's maps of tokens then map relative positions too.
+    Of a module that runs twice in a pass the first output is kept: DeBERTa's maps of tokens map
+    relative positions later.
     """
     found: dict[str, Tensor] = {}
 

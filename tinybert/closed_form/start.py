@@ -6,6 +6,7 @@ From Python, with a teacher and its tokenizer loaded as usual:
     student, fitted = fitted_student(teacher, tokenizer, config, texts)
     print(fitted.as_text())
     student.save_pretrained("student")
+    tokenizer.save_pretrained("student")
 """
 
 import copy
@@ -34,7 +35,7 @@ from tinybert.core.heads import kind_of_head
 from tinybert.core.settings.choices import CLOSED_FORM_TOKENS
 from tinybert.core.settings.layer_map import LayerMap, teacher_layers
 from tinybert.distillation.projections import Projections
-from tinybert.encoders.checkpoints import head_class
+from tinybert.encoders.checkpoints import head_class, require_vocabulary
 from tinybert.encoders.positions import positions
 from tinybert.encoders.weights import not_finite
 from tinybert.text.encoded import EncodedRows, Rows, encode, rows_numbered
@@ -110,13 +111,15 @@ def fitted_student(
         The student, in eval mode and float32, and what the fit says of itself.
 
     Raises:
-        InputError: The two do not fit, or there are too few texts, or texts beside pairs.
+        InputError: The two do not fit, the tokenizer is another model's, or there are too few
+            texts, or texts beside pairs.
     """
     theirs: Any = teacher.config
     first, second = _texts(texts)
     require_fits(config, teacher)
     if wrong := not_finite(teacher):
         raise InputError(f"closed form: teacher: {wrong}")
+    require_vocabulary(tokenizer, theirs, "closed form: tokenizer")
     if teacher.dtype != torch.float32:
         teacher = copy.deepcopy(teacher).float()
     changes = {"vocab_size": theirs.vocab_size, "pad_token_id": theirs.pad_token_id or 0}
@@ -191,7 +194,8 @@ def fit_student(
     began = time.monotonic()
     require_fits(student.config, teacher)
     chosen = choose_rows(rows, max_tokens, seed)
-    require_tokens(int(chosen.lengths.sum()), student.config.intermediate_size)
+    num_tokens = int(chosen.lengths.sum())
+    require_tokens(num_tokens, student.config.intermediate_size, max_tokens)
     training = student.training, teacher.training
     device = student.device
     student.eval().to(teacher.device)
@@ -240,16 +244,22 @@ def head_in_tokens(
     return head.of(rows_numbered(ours, head_numbers(theirs, seed, max_tokens)))
 
 
-def require_tokens(found: int, num_neurons: int) -> None:
+def require_tokens(found: int, num_neurons: int, max_tokens: int = CLOSED_FORM_TOKENS) -> None:
     """Check that there are more tokens than columns of the widest map.
+
+    Args:
+        found: The tokens that a student is fitted on.
+        num_neurons: Of its feed-forward networks.
+        max_tokens: Where the choice of tokens stopped.
 
     Raises:
         InputError: There are not.
     """
     if found <= num_neurons:
+        more = "give more texts" if found < max_tokens else "raise closed_form_tokens (max_tokens)"
         raise InputError(
             f"closed form: more tokens than columns are needed, got {found:,} for {num_neurons:,} "
-            "feed-forward neurons; give more texts, or a smaller shape.intermediate_size"
+            f"feed-forward neurons; {more}, or a smaller shape.intermediate_size"
         )
 
 

@@ -48,10 +48,9 @@ Term = Literal[
     "kl",
     "label",
 ]
-# What a term's mean is taken over: rows (0), real tokens (1), pairs of them (2), where layers are
-# matched at units those in place of tokens; scored tokens (3)
-# for the terms of logits where each word has some. What the terms of `Pretraining` are averaged
-# over is drawn with each batch, and counted there.
+# What a term's mean is taken over: 0: rows; 1: real tokens; 2: pairs of them; 3: scored tokens, for
+# terms of logits where each word has some. Where layers are matched at units, these count in place
+# of tokens. What the terms of `Pretraining` are averaged over is drawn and counted with each batch.
 COUNTED: dict[Term, int] = {
     "attention": 2,
     "hidden": 1,

@@ -30,7 +30,8 @@ from tinybert.doctor import teacher as teachers
 from tinybert.doctor.findings import Finding, as_findings, mode, report, right, wrong
 from tinybert.encoders.checkpoints import load_config, load_tokenizer, require_mask
 from tinybert.encoders.classifier import task_classifier
-from tinybert.tasks.phase_rows import read_texts, require_every_class
+from tinybert.tasks.encoding import encode_split
+from tinybert.tasks.phase_rows import own_data, read_rows, require_every_class, without_sampled
 from tinybert.tasks.task import DEV, TRAIN, Encoding, read_info, read_split
 from tinybert.tasks.task_file import TaskFile
 from tinybert.text.encoded import Rows
@@ -137,23 +138,26 @@ def text(place: str, tokenizer: Any, task_folder: Path, task: str) -> None:
         }
         if fitted:  # the rows are read once, for the system that needs most of them
             system, shape = max(fitted.items(), key=lambda each: each[1].intermediate_size)
-            report(f"{place}: {system}", enough_rows(shape, task_folder, tokenizer))
+            encoding = read_task(task, TaskFile).encoding(read_info(task_folder))
+            report(f"{place}: {system}", enough_rows(shape, task_folder, tokenizer, encoding))
 
 
 @as_findings
-def enough_rows(shape: Shape, task_folder: Path, tokenizer: Any) -> None:
+def enough_rows(shape: Shape, task_folder: Path, tokenizer: Any, encoding: Encoding) -> None:
     """Look at whether a student can start in closed form from a task's rows.
 
     Args:
         shape: The student's.
         task_folder: The prepared task.
         tokenizer: The teacher's.
+        encoding: Of the task.
     """
     info = read_info(task_folder)
     require_every_class(task_folder, info)
-    texts = [text for segment in read_texts(task_folder, info) for text in segment]
-    if len(texts) <= shape.intermediate_size:  # else there is a token for each column
-        require_tokens(sum(map(len, tokenizer(texts)["input_ids"])), shape.intermediate_size)
+    own = without_sampled(read_rows(own_data(info), task_folder, Path(), info), info)
+    if len(own) <= shape.intermediate_size:  # else there is a token for each column
+        rows = encode_split(own, tokenizer, encoding)
+        require_tokens(int(rows.lengths.sum()), shape.intermediate_size)
 
 
 def passes(place: str, schedules: Sequence[Schedule], num_rows: int) -> None:

@@ -18,7 +18,6 @@ from tinybert.tasks.task import TaskInfo
 DECIDED: tuple[Kind, ...] = ("multilabel", "span")  # kinds that have some
 EVEN = 0.5  # the threshold where nothing is known
 FEWEST = 10  # rows of a label for a threshold of its own
-DECIMALS = 4
 
 
 @dataclass(frozen=True)

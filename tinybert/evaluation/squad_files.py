@@ -42,15 +42,6 @@ def read_squad_predictions(file: Path) -> dict[str, str]:
     return cast(dict[str, str], read_json(file, dict[str, str], COMMAND))
 
 
-def read_null_odds(file: Path) -> dict[str, float]:
-    """Read by how much no answer is likelier than the best one, by question.
-
-    Raises:
-        InputError: The file is missing, damaged, or holds something else.
-    """
-    return cast(dict[str, float], read_json(file, dict[str, float], COMMAND))
-
-
 def _by_id(ids: Sequence[str], values: Sequence[Value]) -> dict[str, Value]:
     found = dict(zip(ids, values, strict=True))
     if len(found) < len(ids):

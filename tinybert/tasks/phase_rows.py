@@ -40,6 +40,11 @@ def default_data(
     return "all" if by_default == "augmented" else "unlabelled"
 
 
+def own_data(info: TaskInfo) -> PhaseData:
+    """Return what names all rows of a task that are no copies."""
+    return "unlabelled" if info.num_unlabelled else "original"
+
+
 def require_unlabelled(data: PhaseData | None, has_unlabelled: bool, task: str) -> None:
     """Refuse unlabelled rows that a system's file names, and a task has not."""
     if data in WITH_UNLABELLED and not has_unlabelled:
@@ -103,7 +108,7 @@ def without_sampled(rows: pd.DataFrame, info: TaskInfo) -> pd.DataFrame:
     """Return the rows of a phase that are the task's own, not sampled pairs of its texts.
 
     Args:
-        rows: Of `read_rows`, less copies.
+        rows: Of `read_rows`; copies may be left out.
         info: The task's description.
     """
     num_sampled = info.num_sampled if (rows["row"] == NO_ROW).any() else 0

@@ -13,7 +13,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-RIGHT = 1024  # indices that the kernel reads at once
+READ_AT_ONCE = 1024  # indices, by the kernel
 SORTED = 4096  # more go another way
 
 
@@ -40,7 +40,9 @@ def in_parts(model: nn.Module, device: torch.device) -> Iterator[None]:
 
 def looked_up(embedding: nn.Embedding, indices: Tensor) -> Tensor:
     """Return the rows of an embedding, shape (*indices, width)."""
-    if not RIGHT < indices.numel() <= SORTED:
+    if not READ_AT_ONCE < indices.numel() <= SORTED:
         return nn.Embedding.forward(embedding, indices)
-    parts = [nn.Embedding.forward(embedding, part) for part in indices.flatten().split(RIGHT)]
+    parts = [
+        nn.Embedding.forward(embedding, part) for part in indices.flatten().split(READ_AT_ONCE)
+    ]
     return torch.cat(parts).view(*indices.shape, -1)

@@ -38,7 +38,7 @@ class Run:
         seed: Of shuffling and dropout.
         dtype: What forward passes are autocast to; None for float32.
         save_steps: Steps between checkpoints.
-        log_steps: Steps between rows of the history.
+        log_steps: Steps between rows of the history at most; there are ten at least.
         training_id: Name of the whole grid this run is a part of; empty: the checkpoints' folder.
         point: Name of this run in the grid; empty where there is one run.
         compile: Whether torch.compile makes kernels for the layers; pays on long runs on a GPU.

@@ -55,13 +55,13 @@ def train(
         pad_token_id: For padding batches.
         schedule: Length and speed.
         run: Where and how.
-        evaluate: Called after each epoch; the epoch with the highest first value is kept.
-        num_evaluated: Rows that it scores; it is called after as many epochs as `epochs_between`
-            says, and at the end.
+        evaluate: Called at the end and between epochs, as often as `epochs_between` says; the
+            weights with the highest first value are kept.
+        num_evaluated: Rows that it scores.
 
     Returns:
-        The history, one row per `log_steps` with the means of the terms since the row before; and
-        the best value of `evaluate`, NaN without one.
+        The history, rows at most `log_steps` apart with the means of the terms since the row
+        before; and the best value of `evaluate`, NaN without one.
 
     Raises:
         InputError: There are no rows, the batch cannot be shared out to the processes, or the loss
