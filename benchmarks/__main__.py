@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from benchmarks import SUBJECTS, machine, options, result
-from tinybert.core.errors import InputError, ends_with_its_lines
+from tinybert.runtime.errors import InputError, ends_with_its_lines
 
 
 def main() -> None:

@@ -23,11 +23,11 @@ from scipy.stats import spearmanr
 from benchmarks.starts import Bench, Cell, TaskBench
 from benchmarks.table import Table, make_parser, numbers
 from stages._choose import make_judge
-from tinybert.core.errors import ends_with_its_lines
-from tinybert.core.precision import autocast_dtype, computing_device
-from tinybert.core.settings.reader import read_task
 from tinybert.deployment.choosing import candidate_shapes, shape_name
 from tinybert.encoders.classifier import task_classifier
+from tinybert.runtime.errors import ends_with_its_lines
+from tinybert.runtime.precision import autocast_dtype, computing_device
+from tinybert.settings.reader import read_task
 from tinybert.tasks.task import read_named_info
 from tinybert.tasks.task_file import TaskFile
 

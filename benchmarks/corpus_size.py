@@ -19,8 +19,8 @@ from pathlib import Path
 
 from benchmarks import texts
 from benchmarks.machine import peak_gigabytes
-from tinybert.core.errors import ends_with_its_lines
-from tinybert.core.precision import computing_device
+from tinybert.runtime.errors import ends_with_its_lines
+from tinybert.runtime.precision import computing_device
 from tinybert.text.corpus import write_corpus
 from tinybert.text.files import find_text_files, read_text_files
 from tinybert.text.shards import Document

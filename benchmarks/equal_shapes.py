@@ -26,16 +26,16 @@ from transformers import PreTrainedModel
 
 from benchmarks.starts import Bench, Cell, TaskBench, mean_and_deviation
 from benchmarks.table import FOLDER, Table, make_parser, numbers
-from tinybert.core.errors import ends_with_its_lines
-from tinybert.core.outputs import replace_file
-from tinybert.core.precision import Precision, autocast_dtype
-from tinybert.core.settings.names import split_names
-from tinybert.core.settings.reader import read_param, read_system
-from tinybert.core.settings.systems import Shape
 from tinybert.deployment.choosing import LAYERS, measure_shapes, new_student, shape_name
 from tinybert.deployment.sections import EngineName
 from tinybert.encoders.classifier import task_classifier
 from tinybert.encoders.cost import num_parameters
+from tinybert.runtime.errors import ends_with_its_lines
+from tinybert.runtime.outputs import replace_file
+from tinybert.runtime.precision import Precision, autocast_dtype
+from tinybert.settings.names import split_names
+from tinybert.settings.reader import read_param, read_system
+from tinybert.settings.systems import Shape
 from tinybert.tasks.task import read_named_info
 
 TIMES = FOLDER / "equal_shapes_times.csv"

@@ -138,7 +138,7 @@ def counting() -> Iterator[Counting]:
     found = Counting()
     with ExitStack() as stack:
         stack.enter_context(patch(DROPOUT, OwnDropout))
-        stack.enter_context(patch("tinybert.core.precision.reads_at_once", lambda device: False))
+        stack.enter_context(patch("tinybert.runtime.precision.reads_at_once", lambda device: False))
         stack.enter_context(patch.dict(LENGTH_MULTIPLE, cpu=LENGTH_MULTIPLE["cuda"]))
         stack.enter_context(_AsOnCuda(found))
         stack.enter_context(found)

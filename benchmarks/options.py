@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 
-from tinybert.core.errors import InputError
-from tinybert.core.precision import autocast_dtype, computing_device
+from tinybert.runtime.errors import InputError
+from tinybert.runtime.precision import autocast_dtype, computing_device
 
 
 @dataclass(frozen=True)

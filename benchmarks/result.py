@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.machine import MatrixRate, peak_gigabytes
-from tinybert.core.outputs import write_json
-from tinybert.core.precision import computing_device
+from tinybert.runtime.outputs import write_json
+from tinybert.runtime.precision import computing_device
 
 COLUMNS = {  # of the table, and the keys in a JSON file
     "time s": "seconds",

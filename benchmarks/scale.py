@@ -20,8 +20,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import flops, shapes
-from tinybert.core.errors import InputError, ends_with_its_lines
 from tinybert.distillation.teacher import Teacher
+from tinybert.runtime.errors import InputError, ends_with_its_lines
 
 GRADIENT_BYTES = 4  # float32, also where products are bfloat16
 NODE = 8  # GPUs that share fast links

@@ -26,9 +26,9 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from tinybert.core.errors import InputError, ends_with_its_lines
-from tinybert.core.outputs import replace_file, write_json
 from tinybert.deployment.service import CLASSIFY, PATHS
+from tinybert.runtime.errors import InputError, ends_with_its_lines
+from tinybert.runtime.outputs import replace_file, write_json
 from tinybert.tasks.task import DEV, read_named_info, read_split
 
 MOST_SECONDS_TO_START = 120.0

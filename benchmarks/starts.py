@@ -36,20 +36,6 @@ from benchmarks.table import Table, make_parser, numbers
 from tinybert.closed_form.fit import EncoderFit
 from tinybert.closed_form.head import HeadTargets, fit_head
 from tinybert.closed_form.start import choose_head_targets, choose_rows, fit_student
-from tinybert.core.errors import InputError, ends_with_its_lines
-from tinybert.core.precision import autocast_dtype, computing_device
-from tinybert.core.settings.choices import CLOSED_FORM_TOKENS, Kind
-from tinybert.core.settings.layer_map import LayerMap, teacher_layers
-from tinybert.core.settings.names import split_names
-from tinybert.core.settings.reader import read_param, read_section, read_system, read_task
-from tinybert.core.settings.schedule import Grid, Schedule
-from tinybert.core.settings.systems import (
-    Initialisation,
-    LayerPhase,
-    OutputPhase,
-    Shape,
-    TeacherLayers,
-)
 from tinybert.distillation.distillation import Distillation
 from tinybert.distillation.projections import Projections
 from tinybert.distillation.teacher import Teacher
@@ -59,6 +45,20 @@ from tinybert.encoders.checkpoints import load_encoder, load_tokenizer
 from tinybert.encoders.classifier import new_classifier, task_classifier
 from tinybert.encoders.student import make_student
 from tinybert.evaluation.prediction import predict_logits
+from tinybert.runtime.errors import InputError, ends_with_its_lines
+from tinybert.runtime.precision import autocast_dtype, computing_device
+from tinybert.settings.choices import CLOSED_FORM_TOKENS, Kind
+from tinybert.settings.layer_map import LayerMap, teacher_layers
+from tinybert.settings.names import split_names
+from tinybert.settings.reader import read_param, read_section, read_system, read_task
+from tinybert.settings.schedule import Grid, Schedule
+from tinybert.settings.systems import (
+    Initialisation,
+    LayerPhase,
+    OutputPhase,
+    Shape,
+    TeacherLayers,
+)
 from tinybert.tasks.encoding import encode_split
 from tinybert.tasks.phase_rows import read_rows, without_sampled
 from tinybert.tasks.task import read_named_info
@@ -325,8 +325,9 @@ class TaskBench:
         if cell.steps:
             own = Begun(student, found, begun.head)
             scored = with_logits(self.rows, self.logits, Path(self.task))
-            of = self.info.kind, cell.steps, cell.seed
-            self.bench.distil(own, *self.signals, scored, *of)
+            teacher, rows = self.signals
+            kind, steps = self.info.kind, cell.steps
+            self.bench.distil(own, teacher, rows, scored, kind, steps, cell.seed)
         return next(iter(dev_scores(student.eval(), self.dev, None)().values()))
 
 

@@ -26,8 +26,8 @@ from benchmarks.kernels import DROPOUT, HOST, Counting, Counts, OwnDropout, coun
 from benchmarks.options import Options
 from benchmarks.plain_step import step_of
 from benchmarks.result import Result
-from tinybert.core.settings.schedule import Schedule
 from tinybert.distillation.teacher import Teacher
+from tinybert.settings.schedule import Schedule
 from tinybert.text.batching import LENGTH_MULTIPLE, RowBatches, TokenBatches
 from tinybert.text.encoded import EncodedRows, Rows
 from tinybert.training.phase_trainer import PhaseTrainer

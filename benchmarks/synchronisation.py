@@ -14,10 +14,10 @@ from torch.nn.parallel import DistributedDataParallel
 from benchmarks import options, shapes, texts
 from benchmarks.options import Options
 from benchmarks.training_steps import WARMUP, time_steps
-from tinybert.core import processes
-from tinybert.core.processes import num_processes, rank
 from tinybert.distillation import distillation
 from tinybert.distillation.teacher import Teacher
+from tinybert.runtime import processes
+from tinybert.runtime.processes import num_processes, rank
 from tinybert.training import phase_trainer
 
 BATCH_SIZE, LENGTH = 32, 64  # rows of all processes together

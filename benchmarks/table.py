@@ -12,10 +12,10 @@ from typing import Any, TypeVar, get_args
 import pandas as pd
 from filelock import FileLock
 
-from tinybert.core.errors import InputError
-from tinybert.core.outputs import replace_file
-from tinybert.core.precision import Precision
-from tinybert.core.settings.names import split_names
+from tinybert.runtime.errors import InputError
+from tinybert.runtime.outputs import replace_file
+from tinybert.runtime.precision import Precision
+from tinybert.settings.names import split_names
 
 FOLDER = Path("reports/benchmarks")
 OF_ONE = ("system", "precision")  # a file's rows are alike in these

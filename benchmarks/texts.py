@@ -10,9 +10,9 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from benchmarks.options import Options
-from tinybert.core.errors import InputError
-from tinybert.core.settings.reader import read_task
 from tinybert.encoders.checkpoints import load_tokenizer, packaged
+from tinybert.runtime.errors import InputError
+from tinybert.settings.reader import read_task
 from tinybert.tasks.encoding import encode_split
 from tinybert.tasks.glue import listing, spelling
 from tinybert.tasks.rows import prepare

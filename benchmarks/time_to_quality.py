@@ -31,14 +31,14 @@ from benchmarks.plain_method import PlainLayers, PlainPrediction, train_plainly
 from benchmarks.shapes import LAYER_WEIGHTS
 from benchmarks.starts import Bench, Cell, TaskBench
 from benchmarks.table import Table, make_parser, numbers
-from tinybert.core.errors import InputError, ends_with_its_lines
-from tinybert.core.settings.reader import read_section, read_task
-from tinybert.core.settings.schedule import Grid
 from tinybert.distillation.distillation import Distillation
 from tinybert.distillation.projections import Projections
 from tinybert.distillation.teacher import Teacher
 from tinybert.encoders.classifier import new_classifier, task_classifier
 from tinybert.encoders.student import make_student
+from tinybert.runtime.errors import InputError, ends_with_its_lines
+from tinybert.settings.reader import read_section, read_task
+from tinybert.settings.schedule import Grid
 from tinybert.tasks.task_file import TaskFile
 from tinybert.text.batching import collate
 from tinybert.text.encoded import Blocks

@@ -15,7 +15,7 @@ from transformers import TrainerCallback
 from benchmarks.machine import MatrixRate, wait_for
 from benchmarks.options import Options
 from benchmarks.result import Result
-from tinybert.core.settings.schedule import Schedule
+from tinybert.settings.schedule import Schedule
 from tinybert.text.encoded import Rows
 from tinybert.training.phase_trainer import PhaseTrainer
 from tinybert.training.run import Run

@@ -24,13 +24,13 @@ from benchmarks.starts import Begun, Bench, TaskBench
 from benchmarks.table import Table, make_parser, numbers
 from tinybert.closed_form.head import fit_head
 from tinybert.closed_form.start import head_in_tokens
-from tinybert.core.errors import ends_with_its_lines
-from tinybert.core.precision import autocast_dtype
-from tinybert.core.settings.names import split_names
 from tinybert.distillation.teacher import Teacher
 from tinybert.distillation.teacher_logits import with_logits
 from tinybert.encoders.checkpoints import load_tokenizer
 from tinybert.encoders.vocabulary import with_vocabulary
+from tinybert.runtime.errors import ends_with_its_lines
+from tinybert.runtime.precision import autocast_dtype
+from tinybert.settings.names import split_names
 from tinybert.tasks.aligned_rows import encode_beside
 from tinybert.tasks.phase_rows import read_texts
 from tinybert.text.vocabulary import count_corpus, piece_counts, trimmed_tokenizer

@@ -25,10 +25,6 @@ from flows.experiments import (
 )
 from flows.glue import add_source_options, source_overrides
 from flows.request import Request
-from tinybert.core.errors import InputError, ends_with_its_lines
-from tinybert.core.settings.names import split_names
-from tinybert.core.settings.reader import PARAMS, parse, read_yaml
-from tinybert.core.terminal import make_output_safe
 from tinybert.reports.ablation import (
     CAPTION,
     Planned,
@@ -40,6 +36,10 @@ from tinybert.reports.ablation import (
     write_files,
 )
 from tinybert.reports.results import TaskScores
+from tinybert.runtime.errors import InputError, ends_with_its_lines
+from tinybert.runtime.terminal import make_output_safe
+from tinybert.settings.names import split_names
+from tinybert.settings.reader import PARAMS, parse, read_yaml
 
 REPORTS = Path("reports/ablation")
 

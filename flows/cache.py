@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flows.graph import local_cache
-from tinybert.core.errors import ends_with_its_lines
-from tinybert.core.settings.reader import read_yaml
+from tinybert.runtime.errors import ends_with_its_lines
+from tinybert.settings.reader import read_yaml
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,10 @@ from flows.overrides import params_changed
 from flows.request import require_known_names, require_valid_params
 from flows.servers import wait_for_server
 from flows.walk import ask_dvc, only_run_in
-from tinybert.core.errors import InputError
-from tinybert.core.repository import require_commit
-from tinybert.core.settings.names import FOLDERS
-from tinybert.core.settings.reader import PARAMS, read_yaml
+from tinybert.runtime.errors import InputError
+from tinybert.runtime.repository import require_commit
+from tinybert.settings.names import FOLDERS
+from tinybert.settings.reader import PARAMS, read_yaml
 
 RAW = "data/raw"  # mostly not in git, so a queued experiment's folder would lack it
 VIA = ("dvc", "prefect")

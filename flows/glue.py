@@ -14,9 +14,9 @@ from flows.request import Request, SystemGroup, read_group
 from flows.side_by_side import add_slots_option
 from flows.side_by_side import main as side_by_side
 from flows.walk import save_experiment
-from tinybert.core.errors import InputError, ends_with_its_lines
-from tinybert.core.settings.names import split_names
-from tinybert.core.settings.reader import read_yaml
+from tinybert.runtime.errors import InputError, ends_with_its_lines
+from tinybert.settings.names import split_names
+from tinybert.settings.reader import read_yaml
 
 USUAL = SystemGroup(
     description="What `make glue` runs where no group is named",

@@ -9,7 +9,7 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
-from tinybert.core.errors import InputError
+from tinybert.runtime.errors import InputError
 
 Graph = Mapping[str, frozenset[str]]  # stage, as `name@item` -> the stages it waits for
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from flows.graph import apply_overrides
-from tinybert.core.errors import InputError
-from tinybert.core.outputs import replace_file
-from tinybert.core.settings.reader import PARAMS, read_yaml
+from tinybert.runtime.errors import InputError
+from tinybert.runtime.outputs import replace_file
+from tinybert.settings.reader import PARAMS, read_yaml
 
 KEPT = Path(".dvc/tmp/params_before_run")  # survives a killed run, and is put back by the next
 

@@ -26,9 +26,9 @@ from flows.refusal import print_refusals_in_one_line, refusal_named, refused
 from flows.request import Request, read_request, require_known_names, require_valid_params
 from flows.stage_process import Outcome
 from flows.walk import Room, Walk, changed_stages, only_run_in, push_outputs, save_experiment
-from tinybert.core.errors import InputError
-from tinybert.core.processes import die_with_parent
-from tinybert.core.repository import require_commit
+from tinybert.runtime.errors import InputError
+from tinybert.runtime.processes import die_with_parent
+from tinybert.runtime.repository import require_commit
 
 SCORES = Path("reports/tables/results.csv")
 print_refusals_in_one_line()

@@ -3,9 +3,10 @@
 python -m flows.preloaded SOCKET
 
 Importing torch, transformers and their kin takes a stage seven to ten seconds of processor time,
-of a pipeline of 37 stages a tenth. `tinybert.core.preloaded` asks this process, over a Unix socket,
-for a fork, which becomes the stage: it has the asking process's arguments, folder, environment and
-standard streams. It holds libraries alone, no code of this project, which may change meanwhile.
+of a pipeline of 37 stages a tenth. `tinybert.runtime.preloaded` asks this process, over a Unix
+socket, for a fork, which becomes the stage: it has the asking process's arguments, folder,
+environment and standard streams. It holds libraries alone, no code of this project, which may
+change meanwhile.
 """
 
 import gc
@@ -25,8 +26,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tinybert.core.preloaded import ADDRESS, NUM_STREAMS
-from tinybert.core.processes import die_with_parent
+from tinybert.runtime.preloaded import ADDRESS, NUM_STREAMS
+from tinybert.runtime.processes import die_with_parent
 
 # What most stages load, sooner or later.
 LIBRARIES = (

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from prefect import runtime
 from prefect.client.orchestration import get_client
 
-from tinybert.core.errors import InputError
+from tinybert.runtime.errors import InputError
 
 LOGGERS = ("prefect.flow_runs", "prefect.engine")
 

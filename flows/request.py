@@ -9,9 +9,9 @@ from typing import Any
 
 from pydantic import Field, PrivateAttr
 
-from tinybert.core.errors import InputError
-from tinybert.core.settings.names import FOLDERS, known_names, require_group_name, require_names
-from tinybert.core.settings.reader import PARAMS, Settings, parse, read_yaml
+from tinybert.runtime.errors import InputError
+from tinybert.settings.names import FOLDERS, known_names, require_group_name, require_names
+from tinybert.settings.reader import PARAMS, Settings, parse, read_yaml
 
 GROUPS = Path("params/groups")
 

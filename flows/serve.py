@@ -11,7 +11,7 @@ from prefect import serve
 from flows.pipeline import FLOWS
 from flows.servers import wait_for_server
 from flows.split import split
-from tinybert.core.errors import ends_with_its_lines
+from tinybert.runtime.errors import ends_with_its_lines
 
 NAME = "full"
 

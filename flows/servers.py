@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from tinybert.core.errors import InputError, ends_with_its_lines
-from tinybert.core.processes import die_with_parent
+from tinybert.runtime.errors import InputError, ends_with_its_lines
+from tinybert.runtime.processes import die_with_parent
 
 HOST = "127.0.0.1"
 SCHEMES = ("http://", "https://")

@@ -21,10 +21,10 @@ from flows.preloaded import preloaded
 from flows.request import require_known_names
 from flows.stage_process import STARTS
 from flows.walk import Room, Walk, changed_stages, only_run_in
-from tinybert.core.errors import InputError, ends_with_its_lines
-from tinybert.core.repository import require_commit
-from tinybert.core.settings.reader import read_section
-from tinybert.core.settings.schedule import Grid
+from tinybert.runtime.errors import InputError, ends_with_its_lines
+from tinybert.runtime.repository import require_commit
+from tinybert.settings.reader import read_section
+from tinybert.settings.schedule import Grid
 from tinybert.tasks.task import TRAIN, read_info
 
 # Small networks leave a third of two cores idle: two trainings of one thread each take three

@@ -19,7 +19,7 @@ from flows.overrides import params_changed
 from flows.refusal import print_refusals_in_one_line, refusal_named
 from flows.request import read_request, require_known_names, require_valid_params
 from flows.walk import only_run_in
-from tinybert.core.settings.reader import PARAMS, read_yaml
+from tinybert.settings.reader import PARAMS, read_yaml
 
 WORKER = "tinybert/worker"  # the deployment of prefect.yaml
 WORKER_LABEL = "prefect.worker.name"  # of a flow run, set by the worker that takes it

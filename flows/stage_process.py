@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from tinybert.core.processes import die_with_parent
+from tinybert.runtime.processes import die_with_parent
 
 State = Literal["Cached", "Restored", "Ran", "Failed"]
 EXIT = re.compile(r"exited with (-?\d+)")

@@ -24,9 +24,9 @@ from flows.experiments import (
 )
 from flows.overrides import select
 from flows.pipeline import experiment_name
-from tinybert.core.errors import InputError, ends_with_its_lines
-from tinybert.core.settings.reader import PARAMS
-from tinybert.core.terminal import make_output_safe
+from tinybert.runtime.errors import InputError, ends_with_its_lines
+from tinybert.runtime.terminal import make_output_safe
+from tinybert.settings.reader import PARAMS
 
 METRICS = "reports/metrics/"  # <system>/<task>.json
 

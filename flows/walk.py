@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 from flows.cache import corrupted_objects, forget_objects
 from flows.graph import push_files_of_git
 from flows.stage_process import Outcome, Processes, run_stage
-from tinybert.core.errors import InputError
+from tinybert.runtime.errors import InputError
 
 DYING_SECONDS = 30.0
 LOCK = Path(".dvc/tmp/flow_run.lock")

@@ -18,7 +18,7 @@ from typing import cast
 if sys.argv[0] == "-m":
     # By name, since it changes no output.
     if "stages.benchmark_latency" not in sys.orig_argv:  # which measures a process of its own
-        importlib.import_module("tinybert.core.preloaded").run_preloaded()
+        importlib.import_module("tinybert.runtime.preloaded").run_preloaded()
     gc.disable()
 
 # Read once, when a library is loaded: transformers' warnings and bars need no import of it here.
@@ -33,10 +33,10 @@ if "stages.benchmark_latency" in sys.orig_argv:
 else:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from tinybert.core.errors import InputError
-from tinybert.core.memory import keep_freed_memory
-from tinybert.core.outputs import disk_space_guard
-from tinybert.core.processes import die_with_parent, rank
+from tinybert.runtime.errors import InputError
+from tinybert.runtime.memory import keep_freed_memory
+from tinybert.runtime.outputs import disk_space_guard
+from tinybert.runtime.processes import die_with_parent, rank
 
 STARTED = time.monotonic()  # before the imports of a stage, which take seconds
 PARENT = os.getppid()  # read before what takes seconds to import, while a parent may be killed
@@ -67,7 +67,7 @@ def run(main: Callable[..., str]) -> None:
     quieten_libraries()
     if name in REPEATING:
         keep_freed_memory()
-    importlib.import_module("tinybert.core.terminal").make_output_safe()  # it changes no output
+    importlib.import_module("tinybert.runtime.terminal").make_output_safe()  # it changes no output
     if rank():
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115  (open to the end)
     try:

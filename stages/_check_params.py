@@ -15,11 +15,16 @@ from pathlib import Path
 from pydantic import Field
 
 from tinybert.augmentation.sections import AugmentSettings
-from tinybert.core.errors import InputError, ends_with_its_lines
-from tinybert.core.precision import Precision
-from tinybert.core.settings.choices import Loss
-from tinybert.core.settings.names import require_distinct, require_names, strange_files
-from tinybert.core.settings.reader import (
+from tinybert.deployment.sections import BenchmarkLatencySettings, ExportSettings
+from tinybert.distillation.sections import TeacherLogitsSettings
+from tinybert.encoders.sections import FetchTeacherSettings
+from tinybert.encoders.teacher_source import TeacherSource
+from tinybert.reports.comparison import TABLES, read_published
+from tinybert.runtime.errors import InputError, ends_with_its_lines
+from tinybert.runtime.precision import Precision
+from tinybert.settings.choices import Loss
+from tinybert.settings.names import require_distinct, require_names, strange_files
+from tinybert.settings.reader import (
     PARAMS,
     Settings,
     named_file,
@@ -27,13 +32,8 @@ from tinybert.core.settings.reader import (
     read_section,
     read_yaml,
 )
-from tinybert.core.settings.schedule import Grid
-from tinybert.core.settings.systems import OutputPhase, SystemFile
-from tinybert.deployment.sections import BenchmarkLatencySettings, ExportSettings
-from tinybert.distillation.sections import TeacherLogitsSettings
-from tinybert.encoders.sections import FetchTeacherSettings
-from tinybert.encoders.teacher_source import TeacherSource
-from tinybert.reports.comparison import TABLES, read_published
+from tinybert.settings.schedule import Grid
+from tinybert.settings.systems import OutputPhase, SystemFile
 from tinybert.tasks.phase_rows import require_unlabelled
 from tinybert.tasks.sections import PrepareTaskSettings
 from tinybert.tasks.task_file import TaskFile

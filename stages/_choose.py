@@ -14,20 +14,6 @@ import pandas as pd
 import yaml
 from rich.progress import Progress
 
-from tinybert.core.errors import InputError, ends_with_its_lines
-from tinybert.core.outputs import replace_file
-from tinybert.core.precision import computing_device
-from tinybert.core.settings.layer_map import LayerMap
-from tinybert.core.settings.names import require_names
-from tinybert.core.settings.reader import (
-    named_file,
-    parse,
-    read_param,
-    read_system,
-    read_task,
-    read_yaml,
-)
-from tinybert.core.settings.systems import SystemFile
 from tinybert.deployment.choosing import (
     Candidate,
     Judge,
@@ -43,6 +29,20 @@ from tinybert.encoders.checkpoints import load_tokenizer
 from tinybert.encoders.classifier import task_classifier
 from tinybert.encoders.positions import require_positions
 from tinybert.reports.front import pareto_front
+from tinybert.runtime.errors import InputError, ends_with_its_lines
+from tinybert.runtime.outputs import replace_file
+from tinybert.runtime.precision import computing_device
+from tinybert.settings.layer_map import LayerMap
+from tinybert.settings.names import require_names
+from tinybert.settings.reader import (
+    named_file,
+    parse,
+    read_param,
+    read_system,
+    read_task,
+    read_yaml,
+)
+from tinybert.settings.systems import SystemFile
 from tinybert.tasks.encoding import encode_split
 from tinybert.tasks.phase_rows import own_data, read_rows, without_sampled
 from tinybert.tasks.task import Encoding, TaskInfo, read_named_info

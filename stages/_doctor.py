@@ -17,20 +17,6 @@ from rich.table import Table
 
 import stages
 from stages._check_params import SECTIONS, check_params
-from tinybert.core.errors import InputError, ends_with_its_lines
-from tinybert.core.precision import Precision, autocast_dtype, computing_device
-from tinybert.core.repository import require_commit
-from tinybert.core.settings.choices import Loss
-from tinybert.core.settings.reader import (
-    PARAMS,
-    named_file,
-    parse,
-    read_param,
-    read_section,
-    read_yaml,
-)
-from tinybert.core.settings.systems import SystemFile
-from tinybert.core.terminal import make_output_safe
 from tinybert.deployment.latency import processor_name
 from tinybert.distillation.distillation import phase_weights
 from tinybert.doctor import room, workspace
@@ -48,6 +34,20 @@ from tinybert.doctor.forecast import (
 from tinybert.doctor.pace import shown_time
 from tinybert.encoders.checkpoints import load_config, load_tokenizer
 from tinybert.encoders.teacher_source import TeacherSource, locate_teacher
+from tinybert.runtime.errors import InputError, ends_with_its_lines
+from tinybert.runtime.precision import Precision, autocast_dtype, computing_device
+from tinybert.runtime.repository import require_commit
+from tinybert.runtime.terminal import make_output_safe
+from tinybert.settings.choices import Loss
+from tinybert.settings.reader import (
+    PARAMS,
+    named_file,
+    parse,
+    read_param,
+    read_section,
+    read_yaml,
+)
+from tinybert.settings.systems import SystemFile
 from tinybert.tasks.phase_rows import default_data
 from tinybert.tasks.task_file import TaskFile
 from tinybert.training.run import Run

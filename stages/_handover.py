@@ -8,10 +8,10 @@ import os
 import sys
 from pathlib import Path
 
-from tinybert.core.errors import InputError, ends_with_its_lines
-from tinybert.core.settings.reader import read_param, read_system, read_task
 from tinybert.deployment.bundle import CARD, make_bundle, require_made
 from tinybert.deployment.hub import check_folder, fill_folder, upload
+from tinybert.runtime.errors import InputError, ends_with_its_lines
+from tinybert.settings.reader import read_param, read_system, read_task
 from tinybert.tasks.task import read_named_info
 from tinybert.tasks.task_file import TaskFile
 

@@ -22,11 +22,11 @@ from tinybert.augmentation.masked_words import load_masked_words
 from tinybert.augmentation.row_labels import labels_of
 from tinybert.augmentation.sampling import Augmenter
 from tinybert.augmentation.sections import AugmentSettings
-from tinybert.core.errors import InputError
-from tinybert.core.fingerprint import checkpoints_folder
-from tinybert.core.outputs import replace_folder, write_json
-from tinybert.core.precision import Precision, autocast_dtype
-from tinybert.core.settings.reader import read_param, read_section
+from tinybert.runtime.errors import InputError
+from tinybert.runtime.fingerprint import checkpoints_folder
+from tinybert.runtime.outputs import replace_folder, write_json
+from tinybert.runtime.precision import Precision, autocast_dtype
+from tinybert.settings.reader import read_param, read_section
 from tinybert.tasks.task import TRAIN, read_info, read_split
 from tinybert.text.word_vectors import load_vectors
 

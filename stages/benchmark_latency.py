@@ -8,9 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from stages import run
-from tinybert.core.errors import InputError
-from tinybert.core.outputs import replace_file, write_json
-from tinybert.core.settings.reader import read_param, read_section, read_task
 from tinybert.deployment.engines import FILES, TYPES, onnx_engine, torch_engine
 from tinybert.deployment.gate import megabytes
 from tinybert.deployment.latency import (
@@ -26,6 +23,9 @@ from tinybert.deployment.latency import (
 from tinybert.deployment.memory import peak_megabytes
 from tinybert.deployment.sections import TASK_ROWS, BenchmarkLatencySettings, EngineName
 from tinybert.encoders.checkpoints import load_classifier, load_tokenizer
+from tinybert.runtime.errors import InputError
+from tinybert.runtime.outputs import replace_file, write_json
+from tinybert.settings.reader import read_param, read_section, read_task
 from tinybert.tasks.aligned_rows import encode_beside
 from tinybert.tasks.task import DEV, read_named_info, read_split
 from tinybert.tasks.task_file import TaskFile

@@ -6,11 +6,11 @@ python -m stages.evaluate SYSTEM TASK
 from pathlib import Path
 
 from stages import run
-from tinybert.core.outputs import replace_file, replace_folder, write_json
-from tinybert.core.settings.reader import read_task
 from tinybert.encoders.checkpoints import load_classifier, load_tokenizer
 from tinybert.encoders.positions import require_positions
 from tinybert.evaluation.scores import evaluate_task, shown_scores
+from tinybert.runtime.outputs import replace_file, replace_folder, write_json
+from tinybert.settings.reader import read_task
 from tinybert.tasks.task import DEV, read_named_info
 from tinybert.tasks.task_file import TaskFile
 

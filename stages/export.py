@@ -6,9 +6,9 @@ python -m stages.export SYSTEM TASK
 from pathlib import Path
 
 from stages import run
-from tinybert.core.outputs import replace_file, replace_folder, write_json
-from tinybert.core.settings.reader import read_param, read_section, read_system, read_task
 from tinybert.deployment.sections import ExportSettings
+from tinybert.runtime.outputs import replace_file, replace_folder, write_json
+from tinybert.settings.reader import read_param, read_section, read_system, read_task
 from tinybert.tasks.task import read_named_info
 from tinybert.tasks.task_file import TaskFile
 

@@ -12,10 +12,6 @@ from transformers import AutoModelForMaskedLM, PreTrainedModel
 
 from stages import doctor, run
 from tinybert.closed_form.masked_head import has_closed_form, keep_layers, start_in_closed_form
-from tinybert.core.fingerprint import checkpoints_folder
-from tinybert.core.outputs import replace_file, replace_folder, write_json
-from tinybert.core.precision import Precision, autocast_dtype
-from tinybert.core.settings.reader import read_param, read_section
 from tinybert.distillation.masked_lm import MaskedWords, masked_accuracy, masked_samples
 from tinybert.encoders.checkpoints import (
     load_config,
@@ -28,6 +24,10 @@ from tinybert.encoders.checkpoints import (
 from tinybert.encoders.positions import require_positions
 from tinybert.encoders.sections import FetchTeacherSettings
 from tinybert.encoders.teacher_source import TeacherSource, locate_teacher
+from tinybert.runtime.fingerprint import checkpoints_folder
+from tinybert.runtime.outputs import replace_file, replace_folder, write_json
+from tinybert.runtime.precision import Precision, autocast_dtype
+from tinybert.settings.reader import read_param, read_section
 from tinybert.text.encoded import Blocks
 from tinybert.training.run import Run
 from tinybert.training.training import empty_history, train

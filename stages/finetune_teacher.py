@@ -10,16 +10,16 @@ import pandas as pd
 from transformers import PreTrainedModel
 
 from stages import doctor, run
-from tinybert.core.fingerprint import checkpoints_folder
-from tinybert.core.outputs import replace_file, replace_folder, write_json
-from tinybert.core.precision import Precision, autocast_dtype
-from tinybert.core.settings.reader import read_param, read_section, read_task
-from tinybert.core.settings.schedule import Grid
 from tinybert.distillation.distillation import Distillation
 from tinybert.encoders.checkpoints import from_hub, load_config, load_tokenizer
 from tinybert.encoders.classifier import finetuned_classifier, new_classifier
 from tinybert.encoders.positions import require_positions
 from tinybert.evaluation.scores import evaluate_task, shown_scores
+from tinybert.runtime.fingerprint import checkpoints_folder
+from tinybert.runtime.outputs import replace_file, replace_folder, write_json
+from tinybert.runtime.precision import Precision, autocast_dtype
+from tinybert.settings.reader import read_param, read_section, read_task
+from tinybert.settings.schedule import Grid
 from tinybert.tasks.encoding import encode_split
 from tinybert.tasks.task import (
     DEV,

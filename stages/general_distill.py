@@ -17,23 +17,6 @@ from transformers import PreTrainedModel
 
 from stages import doctor, run
 from tinybert.closed_form.start import fit_student
-from tinybert.core.errors import InputError
-from tinybert.core.fingerprint import checkpoints_folder
-from tinybert.core.outputs import replace_file, replace_folder
-from tinybert.core.precision import Precision, autocast_dtype, computing_device
-from tinybert.core.processes import num_processes
-from tinybert.core.settings.choices import Loss, Projection
-from tinybert.core.settings.layer_map import LayerMap, teacher_layers
-from tinybert.core.settings.reader import PARAMS, read_param, read_section, read_system, read_yaml
-from tinybert.core.settings.systems import (
-    Checkpoint,
-    GeneralPhase,
-    Initialisation,
-    Relation,
-    Shape,
-    TeacherLayers,
-    Vocabulary,
-)
 from tinybert.distillation.distillation import (
     Distillation,
     Weights,
@@ -54,6 +37,23 @@ from tinybert.encoders.checkpoints import (
 from tinybert.encoders.positions import require_positions
 from tinybert.encoders.student import make_student, named_tokenizer, student_tokenizer
 from tinybert.encoders.vocabulary import with_vocabulary
+from tinybert.runtime.errors import InputError
+from tinybert.runtime.fingerprint import checkpoints_folder
+from tinybert.runtime.outputs import replace_file, replace_folder
+from tinybert.runtime.precision import Precision, autocast_dtype, computing_device
+from tinybert.runtime.processes import num_processes
+from tinybert.settings.choices import Loss, Projection
+from tinybert.settings.layer_map import LayerMap, teacher_layers
+from tinybert.settings.reader import PARAMS, read_param, read_section, read_system, read_yaml
+from tinybert.settings.systems import (
+    Checkpoint,
+    GeneralPhase,
+    Initialisation,
+    Relation,
+    Shape,
+    TeacherLayers,
+    Vocabulary,
+)
 from tinybert.text.encoded import Blocks
 from tinybert.text.vocabulary import require_enough
 from tinybert.training.run import Run

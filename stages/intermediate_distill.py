@@ -21,14 +21,6 @@ from tinybert.closed_form.start import (
     head_numbers,
     require_fits,
 )
-from tinybert.core.fingerprint import checkpoints_folder
-from tinybert.core.outputs import replace_file, replace_folder, write_json
-from tinybert.core.precision import Precision, autocast_dtype, computing_device
-from tinybert.core.processes import num_processes
-from tinybert.core.settings.choices import Loss, Projection
-from tinybert.core.settings.layer_map import LayerMap, teacher_layers
-from tinybert.core.settings.reader import read_param, read_section, read_system, read_task
-from tinybert.core.settings.systems import LayerPhase, Relation, Vocabulary
 from tinybert.distillation.distillation import (
     Distillation,
     Weights,
@@ -49,6 +41,14 @@ from tinybert.encoders.checkpoints import (
 from tinybert.encoders.classifier import new_classifier, task_classifier
 from tinybert.encoders.positions import require_positions
 from tinybert.encoders.vocabulary import with_vocabulary
+from tinybert.runtime.fingerprint import checkpoints_folder
+from tinybert.runtime.outputs import replace_file, replace_folder, write_json
+from tinybert.runtime.precision import Precision, autocast_dtype, computing_device
+from tinybert.runtime.processes import num_processes
+from tinybert.settings.choices import Loss, Projection
+from tinybert.settings.layer_map import LayerMap, teacher_layers
+from tinybert.settings.reader import read_param, read_section, read_system, read_task
+from tinybert.settings.systems import LayerPhase, Relation, Vocabulary
 from tinybert.tasks.aligned_rows import encode_beside
 from tinybert.tasks.encoding import encode_split
 from tinybert.tasks.phase_rows import read_texts, require_every_class, without_sampled

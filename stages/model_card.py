@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from stages import run
-from tinybert.core.errors import InputError
-from tinybert.core.settings.reader import (
+from tinybert.reports.model_card import CARD, Augmented, Corpus, Facts, copy_with_card, megabytes
+from tinybert.reports.results import TEACHER, read_results
+from tinybert.runtime.errors import InputError
+from tinybert.settings.reader import (
     named_file,
     profile_file,
     read_json,
@@ -16,8 +18,6 @@ from tinybert.core.settings.reader import (
     read_task,
     read_yaml,
 )
-from tinybert.reports.model_card import CARD, Augmented, Corpus, Facts, copy_with_card, megabytes
-from tinybert.reports.results import TEACHER, read_results
 from tinybert.tasks.task import read_named_info
 from tinybert.tasks.task_file import TaskFile
 

@@ -14,14 +14,6 @@ import pandas as pd
 from transformers import PreTrainedModel
 
 from stages import doctor, run
-from tinybert.core.fingerprint import checkpoints_folder
-from tinybert.core.outputs import replace_file, replace_folder
-from tinybert.core.precision import Precision, autocast_dtype
-from tinybert.core.settings.choices import Kind, Loss
-from tinybert.core.settings.layer_map import LayerMap, teacher_layers
-from tinybert.core.settings.reader import read_param, read_section, read_system, read_task
-from tinybert.core.settings.schedule import Grid
-from tinybert.core.settings.systems import Choice, OutputPhase
 from tinybert.distillation.carried_logits import encode_with_logits
 from tinybert.distillation.distillation import Distillation, phase_weights
 from tinybert.distillation.teacher import Teacher
@@ -35,6 +27,14 @@ from tinybert.encoders.checkpoints import (
 )
 from tinybert.encoders.classifier import finetuned_classifier, new_classifier
 from tinybert.encoders.positions import require_positions
+from tinybert.runtime.fingerprint import checkpoints_folder
+from tinybert.runtime.outputs import replace_file, replace_folder
+from tinybert.runtime.precision import Precision, autocast_dtype
+from tinybert.settings.choices import Kind, Loss
+from tinybert.settings.layer_map import LayerMap, teacher_layers
+from tinybert.settings.reader import read_param, read_section, read_system, read_task
+from tinybert.settings.schedule import Grid
+from tinybert.settings.systems import Choice, OutputPhase
 from tinybert.tasks.aligned_rows import encode_beside
 from tinybert.tasks.phase_rows import default_data, read_rows, require_unlabelled, rows_with_logits
 from tinybert.tasks.task import Encoding, read_info, read_named_info

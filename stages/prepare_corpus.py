@@ -11,13 +11,13 @@ from pathlib import Path
 from rich.progress import track
 
 from stages import run
-from tinybert.core.errors import InputError
-from tinybert.core.fingerprint import checkpoints_folder
-from tinybert.core.outputs import replace_folder
-from tinybert.core.settings.reader import read_param, read_section
 from tinybert.encoders.checkpoints import load_config, load_tokenizer
 from tinybert.encoders.positions import require_positions
 from tinybert.encoders.teacher_source import TeacherSource, locate_teacher
+from tinybert.runtime.errors import InputError
+from tinybert.runtime.fingerprint import checkpoints_folder
+from tinybert.runtime.outputs import replace_folder
+from tinybert.settings.reader import read_param, read_section
 from tinybert.text.corpus import limit_words, read_hub, write_corpus
 from tinybert.text.files import describe_text_files, read_text_files
 from tinybert.text.sections import PrepareCorpusSettings

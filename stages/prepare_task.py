@@ -8,8 +8,8 @@ from pathlib import Path
 import pandas as pd
 
 from stages import run
-from tinybert.core.outputs import replace_folder
-from tinybert.core.settings.reader import read_param, read_section, read_task
+from tinybert.runtime.outputs import replace_folder
+from tinybert.settings.reader import read_param, read_section, read_task
 from tinybert.tasks.entities import count_entities
 from tinybert.tasks.question_rows import describe_questions, prepare_questions
 from tinybert.tasks.rows import prepare

@@ -12,9 +12,6 @@ from pathlib import Path
 import pandas as pd
 
 from stages import run
-from tinybert.core.errors import InputError
-from tinybert.core.outputs import replace_file, replace_folder
-from tinybert.core.settings.reader import read_param
 from tinybert.reports import comparison as beside
 from tinybert.reports.front import measured_points
 from tinybert.reports.page import Report, read_samples, write_page, write_tables
@@ -35,6 +32,9 @@ from tinybert.reports.shown_rows import read_examples
 from tinybert.reports.starts import read_starts, with_starts
 from tinybert.reports.submission import PACKED, wnli_source, write_submission
 from tinybert.reports.times import read_seconds
+from tinybert.runtime.errors import InputError
+from tinybert.runtime.outputs import replace_file, replace_folder
+from tinybert.settings.reader import read_param
 from tinybert.tasks.task import TaskInfo, read_named_info
 
 REPORTS = Path("reports")

@@ -20,10 +20,6 @@ from tinybert.augmentation.agreement import (
     describe_copies,
     judge_copies,
 )
-from tinybert.core.fingerprint import checkpoints_folder
-from tinybert.core.outputs import replace_folder, write_json
-from tinybert.core.precision import Precision, autocast_dtype, computing_device
-from tinybert.core.settings.reader import read_param, read_section, read_task
 from tinybert.distillation.sections import TeacherLogitsSettings
 from tinybert.distillation.teacher import Teacher
 from tinybert.distillation.teacher_logits import (
@@ -41,6 +37,10 @@ from tinybert.encoders.classifier import label_names, task_classifier
 from tinybert.encoders.positions import require_positions
 from tinybert.evaluation.decision import saved_decision
 from tinybert.evaluation.prediction import task_split
+from tinybert.runtime.fingerprint import checkpoints_folder
+from tinybert.runtime.outputs import replace_folder, write_json
+from tinybert.runtime.precision import Precision, autocast_dtype, computing_device
+from tinybert.settings.reader import read_param, read_section, read_task
 from tinybert.tasks.phase_rows import NO_ROW, original_rows, read_rows
 from tinybert.tasks.task import read_augmented, read_named_info
 from tinybert.tasks.task_file import TaskFile

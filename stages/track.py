@@ -17,10 +17,10 @@ from rich.console import Console
 from rich.table import Table
 
 from stages import run
-from tinybert.core.errors import InputError
-from tinybert.core.outputs import replace_file
-from tinybert.core.settings.reader import PARAMS, profile_file, read_param, read_yaml
 from tinybert.reports.results import read_results
+from tinybert.runtime.errors import InputError
+from tinybert.runtime.outputs import replace_file
+from tinybert.settings.reader import PARAMS, profile_file, read_param, read_yaml
 from tinybert.tracking.children import records_folder
 from tinybert.tracking.compare import compare
 from tinybert.tracking.display import (

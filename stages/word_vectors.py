@@ -6,8 +6,8 @@ python -m stages.word_vectors
 from pathlib import Path
 
 from stages import run
-from tinybert.core.outputs import replace_folder
-from tinybert.core.settings.reader import read_param, read_section
+from tinybert.runtime.outputs import replace_folder
+from tinybert.settings.reader import read_param, read_section
 from tinybert.text.sections import WordVectorsSettings
 from tinybert.text.vector_files import read_text_vectors
 from tinybert.text.word_vectors import save_vectors, train_vectors

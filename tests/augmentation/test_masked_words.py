@@ -18,7 +18,7 @@ from tests.fixtures.small_masked_lm import (
     watch,
 )
 from tinybert.augmentation.masked_words import load_masked_words
-from tinybert.core.errors import InputError
+from tinybert.runtime.errors import InputError
 
 
 def asked(masked, *sentences):

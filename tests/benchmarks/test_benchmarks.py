@@ -18,10 +18,10 @@ from benchmarks.result import Result, write
 from benchmarks.training_steps import time_steps
 from tests.fixtures.models import tiny_classifier
 from tests.fixtures.training import rows_of
-from tinybert.core.errors import InputError
 from tinybert.distillation import distillation
 from tinybert.distillation.distillation import Distillation
 from tinybert.encoders.cost import encoder_flops
+from tinybert.runtime.errors import InputError
 from tinybert.text.encoded import EncodedRows
 from tinybert.training import phase_trainer
 

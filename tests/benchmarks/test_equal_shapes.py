@@ -5,7 +5,7 @@ from transformers import BertConfig, BertForSequenceClassification
 
 from benchmarks import equal_shapes
 from benchmarks.equal_shapes import summary, width_of_cost
-from tinybert.core.settings.systems import Shape
+from tinybert.settings.systems import Shape
 
 REFERENCE = Shape(
     num_hidden_layers=3,

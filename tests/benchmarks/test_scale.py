@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks import scale
 from benchmarks.scale import Machine, Work, forecast, read_gpus, work_of
-from tinybert.core.errors import InputError
+from tinybert.runtime.errors import InputError
 
 # A row of 100 tokens costs 8 + 2 operations; rows are computed at 10 * 0.5 = 5 operations a second.
 WORK = Work(teacher=8.0, student=2.0, gradients=80, length=100)

@@ -90,6 +90,6 @@ def test_a_model_computes_the_same_whether_or_not_its_mask_may_be_looked_at(monk
     for batch in (tiny_batch(), full):
         seen = model.student(**batch).logits
         with monkeypatch.context() as patch:
-            patch.setattr("tinybert.core.precision.reads_at_once", lambda device: False)
+            patch.setattr("tinybert.runtime.precision.reads_at_once", lambda device: False)
             unseen = model.student(**batch).logits
         torch.testing.assert_close(seen, unseen)

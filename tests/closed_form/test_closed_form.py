@@ -42,11 +42,11 @@ from tinybert.closed_form.head import fit_head, head_targets, head_targets_of
 from tinybert.closed_form.moments import CoordinateMoments, Moments
 from tinybert.closed_form.parts import embedding_tables, layers_of
 from tinybert.closed_form.start import choose_rows, fit_student, fitted_student
-from tinybert.core.errors import InputError
 from tinybert.distillation.projections import Projections
 from tinybert.encoders.checkpoints import load_encoder
 from tinybert.encoders.signals import read_signals
 from tinybert.evaluation.prediction import predict_logits
+from tinybert.runtime.errors import InputError
 from tinybert.text.batching import collate
 from tinybert.text.encoded import EncodedRows
 

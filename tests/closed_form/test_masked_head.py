@@ -16,8 +16,8 @@ from tinybert.closed_form.masked_head import (
     start_in_closed_form,
 )
 from tinybert.closed_form.moments import Moments
-from tinybert.core.errors import InputError
 from tinybert.distillation.masked_lm import MaskedWords, masked_accuracy
+from tinybert.runtime.errors import InputError
 from tinybert.text.encoded import Blocks
 
 

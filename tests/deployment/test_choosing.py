@@ -11,8 +11,6 @@ from tests.fixtures.measured import task_info
 from tests.fixtures.models import tiny_classifier, tiny_config, tiny_distilbert
 from tests.fixtures.slow import slow_but
 from tests.fixtures.splits import split_with
-from tinybert.core.errors import InputError
-from tinybert.core.settings.systems import Shape
 from tinybert.deployment.choosing import (
     Candidate,
     Judge,
@@ -25,6 +23,8 @@ from tinybert.deployment.choosing import (
     system_file,
 )
 from tinybert.evaluation.prediction import predict_logits
+from tinybert.runtime.errors import InputError
+from tinybert.settings.systems import Shape
 from tinybert.text.encoded import EncodedRows
 
 

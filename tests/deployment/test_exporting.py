@@ -9,13 +9,13 @@ import torch
 from tests.fixtures.kinds import LABELS, TEXTS, encoding_of, frame_of, info_of, model_of
 from tests.fixtures.models import tiny_tokenizer
 from tests.fixtures.slow import slow_but
-from tinybert.core.errors import InputError
 from tinybert.deployment.bundle import make_bundle
 from tinybert.deployment.exporting import export_student
 from tinybert.deployment.sections import FLOAT, INT8, ExportSettings
 from tinybert.deployment.service import Classifier
 from tinybert.evaluation.decision import Decision
 from tinybert.evaluation.prediction import predict_logits, task_split
+from tinybert.runtime.errors import InputError
 from tinybert.tasks.task import write_task
 
 SETTINGS = ExportSettings(calibrations=["dynamic"], calibration_rows=4, max_score_drop=0.2)

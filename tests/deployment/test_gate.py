@@ -5,9 +5,9 @@ import pytest
 
 from tests.fixtures.measured import task_info
 from tests.fixtures.splits import split_with
-from tinybert.core.errors import InputError
 from tinybert.deployment.gate import Answers, choose, compare, require_same
 from tinybert.evaluation.decision import Decision
+from tinybert.runtime.errors import InputError
 
 INFO = task_info("mine", ["bad", "good"], ["accuracy", "f1"], pair=False)
 SPLIT = split_with(INFO, [0, 1, 0, 1])

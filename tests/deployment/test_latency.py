@@ -8,7 +8,6 @@ from transformers import BertForSequenceClassification
 
 from tests.fixtures.models import tiny_classifier
 from tests.fixtures.tokenizers import tokenizer_of
-from tinybert.core.errors import InputError
 from tinybert.deployment.engines import Engine, onnx_engine, torch_engine
 from tinybert.deployment.latency import (
     TEACHER,
@@ -23,6 +22,7 @@ from tinybert.deployment.latency import (
 )
 from tinybert.deployment.onnx_file import export_onnx
 from tinybert.deployment.sections import BenchmarkLatencySettings
+from tinybert.runtime.errors import InputError
 from tinybert.tasks.aligned_rows import encode_beside
 from tinybert.tasks.task import Encoding
 from tinybert.text.encoded import EncodedRows

@@ -14,15 +14,15 @@ from transformers import pipeline
 from tests.fixtures.kinds import LABELS, TEXTS, encoding_of, frame_of, info_of, model_of
 from tests.fixtures.measured import facts
 from tests.fixtures.models import tiny_tokenizer
-from tinybert.core.errors import InputError
-from tinybert.core.heads import hub_task
-from tinybert.core.settings.reader import read_json
 from tinybert.deployment.hub import check_folder
 from tinybert.encoders.checkpoints import load_classifier
 from tinybert.evaluation.decision import Decision, saved_decision
 from tinybert.evaluation.prediction import predict_logits, task_split
 from tinybert.reports.model_card import CARD, copy_with_card, render
 from tinybert.reports.results import TaskScores
+from tinybert.runtime.errors import InputError
+from tinybert.settings.heads import hub_task
+from tinybert.settings.reader import read_json
 from tinybert.tasks.entities import to_spans
 from tinybert.tasks.task import METRICS
 from tinybert.tasks.task_file import TaskFile

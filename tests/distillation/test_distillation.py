@@ -17,15 +17,15 @@ from transformers import (
 from tests.fixtures.models import tiny_batch, tiny_classifier, tiny_distilbert, tiny_encoder
 from tests.fixtures.plain_attention import attention_scores, plain_attention_loss
 from tests.fixtures.training import rows_of
-from tinybert.core.errors import InputError
-from tinybert.core.settings.choices import Loss
-from tinybert.core.settings.layer_map import teacher_layers
 from tinybert.distillation.distillation import Distillation, phase_weights
 from tinybert.distillation.losses import attention_loss, hidden_loss
 from tinybert.distillation.projections import Projections
 from tinybert.distillation.teacher import Teacher
 from tinybert.distillation.terms import layer_terms
 from tinybert.encoders.signals import compile_layers, read_signals, record_attention
+from tinybert.runtime.errors import InputError
+from tinybert.settings.choices import Loss
+from tinybert.settings.layer_map import teacher_layers
 from tinybert.text.batching import TokenBatches, collate
 
 LAYER_WEIGHTS = {"attention": 1.0, "hidden": 1.0, "embedding": 1.0}
@@ -357,7 +357,7 @@ def test_the_mean_over_an_epochs_batches_is_that_of_all_rows_at_once():
 def test_layers_matched_at_once_have_the_sum_and_the_gradients_of_one_after_another(
     monkeypatch, kind, alone
 ):
-    monkeypatch.setattr("tinybert.core.precision.reads_at_once", lambda device: alone)
+    monkeypatch.setattr("tinybert.runtime.precision.reads_at_once", lambda device: alone)
 
     def matched(loss_of):
         model = layers_of_two(projection=kind).eval()

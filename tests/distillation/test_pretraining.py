@@ -8,12 +8,12 @@ import torch
 from transformers import BertForMaskedLM
 
 from tests.fixtures.models import tiny_config, tiny_encoder, tiny_tokenizer
-from tinybert.core.errors import InputError
-from tinybert.core.settings.systems import Shape, TeacherLayers
 from tinybert.distillation.distillation import Distillation
 from tinybert.distillation.pretraining import Pretraining, swap_seconds
 from tinybert.distillation.teacher import Teacher
 from tinybert.encoders.student import make_student
+from tinybert.runtime.errors import InputError
+from tinybert.settings.systems import Shape, TeacherLayers
 
 CLS, SEP, PAD = 2, 3, 0
 SHAPE = Shape(

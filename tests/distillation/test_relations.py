@@ -15,8 +15,6 @@ from tests.fixtures.training import (
     same,
     weights_of,
 )
-from tinybert.core.errors import InputError
-from tinybert.core.settings.systems import LayerPhase, Relation
 from tinybert.distillation import losses, teacher_states, terms
 from tinybert.distillation.distillation import Distillation, require_relation_heads
 from tinybert.distillation.losses import relations_loss
@@ -24,6 +22,8 @@ from tinybert.distillation.teacher import Teacher
 from tinybert.distillation.teacher_states import use_stored_states
 from tinybert.distillation.together import Together
 from tinybert.encoders.signals import QueryKeyValue, read_signals, record_relations
+from tinybert.runtime.errors import InputError
+from tinybert.settings.systems import LayerPhase, Relation
 from tinybert.text.batching import collate
 from tinybert.training.run import last_checkpoint
 from tinybert.training.training import train

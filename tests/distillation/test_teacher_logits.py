@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from tests.fixtures.models import tiny_classifier
 from tests.fixtures.training import counted, rows_of
-from tinybert.core.errors import InputError
 from tinybert.distillation import teacher_logits
 from tinybert.distillation.teacher import Teacher
 from tinybert.distillation.teacher_logits import (
@@ -20,6 +19,7 @@ from tinybert.distillation.teacher_logits import (
     with_logits,
 )
 from tinybert.evaluation.prediction import predict_logits
+from tinybert.runtime.errors import InputError
 from tinybert.text.encoded import EncodedRows
 
 # Rows 0 to 9 of a task: the original, then two copies each.

@@ -6,9 +6,9 @@ import torch
 from tests.fixtures.models import tiny_classifier, tiny_encoder
 from tests.fixtures.training import SCHEDULE as LONGER
 from tests.fixtures.training import KilledError, counted, rows_of, run_in
-from tinybert.core.errors import InputError
 from tinybert.distillation.distillation import Distillation
 from tinybert.distillation.teacher import Teacher
+from tinybert.runtime.errors import InputError
 from tinybert.training.training import train, train_together
 
 SCHEDULE = LONGER.model_copy(update={"num_epochs": 2.0})  # 16 steps

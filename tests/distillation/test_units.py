@@ -9,7 +9,6 @@ import torch
 
 from tests.fixtures.models import tiny_classifier, tiny_encoder
 from tests.fixtures.tokenizers import TEXTS, tokenizer_of
-from tinybert.core.settings.systems import Relation
 from tinybert.distillation import teacher_states
 from tinybert.distillation.distillation import Distillation
 from tinybert.distillation.losses import attention_loss, hidden_loss
@@ -18,6 +17,7 @@ from tinybert.distillation.teacher import Teacher
 from tinybert.distillation.teacher_states import use_stored_states
 from tinybert.distillation.terms import term_counts
 from tinybert.encoders.signals import QueryKey, QueryKeyValue, Signals
+from tinybert.settings.systems import Relation
 from tinybert.tasks.aligned_rows import encode_beside, put_beside
 from tinybert.tasks.encoding import encode_split
 from tinybert.tasks.task import Encoding

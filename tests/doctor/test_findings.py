@@ -2,8 +2,8 @@
 
 import pytest
 
-from tinybert.core.errors import InputError
 from tinybert.doctor.findings import MODE, as_findings, doubt, report, right, wrong
+from tinybert.runtime.errors import InputError
 
 FOUND = [right("12 heads"), doubt("3% cut off"), wrong("a: bad, got 1; write 2"), right("fits")]
 

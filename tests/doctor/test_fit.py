@@ -3,8 +3,8 @@
 import pytest
 
 from tests.fixtures.models import tiny_config, tiny_encoder, tiny_tokenizer
-from tinybert.core.settings.systems import LayerPhase
 from tinybert.doctor.fit import fit, fit_by_map, relations_fit, vocabulary_fits
+from tinybert.settings.systems import LayerPhase
 
 LAYERS = {"attention": 1.0, "hidden": 1.0}
 

@@ -10,8 +10,8 @@ import pytest
 from stages.augment import write_without_copies
 from tests.fixtures.models import save_pretrained
 from tests.fixtures.workspace import REVIEWS, make_workspace, run_stage, write_yaml
-from tinybert.core.errors import InputError
 from tinybert.doctor.findings import MODE
+from tinybert.runtime.errors import InputError
 from tinybert.tasks.task import read_split
 
 STAGES = (

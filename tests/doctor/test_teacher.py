@@ -11,10 +11,10 @@ from transformers import BertForSequenceClassification
 from tests.fixtures.measured import task_info
 from tests.fixtures.models import save_pretrained, tiny_config, tiny_tokenizer
 from tests.fixtures.workspace import REVIEWS, sentences
-from tinybert.core.settings.reader import parse
 from tinybert.doctor.checkup import look_at_teacher
 from tinybert.doctor.teacher import Seen, judge
 from tinybert.encoders.classifier import task_classifier
+from tinybert.settings.reader import parse
 from tinybert.tasks.task import write_task
 from tinybert.tasks.task_file import TaskFile
 

@@ -18,8 +18,8 @@ from tests.fixtures.workspace import (
     make_workspace,
     run_stage,
 )
-from tinybert.core.errors import InputError
 from tinybert.doctor.forecast import Sample, augmented, of_phase, random_rows
+from tinybert.runtime.errors import InputError
 
 
 @pytest.fixture(scope="module")

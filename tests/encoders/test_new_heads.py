@@ -5,9 +5,9 @@ import torch
 
 from tests.fixtures.measured import task_info
 from tests.fixtures.models import save_pretrained
-from tinybert.core.heads import kind_of_head
 from tinybert.encoders.checkpoints import head_class, load_classifier
 from tinybert.encoders.classifier import new_classifier
+from tinybert.settings.heads import kind_of_head
 
 INFO = task_info("m", ["a", "b", "c"], ["f1_micro"], pair=False).model_copy(
     update={"kind": "multilabel", "shares": [0.5, 0.1, 0.0]}

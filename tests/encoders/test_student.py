@@ -9,12 +9,12 @@ from transformers import AutoModel, BertConfig, ElectraModel
 from tests.fixtures.models import save_pretrained, tiny_batch, tiny_config, tiny_encoder
 from tests.fixtures.refused import refused
 from tests.fixtures.workspace import ROOT
-from tinybert.core.errors import InputError
-from tinybert.core.settings.layer_map import teacher_layers
-from tinybert.core.settings.reader import parse, read_yaml
-from tinybert.core.settings.systems import Checkpoint, Shape, SystemFile, TeacherLayers
 from tinybert.encoders.cost import num_parameters
 from tinybert.encoders.student import make_student, student_config
+from tinybert.runtime.errors import InputError
+from tinybert.settings.layer_map import teacher_layers
+from tinybert.settings.reader import parse, read_yaml
+from tinybert.settings.systems import Checkpoint, Shape, SystemFile, TeacherLayers
 
 BERT_BASE = BertConfig()
 

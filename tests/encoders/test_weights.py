@@ -29,7 +29,6 @@ from tests.fixtures.models import (
     tiny_tokenizer,
 )
 from tests.fixtures.refused import refused as line_of
-from tinybert.core.errors import InputError
 from tinybert.encoders.checkpoints import (
     load_classifier,
     load_encoder,
@@ -37,6 +36,7 @@ from tinybert.encoders.checkpoints import (
     load_tokenizer,
     require_checkpoint,
 )
+from tinybert.runtime.errors import InputError
 
 SIZES = {
     "vocab_size": len(VOCABULARY),

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from tests.fixtures.models import tiny_classifier, tiny_tokenizer
-from tinybert.core.errors import InputError
-from tinybert.core.outputs import write_json
 from tinybert.evaluation import scores
 from tinybert.evaluation.scores import evaluate_task, shown_scores, undefined_metrics
 from tinybert.reports.results import TaskScores, build_table, read_results
+from tinybert.runtime.errors import InputError
+from tinybert.runtime.outputs import write_json
 from tinybert.tasks.task import Encoding, TaskInfo, write_task
 
 

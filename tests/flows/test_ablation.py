@@ -14,8 +14,8 @@ from stages._check_params import check_params
 from tests.fixtures.refused import refused
 from tests.fixtures.small_study import FILE, make_study, times_run
 from tests.fixtures.workspace import copy_params, edit_yaml, read_yaml
-from tinybert.core.errors import InputError
 from tinybert.reports.ablation import FULL
+from tinybert.runtime.errors import InputError
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import pytest
 from flows.glue import main, source_overrides
 from tests.fixtures.refused import problems_of
 from tests.fixtures.workspace import ROOT, copy_params
-from tinybert.core.settings.yaml_reader import read_yaml
+from tinybert.settings.yaml_reader import read_yaml
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import pytest
 
 from flows.overrides import KEPT, params_changed, put_back
 from tests.fixtures.refused import refused
-from tinybert.core.settings.reader import read_yaml
+from tinybert.settings.reader import read_yaml
 
 PARAMS = "# What people sweep.\nseed: 1 # the seed\nloss:\n  attn_weight: 1.0\ntasks: [a, b]\n"
 

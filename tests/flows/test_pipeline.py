@@ -33,7 +33,7 @@ from tests.fixtures.small_pipeline import (
     wait_for_stage,
 )
 from tests.fixtures.workspace import ROOT
-from tinybert.core.errors import InputError
+from tinybert.runtime.errors import InputError
 
 
 @pytest.fixture(scope="session")

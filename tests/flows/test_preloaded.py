@@ -15,7 +15,7 @@ import pytest
 from flows.preloaded import _set_threads, preloaded
 from tests.fixtures.small_pipeline import gone
 from tests.fixtures.workspace import ROOT
-from tinybert.core.preloaded import ADDRESS
+from tinybert.runtime.preloaded import ADDRESS
 
 SERVER = """import sys
 from flows import preloaded
@@ -24,7 +24,7 @@ preloaded.serve(sys.argv[1])
 """
 PACKAGE = """import sys
 if sys.argv[0] == "-m":
-    from tinybert.core.preloaded import run_preloaded
+    from tinybert.runtime.preloaded import run_preloaded
     run_preloaded()
 """
 # What a stage can see of where and how it runs.

@@ -14,7 +14,7 @@ from flows.request import (
 from tests.fixtures.refused import problems_of, refused
 from tests.fixtures.small_pipeline import PARAMS, make_pipeline, set_params
 from tests.fixtures.workspace import ROOT, copy_params, write_yaml
-from tinybert.core.errors import InputError
+from tinybert.runtime.errors import InputError
 
 SMALL = {"description": "", "profile": "tiny", "tasks": ["one"], "systems": ["small", "big"]}
 NAMES = sorted(file.stem for file in (ROOT / GROUPS).glob("*.yaml"))

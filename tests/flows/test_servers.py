@@ -23,7 +23,7 @@ from flows.servers import (
 )
 from tests.fixtures.mlflow_server import free_port
 from tests.fixtures.workspace import ROOT
-from tinybert.core.errors import InputError
+from tinybert.runtime.errors import InputError
 
 
 class Page(BaseHTTPRequestHandler):

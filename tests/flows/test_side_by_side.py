@@ -26,8 +26,8 @@ from tests.fixtures.small_pipeline import (
     wait_for_stage,
 )
 from tests.fixtures.workspace import ROOT, copy_params, edit_section
-from tinybert.core.errors import InputError
-from tinybert.core.outputs import write_json
+from tinybert.runtime.errors import InputError
+from tinybert.runtime.outputs import write_json
 
 COMMAND = [sys.executable, "-m", "flows.side_by_side", "--slots", "2"]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}

@@ -11,7 +11,7 @@ from flows.pipeline import experiment_name
 from flows.sweep import main, print_experiments, split_values, sweep_table
 from flows.walk import only_run_in
 from tests.fixtures.refused import refused
-from tinybert.core.errors import InputError
+from tinybert.runtime.errors import InputError
 
 
 def experiment(weight, accuracy):

@@ -4,7 +4,6 @@ import pandas as pd
 import pytest
 
 from tests.fixtures.workspace import ROOT, read_yaml, write_yaml
-from tinybert.core.errors import InputError
 from tinybert.reports.ablation import (
     FULL,
     TABLE,
@@ -17,6 +16,7 @@ from tinybert.reports.ablation import (
 )
 from tinybert.reports.comparison import read_published
 from tinybert.reports.results import MISSING, TaskScores
+from tinybert.runtime.errors import InputError
 
 PUBLISHED = read_published()[TABLE]
 NAMES = ["full", "without_general", "mine"]

@@ -4,9 +4,9 @@ import pandas as pd
 import pytest
 
 from tests.fixtures.measured import CELL, EXPORT, INT8, put_json, put_latency, write_scores
-from tinybert.core.errors import InputError
 from tinybert.reports.front import measured_points, pareto_front
 from tinybert.reports.results import read_results
+from tinybert.runtime.errors import InputError
 
 
 def test_a_point_is_on_the_front_unless_another_is_as_good_and_faster():

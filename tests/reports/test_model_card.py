@@ -11,10 +11,10 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from tests.fixtures.measured import EXPORT, LATENCY, facts, task_info
 from tests.fixtures.models import tiny_classifier, tiny_tokenizer
 from tests.fixtures.workspace import ROOT, read_yaml
-from tinybert.core.errors import InputError
-from tinybert.core.settings.reader import read_json
 from tinybert.reports.model_card import CARD, Augmented, copy_with_card, render
 from tinybert.reports.results import MISSING, Cost, Export
+from tinybert.runtime.errors import InputError
+from tinybert.settings.reader import read_json
 from tinybert.tasks.task_file import TaskFile
 
 SHARED_MEMORY = Path("/dev/shm")

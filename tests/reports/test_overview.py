@@ -17,13 +17,13 @@ from tests.fixtures.measured import (
     write_run,
 )
 from tests.fixtures.splits import split_with
-from tinybert.core.errors import InputError
 from tinybert.evaluation.prediction_files import read_table, write_predictions
 from tinybert.reports.page import kept, stage_bars, summaries
 from tinybert.reports.results import as_text, build_table, read_results, without_unknown
 from tinybert.reports.shown_rows import chosen_rows, read_examples
 from tinybert.reports.starts import read_starts, with_starts
 from tinybert.reports.times import read_seconds, write_seconds
+from tinybert.runtime.errors import InputError
 from tinybert.tasks.task import TaskInfo, read_named_info
 
 

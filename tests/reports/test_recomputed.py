@@ -6,9 +6,9 @@ import pandas as pd
 import pytest
 
 from tests.fixtures.measured import edit_json, put_json, put_predictions, task_info
-from tinybert.core.errors import InputError
 from tinybert.reports.recomputed import require_same_scores
 from tinybert.reports.results import read_results
+from tinybert.runtime.errors import InputError
 from tinybert.tasks.task import write_task
 
 TASKS = {

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from tests.fixtures.measured import STUDENT, edit_json, put_json, write_latency, write_scores
-from tinybert.core.errors import InputError
 from tinybert.reports.results import (
     MISSING,
     as_text,
@@ -16,6 +15,7 @@ from tinybert.reports.results import (
     read_table,
     write_table,
 )
+from tinybert.runtime.errors import InputError
 
 
 @pytest.fixture

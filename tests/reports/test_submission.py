@@ -10,8 +10,8 @@ import pytest
 from stages.report import pack_submission
 from tests.fixtures.measured import put_predictions, task_info
 from tests.fixtures.workspace import ROOT, read_yaml
-from tinybert.core.errors import InputError
 from tinybert.reports.submission import Upload, read_upload, wnli_source, write_submission
+from tinybert.runtime.errors import InputError
 from tinybert.tasks.task import write_task
 
 NUMBERS = ["0", "1"]

@@ -25,13 +25,13 @@ from tests.fixtures.workspace import (
     run_stage,
     sentences,
 )
-from tinybert.core.errors import InputError
-from tinybert.core.settings.reader import read_task
-from tinybert.core.settings.systems import Shape
 from tinybert.distillation.teacher_logits import INFO, read_logits, rows_to_train_on
 from tinybert.doctor.checkup import enough_rows
 from tinybert.encoders.checkpoints import load_tokenizer
 from tinybert.encoders.classifier import finetuned_classifier
+from tinybert.runtime.errors import InputError
+from tinybert.settings.reader import read_task
+from tinybert.settings.systems import Shape
 from tinybert.tasks.phase_rows import require_every_class
 from tinybert.tasks.task import Encoding, read_info, read_split
 from tinybert.tasks.task_file import TaskFile

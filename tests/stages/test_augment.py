@@ -15,8 +15,8 @@ from tests.fixtures.measured import task_info
 from tests.fixtures.models import save_pretrained
 from tinybert.augmentation.masked_words import MaskedWords
 from tinybert.augmentation.sections import AugmentSettings
-from tinybert.core.errors import InputError
 from tinybert.reports.page import read_samples
+from tinybert.runtime.errors import InputError
 from tinybert.tasks.task import TaskInfo, read_augmented, read_split, write_task
 from tinybert.text.word_vectors import WordVectors, save_vectors
 

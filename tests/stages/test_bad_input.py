@@ -11,8 +11,8 @@ import pytest
 import stages
 from tests.fixtures.models import save_pretrained
 from tests.fixtures.workspace import SHAPE, edit_section, edit_yaml, make_workspace, run_stage
-from tinybert.core.errors import InputError
-from tinybert.core.outputs import replace_file, replace_folder
+from tinybert.runtime.errors import InputError
+from tinybert.runtime.outputs import replace_file, replace_folder
 
 PARAMS, PROFILE = Path("params.yaml"), Path("params/profiles/tiny.yaml")
 SYSTEM, REVIEWS = Path("params/systems/tinybert_mini.yaml"), Path("params/tasks/reviews.yaml")

@@ -7,11 +7,11 @@ import pytest
 from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
 
 from stages.benchmark_latency import benchmark_latency
-from tinybert.core.errors import InputError
 from tinybert.deployment.onnx_file import export_onnx
 from tinybert.deployment.sections import FLOAT, BenchmarkLatencySettings
 from tinybert.encoders.checkpoints import load_classifier
 from tinybert.encoders.cost import encoder_flops
+from tinybert.runtime.errors import InputError
 
 SETTINGS = BenchmarkLatencySettings(
     engines=["pytorch_fp32", "onnx_fp32", "onnx_int8"],

@@ -7,9 +7,9 @@ import pytest
 from stages._check_params import ParamsFile, _check_profile, check_params
 from tests.fixtures.refused import refused
 from tests.fixtures.workspace import ROOT, edit_yaml, make_workspace, read_yaml
-from tinybert.core.errors import InputError
-from tinybert.core.settings.reader import Settings, parse, read_param, read_section
-from tinybert.core.settings.systems import Grid, OutputPhase
+from tinybert.runtime.errors import InputError
+from tinybert.settings.reader import Settings, parse, read_param, read_section
+from tinybert.settings.systems import Grid, OutputPhase
 from tinybert.tasks.task_file import TaskFile
 
 GLUE = ("cola", "mnli", "mrpc", "qnli", "qqp", "rte", "sst2", "stsb")

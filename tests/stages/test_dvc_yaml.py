@@ -139,7 +139,7 @@ TRAINING_CORE = (
     "text/batching",
     "training/training",
     "encoders/signals",
-    "core/settings/layer_map",
+    "settings/layer_map",
 )
 CORE_PACKAGES = {
     *("torch", "transformers", "accelerate", "numpy", "safetensors", "pydantic", "yaml"),

@@ -13,11 +13,11 @@ from fastapi.testclient import TestClient
 from stages import _handover
 from tests.fixtures.models import tiny_classifier, tiny_tokenizer
 from tests.fixtures.workspace import edit_section, make_workspace, run_stage
-from tinybert.core.errors import InputError
 from tinybert.deployment import hub
 from tinybert.deployment.sections import FLOAT, INT8
 from tinybert.deployment.service import Classifier, make_app
 from tinybert.evaluation.prediction import predict_logits
+from tinybert.runtime.errors import InputError
 from tinybert.tasks.encoding import encode_split
 from tinybert.tasks.task import Encoding, read_info, read_split, write_task
 

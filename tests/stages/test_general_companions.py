@@ -12,9 +12,9 @@ from filelock import FileLock, Timeout
 
 from stages import general_distill
 from tests.fixtures.workspace import SHAPE, edit_section, edit_yaml, make_workspace, run_stage
-from tinybert.core.settings.choices import Loss
 from tinybert.distillation.distillation import Distillation, phase_weights
 from tinybert.encoders.checkpoints import load_encoder
+from tinybert.settings.choices import Loss
 
 OTHER = SHAPE | {"num_hidden_layers": 2, "hidden_size": 8}
 SYSTEMS = ["tinybert_mini", "scratch_mini", "other"]

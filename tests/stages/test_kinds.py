@@ -18,7 +18,6 @@ from tests.fixtures.workspace import (
     sentences,
     write_yaml,
 )
-from tinybert.core.errors import InputError
 from tinybert.doctor.teacher import judge, look_at
 from tinybert.encoders.checkpoints import load_classifier, load_tokenizer
 from tinybert.encoders.classifier import task_classifier
@@ -27,6 +26,7 @@ from tinybert.evaluation.prediction import predict_logits, read_task_split
 from tinybert.evaluation.prediction_files import predictions_file, read_predictions
 from tinybert.reports.recomputed import recomputed
 from tinybert.reports.results import read_results
+from tinybert.runtime.errors import InputError
 from tinybert.tasks.metrics import score_task
 from tinybert.tasks.task import Encoding, TaskInfo, read_info, read_split, write_task
 

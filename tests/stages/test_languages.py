@@ -20,9 +20,9 @@ from tests.fixtures.languages import (
     save_wordpiece,
 )
 from tests.fixtures.workspace import edit_section, edit_yaml, make_workspace, run_stage, write_yaml
-from tinybert.core.settings.reader import read_section
 from tinybert.doctor.unknown import judge
 from tinybert.encoders.checkpoints import load_tokenizer
+from tinybert.settings.reader import read_section
 from tinybert.text.sections import WordVectorsSettings
 from tinybert.text.word_vectors import load_vectors, nearest_words
 

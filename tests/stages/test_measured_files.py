@@ -5,8 +5,8 @@ import math
 import pytest
 
 from tests.fixtures.measured import CELL, edit_json, report_of, write_run
-from tinybert.core.errors import InputError
 from tinybert.reports.results import read_table
+from tinybert.runtime.errors import InputError
 
 METRICS = "reports/metrics/tinybert4/rte.json"
 LATENCY = "reports/latency/tinybert4.json"

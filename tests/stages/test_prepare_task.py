@@ -5,8 +5,8 @@ import pytest
 
 from stages.prepare_task import describe, main, prepare_task
 from tests.fixtures.workspace import ROOT
-from tinybert.core.errors import InputError
-from tinybert.core.settings.reader import parse, read_yaml
+from tinybert.runtime.errors import InputError
+from tinybert.settings.reader import parse, read_yaml
 from tinybert.tasks.sections import PrepareTaskSettings
 from tinybert.tasks.task import read_info, read_split
 from tinybert.tasks.task_file import TaskFile

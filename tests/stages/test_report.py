@@ -14,8 +14,8 @@ import pytest
 
 from stages.report import compare_with_paper, main, print_summary
 from tests.fixtures.measured import edit_json, put_json, put_predictions, report_of, write_run
-from tinybert.core.errors import InputError
 from tinybert.reports.plots import MOST_POINTS, thinned, training_curves
+from tinybert.runtime.errors import InputError
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM = next((path for name in NAMES if (path := shutil.which(name))), None)

@@ -64,12 +64,12 @@ def test_touched_readers_of_tasks_leave_what_sees_no_task(touched):
 
 
 @pytest.mark.parametrize(
-    "touched", ["tinybert/doctor/pace.py", "tinybert/core/__pycache__/a.pyc"], indirect=True
+    "touched", ["tinybert/doctor/pace.py", "tinybert/runtime/__pycache__/a.pyc"], indirect=True
 )
 def test_the_doctor_and_byte_code_are_no_dependencies(touched):
     assert changed(touched) == set()
 
 
-@pytest.mark.parametrize("touched", ["tinybert/core/outputs.py"], indirect=True)
+@pytest.mark.parametrize("touched", ["tinybert/runtime/outputs.py"], indirect=True)
 def test_what_everything_stands_on_reruns_everything(touched):
     assert changed(touched) == set(NAMES)

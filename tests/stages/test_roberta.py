@@ -18,7 +18,7 @@ from tests.fixtures.workspace import (
     run_stage,
     sentences,
 )
-from tinybert.core.errors import InputError
+from tinybert.runtime.errors import InputError
 
 SPECIAL = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
 REFUSED = (

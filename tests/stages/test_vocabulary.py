@@ -21,10 +21,10 @@ from tests.fixtures.workspace import (
     sentences,
     write_yaml,
 )
-from tinybert.core.settings.reader import parse, read_yaml
-from tinybert.core.settings.systems import SystemFile
 from tinybert.doctor.workspace import PRETRAINED, look_at_system
 from tinybert.encoders.checkpoints import load_classifier, load_config, load_tokenizer
+from tinybert.settings.reader import parse, read_yaml
+from tinybert.settings.systems import SystemFile
 from tinybert.tasks.task import read_info
 from tinybert.tasks.task_file import TaskFile
 from tinybert.training.grid import dev_scores, dev_split

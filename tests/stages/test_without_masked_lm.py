@@ -8,7 +8,7 @@ import pytest
 from stages import _doctor
 from tests.fixtures.refused import refused
 from tests.fixtures.workspace import edit_section, make_workspace, run_stage
-from tinybert.core.errors import InputError
+from tinybert.runtime.errors import InputError
 
 PROFILE = Path("params/profiles/tiny.yaml")
 

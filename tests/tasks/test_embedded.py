@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from tests.fixtures.workspace import ROOT
-from tinybert.core.errors import InputError
+from tinybert.runtime.errors import InputError
 from tinybert.tasks.embedded import passages, splits
 from tinybert.tasks.embedded.corruption import corrupt
 from tinybert.tasks.embedded.grading import _replace_words, derive, grade

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tinybert.core.errors import InputError
-from tinybert.core.settings.reader import parse
+from tinybert.runtime.errors import InputError
+from tinybert.settings.reader import parse
 from tinybert.tasks.files import read_table
 from tinybert.tasks.rows import prepare
 from tinybert.tasks.tables import Table

@@ -4,7 +4,7 @@ import pytest
 
 from tests.fixtures.refused import refused
 from tests.fixtures.workspace import ROOT
-from tinybert.core.settings.reader import parse, read_yaml
+from tinybert.settings.reader import parse, read_yaml
 from tinybert.tasks.glue import hub_glue, read_glue
 from tinybert.tasks.task_file import TaskFile
 

@@ -10,8 +10,8 @@ import yaml
 from tests.fixtures.refused import refused
 from tests.fixtures.tables import table_of, task_of
 from tests.fixtures.workspace import ROOT
-from tinybert.core.errors import InputError
-from tinybert.core.settings.reader import parse, read_yaml
+from tinybert.runtime.errors import InputError
+from tinybert.settings.reader import parse, read_yaml
 from tinybert.tasks.labels import (
     encoder,
     label_names,

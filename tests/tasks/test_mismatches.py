@@ -9,8 +9,8 @@ import pytest
 
 from tests.fixtures.refused import refused
 from tests.fixtures.tables import table_of
-from tinybert.core.errors import InputError
-from tinybert.core.settings.reader import parse
+from tinybert.runtime.errors import InputError
+from tinybert.settings.reader import parse
 from tinybert.tasks.rows import Prepared, prepare
 from tinybert.tasks.sources import Sources, read_splits
 from tinybert.tasks.task_file import TaskFile

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from tests.fixtures.measured import task_info
-from tinybert.core.errors import InputError
+from tinybert.runtime.errors import InputError
 from tinybert.tasks.phase_rows import (
     default_data,
     original_rows,

@@ -9,7 +9,7 @@ import pytest
 
 from stages.prepare_task import prepare_task
 from tests.fixtures.refused import problems_of, refused
-from tinybert.core.settings.reader import parse
+from tinybert.settings.reader import parse
 from tinybert.tasks.question_rows import describe_questions, prepare_questions
 from tinybert.tasks.rows import Prepared
 from tinybert.tasks.sections import PrepareTaskSettings

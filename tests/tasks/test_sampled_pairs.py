@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from stages.prepare_task import prepare_task
-from tinybert.core.errors import InputError
-from tinybert.core.settings.reader import parse
+from tinybert.runtime.errors import InputError
+from tinybert.settings.reader import parse
 from tinybert.tasks.phase_rows import NO_ROW, read_rows, without_sampled
 from tinybert.tasks.sampled_pairs import most_alike, sample_pairs
 from tinybert.tasks.sections import PrepareTaskSettings

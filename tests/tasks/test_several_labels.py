@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from tests.fixtures.refused import problems_of, refused
-from tinybert.core.settings.reader import parse
+from tinybert.settings.reader import parse
 from tinybert.tasks.files import read_table
 from tinybert.tasks.metrics import multi_hot, score_task
 from tinybert.tasks.rows import prepare

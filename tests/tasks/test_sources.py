@@ -8,8 +8,8 @@ import pytest
 from tests.fixtures.refused import problems_of
 from tests.fixtures.tables import hub_parquet
 from tests.fixtures.workspace import ROOT
-from tinybert.core.errors import InputError
-from tinybert.core.settings.reader import parse, read_yaml
+from tinybert.runtime.errors import InputError
+from tinybert.settings.reader import parse, read_yaml
 from tinybert.tasks.sources import Sources, _remote_splits, read_splits
 from tinybert.tasks.tables import Table
 from tinybert.tasks.task_file import Hub, TaskFile

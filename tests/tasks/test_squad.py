@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from tests.fixtures.refused import problems_of, refused
-from tinybert.core.settings.reader import parse
+from tinybert.settings.reader import parse
 from tinybert.tasks.records import read_parquet
 from tinybert.tasks.sources import Sources, read_splits
 from tinybert.tasks.squad import read_squad

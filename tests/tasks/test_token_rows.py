@@ -11,7 +11,7 @@ import pytest
 from stages.prepare_task import describe, prepare_task
 from tests.fixtures.refused import problems_of, refused
 from tests.fixtures.tables import table_of
-from tinybert.core.settings.reader import parse
+from tinybert.settings.reader import parse
 from tinybert.tasks.rows import Prepared
 from tinybert.tasks.sections import PrepareTaskSettings
 from tinybert.tasks.tables import Table

@@ -11,8 +11,8 @@ import pytest
 from stages.prepare_task import prepare_task
 from tests.fixtures.refused import problems_of, refused
 from tests.fixtures.tables import hub_parquet
-from tinybert.core.errors import InputError
-from tinybert.core.settings.reader import parse
+from tinybert.runtime.errors import InputError
+from tinybert.settings.reader import parse
 from tinybert.tasks.phase_rows import read_rows
 from tinybert.tasks.sections import PrepareTaskSettings
 from tinybert.tasks.task import read_info, read_unlabelled

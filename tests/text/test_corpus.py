@@ -20,7 +20,7 @@ from stages.prepare_corpus import (
 )
 from tests.fixtures.models import VOCABULARY, WORDS, tiny_tokenizer
 from tests.fixtures.workspace import ROOT
-from tinybert.core.errors import InputError
+from tinybert.runtime.errors import InputError
 from tinybert.text.corpus import limit_words, read_hub, write_corpus
 from tinybert.text.files import read_text_files
 from tinybert.text.shards import make_shard

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.fixtures.refused import refused
-from tinybert.core.errors import InputError
+from tinybert.runtime.errors import InputError
 from tinybert.text.files import describe_text_files, read_text_files
 
 TEXT = "one two\nthree\n\nfour\n"

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from stages.word_vectors import make_word_vectors
 from tests.fixtures.refused import problems_of
 from tests.fixtures.vectors import stored, written
-from tinybert.core.errors import InputError
+from tinybert.runtime.errors import InputError
 from tinybert.text.sections import WordVectorsSettings
 from tinybert.text.vector_files import read_text_vectors
 

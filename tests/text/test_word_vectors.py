@@ -7,7 +7,7 @@ import pytest
 
 from tests.fixtures.vectors import stored, words_of, written
 from tests.fixtures.workspace import ROOT
-from tinybert.core.errors import InputError
+from tinybert.runtime.errors import InputError
 from tinybert.text.vector_files import read_text_vectors
 from tinybert.text.word_vectors import (
     WORDS_PER_SENTENCE,

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tests.fixtures.tracked import track_project, write_project
-from tinybert.core.errors import InputError
+from tinybert.runtime.errors import InputError
 from tinybert.tracking import failures
 
 SLOW = settings(

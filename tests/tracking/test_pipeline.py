@@ -22,8 +22,8 @@ from tests.fixtures.tracked import (
     write_project,
     write_reports,
 )
-from tinybert.core.errors import InputError
 from tinybert.reports.results import read_results
+from tinybert.runtime.errors import InputError
 from tinybert.tracking.ablation import Marked, mark_ablations
 from tinybert.tracking.compare import compare
 from tinybert.tracking.record import flat, flat_metrics, run_name

@@ -16,7 +16,7 @@ from mlflow.entities import ViewType
 from mlflow.exceptions import MlflowException
 
 from tests.fixtures.tracked import client_of, runs, track_project, write_project
-from tinybert.core.errors import InputError
+from tinybert.runtime.errors import InputError
 from tinybert.tracking.compare import compare
 from tinybert.tracking.experiment import EXPERIMENT, experiment_id
 from tinybert.tracking.failures import printable_address, server_line

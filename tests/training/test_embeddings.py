@@ -7,7 +7,7 @@ from torch import nn
 from tests.fixtures.models import tiny_encoder
 from tests.fixtures.training import SCHEDULE, fine_tuning, rows_of, run_in
 from tinybert.training import embeddings, phase_trainer
-from tinybert.training.embeddings import RIGHT, SORTED, in_parts
+from tinybert.training.embeddings import READ_AT_ONCE, SORTED, in_parts
 from tinybert.training.training import train
 
 CUDA = torch.device("cuda")
@@ -69,12 +69,12 @@ def test_on_a_cpu_nothing_is_changed(monkeypatch):
     sizes = sizes_of(monkeypatch)
     embedding = nn.Embedding(7, 3)
     with in_parts(embedding, torch.device("cpu")):
-        embedding(torch.zeros(2, RIGHT, dtype=torch.long))
-    assert sizes == [2 * RIGHT]
+        embedding(torch.zeros(2, READ_AT_ONCE, dtype=torch.long))
+    assert sizes == [2 * READ_AT_ONCE]
 
 
 def test_training_looks_up_in_parts_where_the_device_asks_for_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(embeddings, "RIGHT", 16)
+    monkeypatch.setattr(embeddings, "READ_AT_ONCE", 16)
     monkeypatch.setattr(
         phase_trainer, "in_parts", lambda model, device: in_parts(model, torch.device("cuda"))
     )

@@ -12,10 +12,10 @@ from tests.fixtures.models import tiny_classifier
 from tests.fixtures.training import KilledError, counted, rows_of
 from tests.fixtures.workspace import ROOT, edit_section, edit_yaml, make_workspace
 from tinybert.closed_form.head import head_targets, head_targets_of
-from tinybert.core.settings.reader import read_section, read_task
 from tinybert.distillation import teacher_states
 from tinybert.distillation.teacher import Teacher
 from tinybert.distillation.teacher_logits import score_rows
+from tinybert.settings.reader import read_section, read_task
 from tinybert.tasks.task_file import TaskFile
 from tinybert.text.batching import collate
 from tinybert.text.encoded import rows_numbered

@@ -20,9 +20,9 @@ from tests.fixtures.training import (
     same,
     weights_of,
 )
-from tinybert.core.errors import InputError
 from tinybert.distillation.distillation import Distillation
 from tinybert.distillation.teacher import Teacher
+from tinybert.runtime.errors import InputError
 from tinybert.text.encoded import Blocks, EncodedRows
 from tinybert.training.grid import Point, best_of_grid, schedule_name
 from tinybert.training.run import (
@@ -308,7 +308,7 @@ def test_products_in_tf32_are_made_while_layers_compute_in_bfloat16(tmp_path, dt
 def test_where_looking_costs_a_loss_that_is_no_number_is_seen_when_a_row_is_logged(
     tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("tinybert.core.precision.reads_at_once", lambda device: False)
+    monkeypatch.setattr("tinybert.runtime.precision.reads_at_once", lambda device: False)
 
     class Spoiled(Watched):
         def forward(self, **batch):

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinybert.augmentation.masked_words import MaskedWords, Request
-from tinybert.core.outputs import replace_file
+from tinybert.runtime.outputs import replace_file
 
 SHARD_TOKENS = 2**16  # a minute of BERT-base in float32 on two cores
 

@@ -27,9 +27,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tinybert.augmentation.kept_words import is_replaceable
-from tinybert.core.errors import InputError
-from tinybert.core.precision import computing_device
 from tinybert.encoders.positions import MOST_POSITIONS, positions
+from tinybert.runtime.errors import InputError
+from tinybert.runtime.precision import computing_device
 from tinybert.text.word_vectors import word_spans
 
 if TYPE_CHECKING:

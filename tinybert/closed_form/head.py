@@ -13,9 +13,9 @@ from tinybert.closed_form.fit import Unexplained
 from tinybert.closed_form.moments import Moments
 from tinybert.closed_form.parts import head_layer, recorded
 from tinybert.closed_form.signals import BATCH_TOKENS, batches_for
-from tinybert.core.heads import HEADS_OF, kind_of_head
 from tinybert.encoders.layers import last_layer
 from tinybert.encoders.signals import read_signals
+from tinybert.settings.heads import HEADS_OF, kind_of_head
 from tinybert.text.batching import Batch, sorted_batches
 from tinybert.text.encoded import SCORED, Rows
 

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from tinybert.closed_form.moments import Moments
-from tinybert.core.errors import InputError
 from tinybert.distillation.masked_lm import MaskedWords, mask_words
+from tinybert.runtime.errors import InputError
 from tinybert.text.batching import collate
 from tinybert.text.encoded import Blocks
 

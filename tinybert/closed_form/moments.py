@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from tinybert.core.errors import InputError
+from tinybert.runtime.errors import InputError
 
 CONSTANT = 1e-10  # a variance of so little of the mean square is float32's rounding
 

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from tinybert.core.errors import InputError
 from tinybert.encoders.student import DISTILBERT_NAMES
+from tinybert.runtime.errors import InputError
 
 
 class LayerParts(NamedTuple):

@@ -30,14 +30,14 @@ from transformers import (
 from tinybert.closed_form.fit import EncoderFit, Unexplained
 from tinybert.closed_form.head import HeadTargets, fit_head, has_head, head_targets
 from tinybert.closed_form.parts import layers_of
-from tinybert.core.errors import InputError
-from tinybert.core.heads import kind_of_head
-from tinybert.core.settings.choices import CLOSED_FORM_TOKENS
-from tinybert.core.settings.layer_map import LayerMap, teacher_layers
 from tinybert.distillation.projections import Projections
 from tinybert.encoders.checkpoints import head_class, require_vocabulary
 from tinybert.encoders.positions import positions
 from tinybert.encoders.weights import not_finite
+from tinybert.runtime.errors import InputError
+from tinybert.settings.choices import CLOSED_FORM_TOKENS
+from tinybert.settings.heads import kind_of_head
+from tinybert.settings.layer_map import LayerMap, teacher_layers
 from tinybert.text.encoded import EncodedRows, Rows, encode, rows_numbered
 
 HEAD_TIMES = 3  # so many times the tokens for the head, which sees one state of each row

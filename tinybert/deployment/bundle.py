@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
-from tinybert.core.errors import InputError
-from tinybert.core.outputs import replace_folder, write_json
+from tinybert.runtime.errors import InputError
+from tinybert.runtime.outputs import replace_folder, write_json
 from tinybert.tasks.task import Encoding, TaskInfo
 
 HERE = Path(__file__).parent

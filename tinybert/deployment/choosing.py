@@ -16,10 +16,6 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
 from tinybert.closed_form.start import choose_head_targets, fit_student
-from tinybert.core.errors import InputError
-from tinybert.core.heads import kind_of_head
-from tinybert.core.settings.layer_map import LayerMap, teacher_layers
-from tinybert.core.settings.systems import Shape
 from tinybert.deployment.engines import TYPES, Engine, onnx_engine, torch_engine
 from tinybert.deployment.int8 import processor_flags, quantize, sums_overflow
 from tinybert.deployment.latency import Draw, measure_engines
@@ -30,6 +26,10 @@ from tinybert.encoders.checkpoints import head_class
 from tinybert.encoders.cost import num_parameters
 from tinybert.encoders.student import student_config
 from tinybert.evaluation.prediction import TaskSplit, predict_logits
+from tinybert.runtime.errors import InputError
+from tinybert.settings.heads import kind_of_head
+from tinybert.settings.layer_map import LayerMap, teacher_layers
+from tinybert.settings.systems import Shape
 from tinybert.text.encoded import EncodedRows
 
 LAYERS = (1, 2, 3, 4, 6)  # of a student

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from rich.progress import track
 
-from tinybert.core.outputs import replace_folder
 from tinybert.deployment.gate import choose, compare, megabytes, require_same
 from tinybert.deployment.int8 import processor_flags, quantize, sums_overflow
 from tinybert.deployment.onnx_file import (
@@ -21,6 +20,7 @@ from tinybert.deployment.sections import FLOAT, INT8, ExportSettings
 from tinybert.encoders.checkpoints import load_classifier, load_tokenizer
 from tinybert.evaluation.decision import saved_decision
 from tinybert.evaluation.prediction import predict_logits, task_split
+from tinybert.runtime.outputs import replace_folder
 from tinybert.tasks.encoding import encode_split
 from tinybert.tasks.task import DEV, TRAIN, Encoding, read_named_info, read_split
 

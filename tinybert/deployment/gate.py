@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tinybert.core.errors import InputError
 from tinybert.evaluation.decision import Decision
 from tinybert.evaluation.prediction import TaskSplit
+from tinybert.runtime.errors import InputError
 from tinybert.tasks.metrics import main_metric
 
 MOST_DIFFERENT = 1e-3  # of a logit, between PyTorch and ONNX in float32

@@ -7,12 +7,12 @@ from huggingface_hub import HfApi, ModelCard
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
-from tinybert.core.errors import InputError
-from tinybert.core.heads import hub_task, kind_of_head
-from tinybert.core.outputs import replace_folder
 from tinybert.deployment.bundle import CARD
 from tinybert.encoders.checkpoints import load_classifier, load_config, load_tokenizer
 from tinybert.encoders.classifier import PROBLEM_TYPES
+from tinybert.runtime.errors import InputError
+from tinybert.runtime.outputs import replace_folder
+from tinybert.settings.heads import hub_task, kind_of_head
 
 
 def fill_folder(student: Path, exported: Path, folder: Path) -> None:

@@ -20,11 +20,11 @@ import onnxruntime
 import torch
 from transformers import PreTrainedModel
 
-from tinybert.core.errors import InputError
 from tinybert.deployment.engines import Engine
 from tinybert.deployment.sections import TASK_ROWS, BenchmarkLatencySettings
 from tinybert.encoders.cost import model_flops, num_parameters, printed_flops, weights_megabytes
 from tinybert.encoders.positions import positions
+from tinybert.runtime.errors import InputError
 from tinybert.text.batching import Batch, collate, teachers_batch
 from tinybert.text.encoded import Rows
 

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from tinybert.core.errors import InputError
+from tinybert.runtime.errors import InputError
 
 STATUS = Path("/proc/self/status")
 ROOT = Path(__file__).parents[2]  # where the package lies, whatever the working directory

@@ -5,7 +5,7 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
-from tinybert.core.settings.reader import Settings
+from tinybert.settings.reader import Settings
 
 # As transformers.js looks for them in a model's folder.
 FLOAT, INT8 = Path("onnx/model.onnx"), Path("onnx/model_quantized.onnx")

@@ -14,10 +14,6 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from tinybert.core.errors import InputError
-from tinybert.core.processes import num_processes, shares, sum_over_all
-from tinybert.core.settings.choices import Kind, Loss, Projection
-from tinybert.core.settings.systems import Relation, divisors
 from tinybert.distillation.pooling import matched
 from tinybert.distillation.pretraining import Pretraining
 from tinybert.distillation.projections import Projections
@@ -45,6 +41,10 @@ from tinybert.encoders.signals import (
     record_attention,
     record_relations,
 )
+from tinybert.runtime.errors import InputError
+from tinybert.runtime.processes import num_processes, shares, sum_over_all
+from tinybert.settings.choices import Kind, Loss, Projection
+from tinybert.settings.systems import Relation, divisors
 from tinybert.text.batching import Batch
 
 Weights = Mapping[Term, float]

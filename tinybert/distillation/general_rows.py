@@ -4,9 +4,9 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from tinybert.core.errors import InputError
 from tinybert.distillation.distillation import Weights
 from tinybert.distillation.terms import LAYER_TERMS, Term
+from tinybert.runtime.errors import InputError
 from tinybert.text.aligned_blocks import aligned_blocks
 from tinybert.text.alignment import same_tokenizer
 from tinybert.text.encoded import Blocks, Rows

@@ -10,9 +10,9 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from tinybert.core.processes import num_processes, shares, sum_over_all
 from tinybert.distillation.losses import masked_word_loss
 from tinybert.encoders.signals import takes_token_types
+from tinybert.runtime.processes import num_processes, shares, sum_over_all
 from tinybert.text.batching import Batch, collate
 from tinybert.text.encoded import Rows
 

@@ -11,11 +11,11 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from tinybert.core.errors import InputError
-from tinybert.core.settings.choices import WORD_TERMS, Places
 from tinybert.distillation.losses import kl_loss, masked_word_loss, next_sentence_loss
 from tinybert.distillation.masked_lm import mask_words
 from tinybert.encoders.signals import Signals
+from tinybert.runtime.errors import InputError
+from tinybert.settings.choices import WORD_TERMS, Places
 from tinybert.text.batching import Batch
 
 

@@ -9,8 +9,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from tinybert.core.errors import InputError
-from tinybert.core.settings.choices import Projection
+from tinybert.runtime.errors import InputError
+from tinybert.settings.choices import Projection
 
 
 class Projections(nn.Module):

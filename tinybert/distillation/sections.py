@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from tinybert.core.settings.reader import Settings
+from tinybert.settings.reader import Settings
 
 
 class TeacherLogitsSettings(Settings):

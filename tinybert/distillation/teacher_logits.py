@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from pydantic import Field
 from rich.progress import track
 
-from tinybert.core.errors import InputError
-from tinybert.core.outputs import replace_file
-from tinybert.core.settings.choices import PhaseData
-from tinybert.core.settings.reader import Settings, read_json
 from tinybert.distillation.teacher import Teacher
 from tinybert.evaluation.prediction import predict_logits
+from tinybert.runtime.errors import InputError
+from tinybert.runtime.outputs import replace_file
+from tinybert.settings.choices import PhaseData
+from tinybert.settings.reader import Settings, read_json
 from tinybert.tasks.phase_rows import NO_ROW, WITH_COPIES, default_data, original_rows, read_rows
 from tinybert.tasks.task import TaskInfo
 from tinybert.text.encoded import EncodedRows, read_array

@@ -19,10 +19,10 @@ from rich.progress import track
 from torch import Tensor
 from transformers import PreTrainedConfig
 
-from tinybert.core.outputs import replace_file
 from tinybert.distillation.teacher import Teacher
 from tinybert.encoders.cost import encoder_flops, model_flops
 from tinybert.encoders.signals import QueryKey, QueryKeyValue, Signals
+from tinybert.runtime.outputs import replace_file
 from tinybert.text.batching import Batch, collate, sorted_batches
 from tinybert.text.encoded import EncodedRows
 

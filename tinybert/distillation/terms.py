@@ -8,9 +8,6 @@ from typing import Literal, NamedTuple, cast
 import torch
 from torch import Tensor
 
-from tinybert.core import precision
-from tinybert.core.settings.choices import Kind
-from tinybert.core.settings.systems import Relation
 from tinybert.distillation.losses import (
     attention_loss,
     attention_probs_loss,
@@ -30,6 +27,9 @@ from tinybert.distillation.losses import (
 from tinybert.distillation.pooling import matched_lengths
 from tinybert.distillation.projections import Projections
 from tinybert.encoders.signals import QueryKey, Signals
+from tinybert.runtime import precision
+from tinybert.settings.choices import Kind
+from tinybert.settings.systems import Relation
 from tinybert.text.batching import Batch
 from tinybert.text.encoded import SCORED
 

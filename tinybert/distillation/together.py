@@ -10,8 +10,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from tinybert.core.seeds import seed_step
 from tinybert.distillation.distillation import Distillation
+from tinybert.runtime.seeds import seed_step
 
 BETWEEN = " | "  # a student's name and a term's name in the log
 

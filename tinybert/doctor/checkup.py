@@ -15,13 +15,6 @@ from transformers import PreTrainedModel
 
 from tinybert.augmentation.masked_words import require_whole_words
 from tinybert.closed_form.start import require_tokens
-from tinybert.core.errors import InputError
-from tinybert.core.precision import computing_device
-from tinybert.core.processes import num_processes
-from tinybert.core.settings.choices import Loss, Projection
-from tinybert.core.settings.reader import read_param, read_section, read_system, read_task
-from tinybert.core.settings.schedule import Schedule
-from tinybert.core.settings.systems import LayerPhase, Relation, Shape
 from tinybert.distillation.distillation import Distillation, Weights, phase_weights
 from tinybert.distillation.together import Together, log_of
 from tinybert.doctor import first_losses, lengths, pace, room, unknown
@@ -30,6 +23,13 @@ from tinybert.doctor import teacher as teachers
 from tinybert.doctor.findings import Finding, as_findings, mode, report, right, wrong
 from tinybert.encoders.checkpoints import load_config, load_tokenizer, require_mask
 from tinybert.encoders.classifier import task_classifier
+from tinybert.runtime.errors import InputError
+from tinybert.runtime.precision import computing_device
+from tinybert.runtime.processes import num_processes
+from tinybert.settings.choices import Loss, Projection
+from tinybert.settings.reader import read_param, read_section, read_system, read_task
+from tinybert.settings.schedule import Schedule
+from tinybert.settings.systems import LayerPhase, Relation, Shape
 from tinybert.tasks.encoding import encode_split
 from tinybert.tasks.phase_rows import own_data, read_rows, require_every_class, without_sampled
 from tinybert.tasks.task import DEV, TRAIN, Encoding, read_info, read_split

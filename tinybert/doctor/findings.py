@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable
 from functools import partial, wraps
 from typing import Literal, NamedTuple, ParamSpec, cast, get_args
 
-from tinybert.core.errors import InputError
-from tinybert.core.processes import rank
+from tinybert.runtime.errors import InputError
+from tinybert.runtime.processes import rank
 
 Level = Literal["right", "doubt", "wrong"]
 Mode = Literal["refuse", "warn", "off"]

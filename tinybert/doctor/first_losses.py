@@ -4,11 +4,11 @@ from pathlib import Path
 
 import torch
 
-from tinybert.core.settings.reader import read_yaml
 from tinybert.distillation.distillation import Distillation
 from tinybert.distillation.terms import HEAD_TERMS, Term, output_terms
 from tinybert.doctor.findings import Finding, doubt, right
 from tinybert.encoders.signals import Signals
+from tinybert.settings.reader import read_yaml
 from tinybert.text.batching import collate
 from tinybert.text.encoded import SCORED, EncodedRows, Rows
 

@@ -5,9 +5,6 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from tinybert.core.settings.choices import Projection
-from tinybert.core.settings.layer_map import LayerMap, teacher_layers
-from tinybert.core.settings.systems import MatchesRelations, Relation, Shape
 from tinybert.distillation.distillation import (
     Weights,
     matched_weights,
@@ -25,6 +22,9 @@ from tinybert.distillation.terms import (
 )
 from tinybert.doctor.findings import Finding, as_findings, doubt, right
 from tinybert.encoders.checkpoints import require_vocabulary
+from tinybert.settings.choices import Projection
+from tinybert.settings.layer_map import LayerMap, teacher_layers
+from tinybert.settings.systems import MatchesRelations, Relation, Shape
 
 # A tokenizer with numbers that the model has no embedding for is wrong.
 vocabulary_fits = as_findings(require_vocabulary)

@@ -16,11 +16,6 @@ from transformers import (
     PreTrainedModel,
 )
 
-from tinybert.core.precision import computing_device
-from tinybert.core.settings.choices import PhaseData
-from tinybert.core.settings.layer_map import teacher_layers
-from tinybert.core.settings.schedule import Schedule
-from tinybert.core.settings.systems import GeneralPhase, LayerPhase, SystemFile
 from tinybert.distillation.distillation import Distillation, Weights, matched_weights
 from tinybert.distillation.pretraining import Pretraining
 from tinybert.distillation.teacher import Teacher
@@ -28,6 +23,11 @@ from tinybert.distillation.terms import reads_teacher
 from tinybert.doctor import pace, room
 from tinybert.encoders.checkpoints import load_tokenizer
 from tinybert.encoders.student import make_student, student_config
+from tinybert.runtime.precision import computing_device
+from tinybert.settings.choices import PhaseData
+from tinybert.settings.layer_map import teacher_layers
+from tinybert.settings.schedule import Schedule
+from tinybert.settings.systems import GeneralPhase, LayerPhase, SystemFile
 from tinybert.tasks.encoding import encode_split
 from tinybert.tasks.phase_rows import WITH_COPIES, WITH_UNLABELLED
 from tinybert.tasks.task import TRAIN, read_info, read_split

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from tinybert.core.precision import computing_device
-from tinybert.core.processes import num_processes
-from tinybert.core.settings.schedule import Schedule
 from tinybert.doctor import room
 from tinybert.doctor.findings import Finding, doubt
+from tinybert.runtime.precision import computing_device
+from tinybert.runtime.processes import num_processes
+from tinybert.settings.schedule import Schedule
 from tinybert.text.batching import EpochBatches, collator, epoch_batches
 from tinybert.text.encoded import Rows
 from tinybert.training.cpu_dropout import CpuDropout

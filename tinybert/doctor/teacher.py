@@ -14,16 +14,16 @@ import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
-from tinybert.core.fingerprint import checkpoints_folder
-from tinybert.core.outputs import replace_file
-from tinybert.core.precision import computing_device
-from tinybert.core.settings.reader import Settings
 from tinybert.doctor.agreement import BETTER_THAN_CHANCE, agreement_z, better_order, kappa
 from tinybert.doctor.findings import Finding, doubt, right, wrong
 from tinybert.encoders.checkpoints import head_class, load_tokenizer, missing_weights
 from tinybert.encoders.layers import last_layer
 from tinybert.evaluation.decision import Decision
 from tinybert.evaluation.prediction import TaskSplit, predict_logits, task_split
+from tinybert.runtime.fingerprint import checkpoints_folder
+from tinybert.runtime.outputs import replace_file
+from tinybert.runtime.precision import computing_device
+from tinybert.settings.reader import Settings
 from tinybert.tasks.metrics import score
 from tinybert.tasks.squad_metrics import f1, gold_texts
 from tinybert.tasks.task import DEV, Encoding, TaskInfo, read_info, read_split

@@ -7,9 +7,6 @@ from typing import Any
 
 import torch
 
-from tinybert.core.settings.reader import read_section
-from tinybert.core.settings.schedule import Grid
-from tinybert.core.settings.systems import Checkpoint, SystemFile
 from tinybert.distillation.distillation import Weights, matched_weights
 from tinybert.distillation.general_rows import require_alignable
 from tinybert.distillation.terms import LAYER_TERMS
@@ -29,6 +26,9 @@ from tinybert.encoders.checkpoints import (
 from tinybert.encoders.classifier import finetuned_classifier
 from tinybert.encoders.student import from_checkpoint, named_tokenizer, student_tokenizer
 from tinybert.encoders.teacher_source import TeacherSource, locate_teacher
+from tinybert.settings.reader import read_section
+from tinybert.settings.schedule import Grid
+from tinybert.settings.systems import Checkpoint, SystemFile
 from tinybert.tasks.task import TRAIN, read_info
 from tinybert.tasks.task_file import TaskFile
 from tinybert.text.alignment import same_tokenizer

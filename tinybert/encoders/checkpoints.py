@@ -12,10 +12,6 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from tinybert.core.errors import InputError
-from tinybert.core.heads import head_of_kind, kind_of_head
-from tinybert.core.outputs import write_json
-from tinybert.core.settings.choices import Kind
 from tinybert.encoders.kinds import ENCODERS, require_kind, require_readable
 from tinybert.encoders.weights import (
     INDEX,
@@ -27,6 +23,10 @@ from tinybert.encoders.weights import (
     unwrapped_state,
     weight_files,
 )
+from tinybert.runtime.errors import InputError
+from tinybert.runtime.outputs import write_json
+from tinybert.settings.choices import Kind
+from tinybert.settings.heads import head_of_kind, kind_of_head
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel

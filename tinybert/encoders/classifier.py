@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from tinybert.core.errors import InputError
-from tinybert.core.heads import head_of_kind, kind_of_head
-from tinybert.core.settings.choices import Kind
 from tinybert.encoders.checkpoints import load_classifier, load_config
 from tinybert.encoders.layers import last_layer
+from tinybert.runtime.errors import InputError
+from tinybert.settings.choices import Kind
+from tinybert.settings.heads import head_of_kind, kind_of_head
 from tinybert.tasks.task import TaskInfo
 
 # What transformers calls the kinds that label whole rows.

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from tinybert.core.settings.schedule import Schedule
+from tinybert.settings.schedule import Schedule
 
 
 class FetchTeacherSettings(Schedule):

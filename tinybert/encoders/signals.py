@@ -19,9 +19,9 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import bidirectional_mask_function, sdpa_mask
 
-from tinybert.core import precision
-from tinybert.core.errors import InputError
 from tinybert.encoders.layers import attention_maps, layer_list
+from tinybert.runtime import precision
+from tinybert.runtime.errors import InputError
 
 RECORDING_ATTENTION = "recording_sdpa"
 

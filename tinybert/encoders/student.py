@@ -15,10 +15,10 @@ from transformers import (
     PreTrainedModel,
 )
 
-from tinybert.core.errors import InputError
-from tinybert.core.settings.systems import Checkpoint, Initialisation, Shape, TeacherLayers
 from tinybert.encoders.checkpoints import download, from_hub, load_encoder, load_tokenizer
 from tinybert.encoders.positions import MOST_POSITIONS, positions
+from tinybert.runtime.errors import InputError
+from tinybert.settings.systems import Checkpoint, Initialisation, Shape, TeacherLayers
 from tinybert.text.alignment import same_tokenizer
 
 LAYERS = "encoder.layer."

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Literal
 
-from tinybert.core.settings.reader import Settings
 from tinybert.encoders.checkpoints import from_hub, packaged, require_checkpoint, require_sha256
+from tinybert.settings.reader import Settings
 
 
 class TeacherSource(Settings):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from safetensors import SafetensorError, safe_open
 
-from tinybert.core.errors import InputError
+from tinybert.runtime.errors import InputError
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tinybert.core.errors import InputError
-from tinybert.core.settings.choices import Kind
+from tinybert.runtime.errors import InputError
+from tinybert.settings.choices import Kind
 from tinybert.tasks.task import TaskInfo
 
 DECIDED: tuple[Kind, ...] = ("multilabel", "span")  # kinds that have some

@@ -12,8 +12,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tinybert.core.errors import InputError
-from tinybert.core.settings.choices import Kind
 from tinybert.evaluation.probabilities import Logits, certainty, objects, probabilities
 from tinybert.evaluation.squad_files import (
     read_squad_predictions,
@@ -21,6 +19,8 @@ from tinybert.evaluation.squad_files import (
     write_squad_predictions,
 )
 from tinybert.evaluation.token_predictions import read_conll_predictions, write_conll, write_jsonl
+from tinybert.runtime.errors import InputError
+from tinybert.settings.choices import Kind
 from tinybert.tasks.task import BETWEEN, TaskInfo
 
 SUFFIX: dict[Kind, str] = {"tokens": ".conll", "span": ".json"}

@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
-from tinybert.core.errors import InputError
-from tinybert.core.precision import computing_device
 from tinybert.evaluation.decision import Decision, saved_decision
 from tinybert.evaluation.prediction import TaskSplit, predict_logits, read_task_split
 from tinybert.evaluation.prediction_files import write_predictions
+from tinybert.runtime.errors import InputError
+from tinybert.runtime.precision import computing_device
 from tinybert.tasks.entities import entity_confusion, scores_by_type
 from tinybert.tasks.metrics import multi_hot, score_task
 from tinybert.tasks.squad_metrics import gold_texts, squad_parts

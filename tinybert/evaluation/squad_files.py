@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar, cast
 
-from tinybert.core.outputs import write_json
-from tinybert.core.settings.reader import read_json
+from tinybert.runtime.outputs import write_json
+from tinybert.settings.reader import read_json
 
 COMMAND = "dvc repro --force evaluate"
 Value = TypeVar("Value", str, float)

@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tinybert.core.errors import InputError
-from tinybert.core.outputs import replace_file
+from tinybert.runtime.errors import InputError
+from tinybert.runtime.outputs import replace_file
 from tinybert.tasks.entities import entity_tags, to_spans
 
 

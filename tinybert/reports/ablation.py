@@ -15,14 +15,14 @@ from typing import Annotated, Any
 import pandas as pd
 from pydantic import Field
 
-from tinybert.core.errors import InputError
-from tinybert.core.outputs import replace_file
-from tinybert.core.settings.names import require_group_name
-from tinybert.core.settings.reader import Settings, parse, read_yaml
 from tinybert.reports.comparison import WORDS, read_published
 from tinybert.reports.markup import fill_template
 from tinybert.reports.plots import COLOURS, TEACHER_COLOUR, draw_bars, draw_figure, put_legend
 from tinybert.reports.results import MISSING, TaskScores, column_words
+from tinybert.runtime.errors import InputError
+from tinybert.runtime.outputs import replace_file
+from tinybert.settings.names import require_group_name
+from tinybert.settings.reader import Settings, parse, read_yaml
 
 FULL = "full"  # the system as it is: in every group, and written in none
 FOLDER = Path("params/ablations")

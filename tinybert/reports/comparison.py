@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel
 
-from tinybert.core.settings.reader import parse, read_yaml
 from tinybert.reports.results import (
     COLUMN_WORDS,
     TEACHER,
@@ -23,6 +22,7 @@ from tinybert.reports.results import (
     costs_of,
     speedup_captions,
 )
+from tinybert.settings.reader import parse, read_yaml
 from tinybert.tasks.glue import spelling
 from tinybert.tasks.task import DEV, TaskInfo
 

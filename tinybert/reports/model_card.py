@@ -15,11 +15,6 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
-from tinybert.core.errors import InputError
-from tinybert.core.heads import head_of_kind, hub_task
-from tinybert.core.outputs import replace_folder
-from tinybert.core.settings.choices import PhaseData
-from tinybert.core.settings.layer_map import teacher_layers
 from tinybert.reports.markup import fill_template
 from tinybert.reports.results import (
     EXPORT_HEADS,
@@ -29,6 +24,11 @@ from tinybert.reports.results import (
     Latency,
     TaskScores,
 )
+from tinybert.runtime.errors import InputError
+from tinybert.runtime.outputs import replace_folder
+from tinybert.settings.choices import PhaseData
+from tinybert.settings.heads import head_of_kind, hub_task
+from tinybert.settings.layer_map import teacher_layers
 from tinybert.tasks.entities import count_entities
 from tinybert.tasks.phase_rows import WITH_COPIES, WITH_UNLABELLED, default_data
 from tinybert.tasks.task import DEV, TaskInfo

@@ -12,7 +12,6 @@ from typing import Any
 import pandas as pd
 from pydantic import BaseModel
 
-from tinybert.core.settings.reader import read_json
 from tinybert.reports.comparison import COSTS, OURS, heading, read_published
 from tinybert.reports.markup import fill_template, printable
 from tinybert.reports.results import (
@@ -37,6 +36,7 @@ from tinybert.reports.results import (
 )
 from tinybert.reports.shown_rows import Example
 from tinybert.reports.starts import Start
+from tinybert.settings.reader import read_json
 
 COST_WORDS = [COLUMN_WORDS[name] for name in ("parameters", "gflops", "size_mb", "speedup")]
 PUBLISHED_WORDS = {"params_m": "parameters, M", "gflops": "GFLOPs", "speedup": "speed-up"}

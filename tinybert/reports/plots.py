@@ -13,8 +13,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from rich.progress import track
 
-from tinybert.core.errors import InputError
 from tinybert.reports.results import TEACHER, column_words, engine_words
+from tinybert.runtime.errors import InputError
 
 MOST_POINTS = 300  # per curve; more cannot be told apart and swell the page
 # Okabe and Ito's colours, which colour-blind readers can tell apart; the teacher is grey.

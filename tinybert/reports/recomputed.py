@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from tinybert.core.errors import InputError
 from tinybert.evaluation.prediction_files import predictions_file, read_predictions
 from tinybert.reports.results import Results
+from tinybert.runtime.errors import InputError
 from tinybert.tasks.metrics import score_task
 from tinybert.tasks.task import TaskInfo, read_named_info, read_split
 

@@ -14,8 +14,8 @@ from typing import Annotated, Any, Literal
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from tinybert.core.errors import InputError
-from tinybert.core.settings.reader import read_json
+from tinybert.runtime.errors import InputError
+from tinybert.settings.reader import read_json
 from tinybert.tasks.task import SplitName, TaskInfo
 
 TEACHER = "teacher"

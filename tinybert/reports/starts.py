@@ -7,8 +7,8 @@ from pathlib import Path
 import pandas as pd
 from pydantic import BaseModel, Field
 
-from tinybert.core.settings.reader import read_json
 from tinybert.reports.results import dev_columns
+from tinybert.settings.reader import read_json
 
 CLOSED_FORM = "closed_form"
 ALONE = ", closed form alone"  # after the system's name: its score before any step

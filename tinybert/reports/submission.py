@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tinybert.core.outputs import replace_file
+from tinybert.runtime.outputs import replace_file
 from tinybert.tasks.glue import spelling
 
 WNLI = "WNLI.tsv"

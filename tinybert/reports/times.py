@@ -9,8 +9,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, Field
 
-from tinybert.core.outputs import write_json
-from tinybert.core.settings.reader import read_json
+from tinybert.runtime.outputs import write_json
+from tinybert.settings.reader import read_json
 
 FOLDER = Path("reports/times")
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tinybert.core.errors import InputError
+from tinybert.runtime.errors import InputError
 from tinybert.tasks.encoding import encode_split
 from tinybert.tasks.task import Encoding
 from tinybert.text.alignment import Units, find_units, partners, same_tokenizer

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from tinybert.core.errors import InputError
+from tinybert.runtime.errors import InputError
 from tinybert.tasks.tables import Table
 from tinybert.tasks.task_file import Columns
 from tinybert.tasks.text import read_lines

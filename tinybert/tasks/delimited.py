@@ -20,7 +20,7 @@ from pathlib import Path
 
 from rich.progress import track
 
-from tinybert.core.errors import InputError
+from tinybert.runtime.errors import InputError
 from tinybert.tasks.tables import Row, Table, collect, wanted_columns
 from tinybert.tasks.task_file import Columns, UnlabelledColumns
 from tinybert.tasks.text import read_lines, read_text

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from tinybert.core.errors import InputError
+from tinybert.runtime.errors import InputError
 from tinybert.tasks.delimited import read_csv, read_tsv
 from tinybert.tasks.records import ONE_A_LINE, read_jsonl, read_parquet
 from tinybert.tasks.tables import Table

@@ -5,7 +5,7 @@ Source: Wang et al. 2019, arXiv 1804.07461; the 2018 download's folders and head
 
 from pathlib import Path
 
-from tinybert.core.errors import InputError
+from tinybert.runtime.errors import InputError
 from tinybert.tasks.delimited import read_glue_table
 from tinybert.tasks.tables import Table
 from tinybert.tasks.task import DEV, TRAIN

@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from tinybert.core.errors import InputError
+from tinybert.runtime.errors import InputError
 from tinybert.tasks.glue import is_labelled
 from tinybert.tasks.tables import Table
 from tinybert.tasks.task import BETWEEN, TRAIN

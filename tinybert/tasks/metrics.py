@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tinybert.core.settings.choices import Kind
+from tinybert.settings.choices import Kind
 from tinybert.tasks.entities import entity_counts, entity_metrics, entity_rates
 from tinybert.tasks.squad_metrics import gold_texts, squad_scores
 from tinybert.tasks.task import METRICS, MetricName, TaskInfo

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tinybert.core.errors import InputError
-from tinybert.core.settings.choices import PhaseData
+from tinybert.runtime.errors import InputError
+from tinybert.settings.choices import PhaseData
 from tinybert.tasks.task import TRAIN, TaskInfo, read_augmented, read_split, read_unlabelled
 
 WITH_COPIES: tuple[PhaseData, ...] = ("augmented", "all")

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tinybert.core.errors import InputError
+from tinybert.runtime.errors import InputError
 from tinybert.tasks.glue import is_labelled
 from tinybert.tasks.labels import SURROGATE
 from tinybert.tasks.metrics import default_metrics

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tinybert.core.errors import InputError
+from tinybert.runtime.errors import InputError
 from tinybert.tasks.tables import (
     QuestionColumns,
     Table,

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from tinybert.core.errors import InputError
-from tinybert.core.settings.choices import Kind
+from tinybert.runtime.errors import InputError
+from tinybert.settings.choices import Kind
 from tinybert.tasks.conll import read_conll
 from tinybert.tasks.files import read_table
 from tinybert.tasks.glue import AX, MNLI, hub_glue, is_labelled, listing, read_glue, spelling

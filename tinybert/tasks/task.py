@@ -24,10 +24,10 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from tinybert.core.errors import InputError
-from tinybert.core.outputs import write_json
-from tinybert.core.settings.choices import Kind
-from tinybert.core.settings.reader import Settings, read_json
+from tinybert.runtime.errors import InputError
+from tinybert.runtime.outputs import write_json
+from tinybert.settings.choices import Kind
+from tinybert.settings.reader import Settings, read_json
 
 MetricName = Literal[
     "accuracy",

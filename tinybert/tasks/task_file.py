@@ -8,8 +8,8 @@ from typing import Annotated, Any, ClassVar, Literal, cast
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from tinybert.core.settings.choices import Kind
-from tinybert.core.settings.reader import Settings
+from tinybert.settings.choices import Kind
+from tinybert.settings.reader import Settings
 from tinybert.tasks.task import (
     DEV,
     METRICS,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tinybert.core.errors import InputError
+from tinybert.runtime.errors import InputError
 from tinybert.tasks.labels import refuse_alike
 from tinybert.tasks.metrics import default_metrics
 from tinybert.tasks.rows import (

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from tinybert.core.errors import InputError
+from tinybert.runtime.errors import InputError
 from tinybert.tasks.conll import read_conll
 from tinybert.tasks.files import read_table
 from tinybert.tasks.question_rows import check_questions

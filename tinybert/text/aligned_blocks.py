@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import track
 
-from tinybert.core.errors import InputError
-from tinybert.core.outputs import replace_folder
-from tinybert.core.processes import wait_for_all
+from tinybert.runtime.errors import InputError
+from tinybert.runtime.outputs import replace_folder
+from tinybert.runtime.processes import wait_for_all
 from tinybert.text.alignment import find_units
 from tinybert.text.blocks import NUM_SPECIAL, sentence_ends
 from tinybert.text.encoded import EncodedRows, pieces_of

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from tinybert.core.precision import computing_device
-from tinybert.core.settings.choices import BatchKind
+from tinybert.runtime.precision import computing_device
+from tinybert.settings.choices import BatchKind
 from tinybert.text.encoded import SCORED, Blocks, Row, Rows
 
 Batch = dict[str, Tensor]

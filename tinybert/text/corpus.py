@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tinybert.core.errors import InputError
-from tinybert.core.outputs import write_json
+from tinybert.runtime.errors import InputError
+from tinybert.runtime.outputs import write_json
 from tinybert.text.blocks import NUM_SPECIAL, write_blocks
 from tinybert.text.shards import SHARD_CHARACTERS, Document, store_shards
 from tinybert.text.word_tokens import count_words, parts_at_punctuation

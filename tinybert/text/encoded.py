@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from tinybert.core.errors import InputError
+from tinybert.runtime.errors import InputError
 
 Row = dict[str, Any]
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, cast
 
-from tinybert.core.errors import InputError
+from tinybert.runtime.errors import InputError
 from tinybert.text.shards import Document
 from tinybert.text.wrong_files import BYTES_TO_JUDGE, describe_wrong_file
 

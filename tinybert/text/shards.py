@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from tinybert.core.outputs import replace_file
+from tinybert.runtime.outputs import replace_file
 from tinybert.text.word_tokens import WordTokens, count_words
 
 Document = Sequence[str]  # its paragraphs

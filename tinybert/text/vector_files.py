@@ -22,7 +22,7 @@ from typing import IO, cast
 import numpy as np
 import rich.progress
 
-from tinybert.core.errors import InputError
+from tinybert.runtime.errors import InputError
 from tinybert.text.word_vectors import WordVectors
 from tinybert.text.wrong_files import BYTES_TO_JUDGE, describe_wrong_file
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tinybert.core.errors import InputError
+from tinybert.runtime.errors import InputError
 from tinybert.text.alignment import same_tokenizer
 from tinybert.text.encoded import CORPUS_COMMAND, read_array
 

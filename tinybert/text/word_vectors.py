@@ -18,8 +18,8 @@ import numpy as np
 import rich.progress
 from numpy.typing import NDArray
 
-from tinybert.core.errors import InputError
-from tinybert.core.outputs import write_json
+from tinybert.runtime.errors import InputError
+from tinybert.runtime.outputs import write_json
 from tinybert.text.scripts import CHARACTERS_A_WORD, UNSPACED, count_unspaced
 
 if TYPE_CHECKING:

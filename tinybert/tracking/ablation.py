@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tinybert.core.errors import InputError
 from tinybert.reports.ablation import FULL
+from tinybert.runtime.errors import InputError
 from tinybert.tracking.compare import comparison_page
 from tinybert.tracking.failures import printable_address, say
 from tinybert.tracking.histories import changed

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tinybert.core.outputs import replace_file
+from tinybert.runtime.outputs import replace_file
 from tinybert.tracking.display import log_data, source_tags
 from tinybert.tracking.experiment import find_run, find_runs, is_there, restored
 from tinybert.tracking.histories import Curves, History, points

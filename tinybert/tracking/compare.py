@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import pandas as pd
 
-from tinybert.core.errors import InputError
+from tinybert.runtime.errors import InputError
 from tinybert.tracking.display import TRAINING, server_of
 from tinybert.tracking.failures import printable_address
 from tinybert.tracking.pipeline import STATE_TAG

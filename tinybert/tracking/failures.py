@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tinybert.core.errors import InputError
+from tinybert.runtime.errors import InputError
 
 VARIABLE = "MLFLOW_TRACKING_URI"
 RIGHT = (

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from tinybert.core.errors import InputError
+from tinybert.runtime.errors import InputError
 from tinybert.tracking.store import milliseconds
 
 # What a training stage is run for.

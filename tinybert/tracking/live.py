@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from tinybert.core.settings.reader import PARAMS, read_yaml
+from tinybert.settings.reader import PARAMS, read_yaml
 from tinybert.tracking.children import (
     FINISHED,
     HISTORY_TAG,

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tinybert.core.errors import InputError
-from tinybert.core.settings.reader import PARAMS, read_yaml
-from tinybert.core.settings.yaml_reader import parse_yaml
 from tinybert.reports.results import TEACHER, Results, build_table
+from tinybert.runtime.errors import InputError
+from tinybert.settings.reader import PARAMS, read_yaml
+from tinybert.settings.yaml_reader import parse_yaml
 from tinybert.tracking.display import TaskData
 from tinybert.tracking.histories import History
 from tinybert.tracking.registry import Model

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from tinybert.core.heads import hub_task
-from tinybert.core.settings.choices import Kind
 from tinybert.deployment.sections import INT8
 from tinybert.encoders.checkpoints import load_classifier, load_tokenizer, read_config
 from tinybert.encoders.positions import MOST_POSITIONS, positions
 from tinybert.reports.model_card import CARD
 from tinybert.reports.results import TEACHER, Results
+from tinybert.settings.choices import Kind
+from tinybert.settings.heads import hub_task
 from tinybert.tasks.task import DEV, read_named_info
 from tinybert.tracking.failures import say
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from tinybert.core.errors import InputError
+from tinybert.runtime.errors import InputError
 from tinybert.tracking.experiment import ARTIFACTS, EXPERIMENT, artifacts_beside, experiment_id
 from tinybert.tracking.failures import (
     NOT_MLFLOW,

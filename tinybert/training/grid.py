@@ -10,11 +10,11 @@ import pandas as pd
 import torch
 from transformers import PreTrainedModel
 
-from tinybert.core.precision import computing_device
-from tinybert.core.settings.schedule import Schedule
 from tinybert.distillation.distillation import Distillation
 from tinybert.evaluation.decision import DECIDED
 from tinybert.evaluation.prediction import TaskSplit, predict_logits, read_task_split
+from tinybert.runtime.precision import computing_device
+from tinybert.settings.schedule import Schedule
 from tinybert.tasks.task import DEV, Encoding, TaskInfo
 from tinybert.text.encoded import EncodedRows
 from tinybert.training.listeners import Ended, announce

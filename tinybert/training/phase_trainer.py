@@ -16,13 +16,13 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import PrinterCallback, Trainer
 
-from tinybert.core import precision
-from tinybert.core.errors import InputError
-from tinybert.core.processes import num_processes, of_the_first, rank, sum_over_all, wait_for_all
-from tinybert.core.seeds import seed_step, step_seed
-from tinybert.core.settings.schedule import Schedule
 from tinybert.distillation.distillation import Distillation
 from tinybert.distillation.together import Together, log_of
+from tinybert.runtime import precision
+from tinybert.runtime.errors import InputError
+from tinybert.runtime.processes import num_processes, of_the_first, rank, sum_over_all, wait_for_all
+from tinybert.runtime.seeds import seed_step, step_seed
+from tinybert.settings.schedule import Schedule
 from tinybert.text.batching import (
     PartBatches,
     Parts,

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tinybert.core.errors import InputError
-from tinybert.core.outputs import replace_folder
-from tinybert.core.processes import num_processes, rank, wait_for_all
-from tinybert.core.settings.schedule import Schedule
+from tinybert.runtime.errors import InputError
+from tinybert.runtime.outputs import replace_folder
+from tinybert.runtime.processes import num_processes, rank, wait_for_all
+from tinybert.settings.schedule import Schedule
 
 if TYPE_CHECKING:  # imported late, since some read runs without training
     import torch

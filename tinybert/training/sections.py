@@ -2,8 +2,8 @@
 
 from pydantic import Field
 
-from tinybert.core.settings.choices import CLOSED_FORM_TOKENS
-from tinybert.core.settings.schedule import Schedule
+from tinybert.settings.choices import CLOSED_FORM_TOKENS
+from tinybert.settings.schedule import Schedule
 
 
 class GeneralDistillSettings(Schedule):

@@ -20,13 +20,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tinybert.core.errors import InputError
-from tinybert.core.fingerprint import checkpoints_folder
-from tinybert.core.outputs import replace_file
-from tinybert.core.settings.choices import Loss
-from tinybert.core.settings.layer_map import LayerMap, teacher_layers
-from tinybert.core.settings.reader import Settings, read_param, read_section, read_system
-from tinybert.core.settings.systems import LayerPhase, Shape, Vocabulary
 from tinybert.distillation.distillation import matched_weights, phase_weights
 from tinybert.distillation.teacher import Teacher
 from tinybert.distillation.teacher_states import (
@@ -40,6 +33,13 @@ from tinybert.distillation.teacher_states import (
     store_states,
 )
 from tinybert.distillation.terms import ATTENTION_TERMS, RELATION_TERMS
+from tinybert.runtime.errors import InputError
+from tinybert.runtime.fingerprint import checkpoints_folder
+from tinybert.runtime.outputs import replace_file
+from tinybert.settings.choices import Loss
+from tinybert.settings.layer_map import LayerMap, teacher_layers
+from tinybert.settings.reader import Settings, read_param, read_section, read_system
+from tinybert.settings.systems import LayerPhase, Shape, Vocabulary
 from tinybert.tasks.task_file import TaskFile
 from tinybert.text.encoded import EncodedRows
 from tinybert.training.sections import IntermediateDistillSettings

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from tinybert.core.seeds import seed_step
+from tinybert.runtime.seeds import seed_step
 from tinybert.text.batching import Batch
 
 MAX_SHAPES = 64

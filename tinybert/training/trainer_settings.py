@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from transformers import TrainerCallback, TrainingArguments
 
-from tinybert.core.processes import num_processes
-from tinybert.core.settings.schedule import Schedule
+from tinybert.runtime.processes import num_processes
+from tinybert.settings.schedule import Schedule
 from tinybert.text.batching import EpochBatches
 from tinybert.training.run import PARTIAL, Run, epochs_between, num_evaluations
 

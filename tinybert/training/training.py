@@ -15,12 +15,12 @@ from safetensors.torch import load_model, save_model
 from torch import nn
 from transformers import set_seed
 
-from tinybert.core.errors import InputError
-from tinybert.core.outputs import replace_folder
-from tinybert.core.processes import wait_for_all
-from tinybert.core.settings.schedule import Schedule
 from tinybert.distillation.distillation import Distillation
 from tinybert.distillation.together import Together, log_of
+from tinybert.runtime.errors import InputError
+from tinybert.runtime.outputs import replace_folder
+from tinybert.runtime.processes import wait_for_all
+from tinybert.settings.schedule import Schedule
 from tinybert.text.encoded import Rows
 from tinybert.training.listeners import Ended, Started, announce, announced
 from tinybert.training.phase_trainer import Evaluate, PhaseTrainer

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 
 import pandas as pd
 
-from tinybert.core.errors import InputError
+from tinybert.runtime.errors import InputError
 from tinybert.tasks.embedded.corruption import corrupt
 from tinybert.tasks.embedded.grading import derive
 from tinybert.tasks.embedded.names import name_rows, named_documents

@@ -23,8 +23,8 @@ from pathlib import Path
 from filelock import FileLock
 from rich.progress import track
 
-from tinybert.core.errors import InputError
-from tinybert.core.outputs import disk_space_guard, replace_file
+from tinybert.runtime.errors import InputError
+from tinybert.runtime.outputs import disk_space_guard, replace_file
 from tinybert.text.embedded.copies import CopyFilter
 from tinybert.text.embedded.prose import sentence_runs
 

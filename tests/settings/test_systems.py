@@ -4,8 +4,8 @@ import pytest
 
 from tests.fixtures.refused import refused
 from tests.fixtures.workspace import ROOT
-from tinybert.core.settings.reader import parse, read_yaml
-from tinybert.core.settings.systems import GeneralPhase, Grid, LayerPhase, OutputPhase, SystemFile
+from tinybert.settings.reader import parse, read_yaml
+from tinybert.settings.systems import GeneralPhase, Grid, LayerPhase, OutputPhase, SystemFile
 
 FILES = sorted((ROOT / "params/systems").glob("*.yaml"))
 PUBLISHED = read_yaml(ROOT / "tinybert/reports/published.yaml")["glue_test"]["rows"]

@@ -6,8 +6,8 @@ import subprocess
 
 import pytest
 
-from tinybert.core.errors import InputError
-from tinybert.core.outputs import disk_space_guard, replace_file, replace_folder
+from tinybert.runtime.errors import InputError
+from tinybert.runtime.outputs import disk_space_guard, replace_file, replace_folder
 
 
 def test_what_a_killed_process_left_is_removed_and_a_living_ones_work_is_not(tmp_path):

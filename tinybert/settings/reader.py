@@ -12,8 +12,8 @@ from typing import Any, TypeVar, overload
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from tinybert.core.errors import InputError
-from tinybert.core.settings.yaml_reader import is_text, read_yaml
+from tinybert.runtime.errors import InputError
+from tinybert.settings.yaml_reader import is_text, read_yaml
 
 __all__ = ["read_yaml"]  # beside what is defined here
 

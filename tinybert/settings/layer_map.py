@@ -6,7 +6,7 @@ Layers count from 1, as in the paper; layer 0 is the embedding output, and g(0) 
 from collections.abc import Sequence
 from typing import Literal
 
-from tinybert.core.errors import InputError
+from tinybert.runtime.errors import InputError
 
 LayerMap = Literal["uniform", "top", "bottom"] | list[int]
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from tinybert.core.settings.reader import Settings
+from tinybert.settings.reader import Settings
 
 CLOSED_FORM_TOKENS = 32_000  # that a student's layers are fitted on, unless a profile says others
 BatchKind = Literal["tokens", "rows"]

@@ -5,8 +5,8 @@ from itertools import product
 
 from pydantic import Field
 
-from tinybert.core.settings.choices import BatchKind
-from tinybert.core.settings.reader import Settings
+from tinybert.settings.choices import BatchKind
+from tinybert.settings.reader import Settings
 
 
 class Schedule(Settings):

@@ -17,11 +17,11 @@ from flows.request import SystemGroup
 from flows.sweep import split_values
 from stages._check_params import SECTIONS, ParamsFile, check_params
 from tests.fixtures.workspace import ROOT, copy_params, read_yaml
-from tinybert.core.errors import InputError
-from tinybert.core.settings.reader import parse, read_task
-from tinybert.core.settings.systems import SystemFile
-from tinybert.core.settings.yaml_reader import parse_yaml
 from tinybert.reports.ablation import AblationGroup
+from tinybert.runtime.errors import InputError
+from tinybert.settings.reader import parse, read_task
+from tinybert.settings.systems import SystemFile
+from tinybert.settings.yaml_reader import parse_yaml
 from tinybert.tasks.task_file import TaskFile
 from tinybert.tracking.record import flat
 

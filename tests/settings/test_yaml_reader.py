@@ -4,7 +4,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from tests.fixtures.refused import refused
-from tinybert.core.settings.yaml_reader import is_text, parse_yaml
+from tinybert.settings.yaml_reader import is_text, parse_yaml
 
 
 def value(text: str):

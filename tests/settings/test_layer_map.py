@@ -3,7 +3,7 @@
 import pytest
 
 from tests.fixtures.refused import refused
-from tinybert.core.settings.layer_map import teacher_layers
+from tinybert.settings.layer_map import teacher_layers
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from tinybert.core.errors import InputError
-from tinybert.core.processes import rank
+from tinybert.runtime.errors import InputError
+from tinybert.runtime.processes import rank
 
 # Errors of a place, and their cures; any other one is the code's.
 UNWRITABLE = {

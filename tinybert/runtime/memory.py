@@ -1,6 +1,6 @@
 """The memory that a training frees and asks for again in its next step."""
 
-from tinybert.core.processes import LIBC
+from tinybert.runtime.processes import LIBC
 
 # Numbers of mallopt(3), in glibc.
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4

@@ -8,7 +8,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from tinybert.core.processes import die_with_parent
+from tinybert.runtime.processes import die_with_parent
 
 ADDRESS = "TINYBERT_PRELOADED"  # where the path of the process's socket is
 NUM_STREAMS = 3

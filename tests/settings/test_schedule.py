@@ -1,6 +1,6 @@
 """How long a schedule trains."""
 
-from tinybert.core.settings.schedule import Schedule
+from tinybert.settings.schedule import Schedule
 
 SCHEDULE = Schedule(
     num_epochs=3.0,

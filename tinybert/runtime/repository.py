@@ -4,7 +4,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from tinybert.core.errors import InputError
+from tinybert.runtime.errors import InputError
 
 CURE = "`git init && git add -A && git commit -m start`"
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from tinybert.core import precision
-from tinybert.core.precision import WORTH_IT, autocast_dtype
+from tinybert.runtime import precision
+from tinybert.runtime.precision import WORTH_IT, autocast_dtype
 
 
 @pytest.fixture

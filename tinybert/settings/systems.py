@@ -5,11 +5,11 @@ from typing import Annotated, Literal, NamedTuple, TypeVar
 
 from pydantic import Field, field_validator, model_validator
 
-from tinybert.core.errors import InputError
-from tinybert.core.settings.choices import WORD_TERMS, PhaseData, Places, Projection, WordTerm
-from tinybert.core.settings.layer_map import LayerMap
-from tinybert.core.settings.reader import Settings
-from tinybert.core.settings.schedule import Grid, Schedule
+from tinybert.runtime.errors import InputError
+from tinybert.settings.choices import WORD_TERMS, PhaseData, Places, Projection, WordTerm
+from tinybert.settings.layer_map import LayerMap
+from tinybert.settings.reader import Settings
+from tinybert.settings.schedule import Grid, Schedule
 
 LayerTerm = Literal["attention", "hidden", "embedding", "attention_probs", "relations", "cosine"]
 OutputTerm = Literal["prediction", "kl", "label", "patient"]

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from tinybert.core.errors import InputError
+from tinybert.runtime.errors import InputError
 
 MAX_DEPTH = 50
 PREFIX = "tag:yaml.org,2002:"

@@ -5,7 +5,7 @@ from itertools import product
 import pytest
 import torch
 
-from tinybert.core.seeds import seed_step, step_seed
+from tinybert.runtime.seeds import seed_step, step_seed
 
 SEEDS = (0, 1, 42, 2**22 - 1, 2**22, 2**22 + 42, 20261128, 2**32 - 1)
 

@@ -10,8 +10,8 @@ import pytest
 from flows.experiments import Asked, require_valid
 from tests.fixtures.refused import refused
 from tests.fixtures.workspace import ROOT
-from tinybert.core.errors import InputError
-from tinybert.core.repository import CURE, require_commit
+from tinybert.runtime.errors import InputError
+from tinybert.runtime.repository import CURE, require_commit
 
 
 def git(folder, *command):

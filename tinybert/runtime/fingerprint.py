@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from tinybert.core.processes import num_processes, rank
+from tinybert.runtime.processes import num_processes, rank
 
 DAYS_KEPT = 14  # unfinished runs of other settings or code; going back to those goes on from them
 SHOWS = ("reports", "tracking", "doctor")  # folders whose code changes no training

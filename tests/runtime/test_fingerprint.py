@@ -3,7 +3,7 @@
 import os
 import time
 
-from tinybert.core.fingerprint import DAYS_KEPT, checkpoints_folder
+from tinybert.runtime.fingerprint import DAYS_KEPT, checkpoints_folder
 
 
 def test_settings_inputs_and_the_number_of_processes_make_another_run(monkeypatch, tmp_path):

@@ -8,8 +8,8 @@ from flows.request import Request
 from stages._check_params import check_params
 from tests.fixtures.refused import refused
 from tests.fixtures.workspace import ROOT, edit_yaml, make_workspace
-from tinybert.core.errors import InputError
-from tinybert.core.settings.names import (
+from tinybert.runtime.errors import InputError
+from tinybert.settings.names import (
     MAX_LENGTH,
     known_names,
     require_distinct,

@@ -5,11 +5,11 @@ import sys
 
 import pytest
 
-from tinybert.core import memory
+from tinybert.runtime import memory
 
 PROGRAM = """
 import resource, sys
-from tinybert.core.memory import keep_freed_memory
+from tinybert.runtime.memory import keep_freed_memory
 
 if sys.argv[1] == "kept":
     assert keep_freed_memory()

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from tinybert.core.settings.choices import Kind
+from tinybert.settings.choices import Kind
 
 # As transformers' classes are named; other kinds label whole rows.
 HEADS_OF: dict[Kind, str] = {"tokens": "TokenClassification", "span": "QuestionAnswering"}

@@ -16,11 +16,11 @@ from transformers import (
 
 from tests.fixtures.models import tiny_classifier, tiny_config, tiny_encoder
 from tests.fixtures.training import SCHEDULE
-from tinybert.core.errors import InputError
-from tinybert.core.outputs import replace_file, replace_folder
-from tinybert.core.processes import shares
 from tinybert.distillation.distillation import Distillation, term_counts
 from tinybert.distillation.teacher import Teacher
+from tinybert.runtime.errors import InputError
+from tinybert.runtime.outputs import replace_file, replace_folder
+from tinybert.runtime.processes import shares
 from tinybert.text.batching import PartBatches, Parts, collate, epoch_batches
 from tinybert.text.encoded import EncodedRows
 from tinybert.training.run import Run, require_shareable
@@ -204,7 +204,7 @@ def test_a_process_whose_parent_died_while_it_was_starting_ends(tmp_path):
     done = tmp_path / "done"
     second = (
         "import os, sys, time; parent = os.getppid(); print('started', flush=True); time.sleep(1);"
-        "from tinybert.core.processes import die_with_parent; die_with_parent(parent);"
+        "from tinybert.runtime.processes import die_with_parent; die_with_parent(parent);"
         f"open({str(done)!r}, 'w')"
     )
     first = (

@@ -10,8 +10,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from tinybert.core.errors import InputError
-from tinybert.core.settings.yaml_reader import is_text
+from tinybert.runtime.errors import InputError
+from tinybert.settings.yaml_reader import is_text
 
 FOLDERS = {"profile": "profiles", "tasks": "tasks", "systems": "systems"}  # params.yaml's keys
 SHOWN_FOLDERS = (*FOLDERS.values(), "groups", "ablations")

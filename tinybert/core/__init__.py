@@ -1,1 +1,0 @@
-"""What everything stands on: errors with a cure, files written whole, processes, settings."""

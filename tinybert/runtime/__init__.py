@@ -1,0 +1,1 @@
+"""What everything stands on: errors with a cure, files written whole, processes, precision."""
