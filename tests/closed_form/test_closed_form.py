@@ -41,7 +41,7 @@ from tinybert.closed_form.fit import EncoderFit
 from tinybert.closed_form.head import fit_head, head_targets, head_targets_of
 from tinybert.closed_form.moments import CoordinateMoments, Moments
 from tinybert.closed_form.parts import embedding_tables, layers_of
-from tinybert.closed_form.start import choose_rows, fit_student, fitted_student
+from tinybert.closed_form.start import choose_rows, fit_student, fitted_student, require_tokens
 from tinybert.distillation.projections import Projections
 from tinybert.encoders.checkpoints import load_encoder
 from tinybert.encoders.signals import read_signals
@@ -330,6 +330,22 @@ def test_texts_that_nothing_can_be_fitted_to_are_refused(tmp_path, texts, messag
     shape = BertConfig(**SMALL, num_attention_heads=4)
     with pytest.raises(InputError, match=message):
         fitted_student(sharp(tiny_classifier()), tiny_tokenizer(tmp_path), shape, texts)
+
+
+def test_a_tokenizer_that_is_not_the_teachers_is_refused(tmp_path):
+    teacher = sharp(tiny_classifier())
+    more = [f"word{number}" for number in range(teacher.config.vocab_size)]
+    tokenizer = tiny_tokenizer(tmp_path, [*tiny_tokenizer(tmp_path).get_vocab(), *more])
+    shape = BertConfig(**SMALL, num_attention_heads=4)
+    with pytest.raises(InputError, match="closed form: tokenizer: the tokenizer is not this model"):
+        fitted_student(teacher, tokenizer, shape, [" ".join(more)])
+
+
+def test_a_choice_that_stops_too_early_is_named_where_more_texts_cannot_help():
+    with pytest.raises(InputError, match="got 600 for 768 feed-forward neurons; raise closed_form"):
+        require_tokens(600, 768, max_tokens=590)
+    with pytest.raises(InputError, match="got 600 for 768 feed-forward neurons; give more texts"):
+        require_tokens(600, 768, max_tokens=32_000)
 
 
 def test_a_teacher_with_a_weight_that_is_no_number_is_refused_by_its_name(tmp_path):
