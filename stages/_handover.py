@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from tinybert.deployment.bundle import CARD, make_bundle, require_made
-from tinybert.deployment.hub import check_folder, fill_folder, upload
+from tinybert.deployment.hub import check_folder, fill_folder, require_repository_name, upload
 from tinybert.runtime.errors import InputError, ends_with_its_lines
 from tinybert.settings.reader import read_param, read_system, read_task
 from tinybert.tasks.task import read_named_info
@@ -30,6 +30,7 @@ def bundle(system: str, task: str) -> str:
 
 def push(system: str, task: str, repo: str) -> str:
     """Make reports/upload/hub/<repo>, check that it loads, and upload it unless the hub is off."""
+    require_repository_name(repo)
     exported, card = _made(system, task)
     folder = Path("reports/upload/hub") / repo
     fill_folder(card.parent, exported, folder)

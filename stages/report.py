@@ -157,6 +157,7 @@ def compare_with_paper(
         require_prepared(results, infos)
         num_scores += require_same_scores(results, data / "tasks", folder)
         tables.append(beside.compare(results, infos, shown))
+        beside.require_alike(tables[0], tables[-1], folder)
     table, spread = beside.merge_runs(tables) if len(tables) > 1 else (tables[0], None)
     text = beside.as_text(table, spread)
     notes = beside.captions(table, shown, len(tables))

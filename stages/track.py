@@ -20,7 +20,7 @@ from stages import run
 from tinybert.reports.results import read_results
 from tinybert.runtime.errors import InputError
 from tinybert.runtime.outputs import replace_file
-from tinybert.settings.reader import PARAMS, profile_file, read_param, read_yaml
+from tinybert.settings.reader import read_param, read_yaml
 from tinybert.tracking.children import records_folder
 from tinybert.tracking.compare import compare
 from tinybert.tracking.display import (
@@ -36,9 +36,8 @@ from tinybert.tracking.failures import printable_address, require_address
 from tinybert.tracking.histories import read_histories
 from tinybert.tracking.pipeline import log_pipeline
 from tinybert.tracking.record import (
-    PROFILE,
     Record,
-    flat,
+    all_settings,
     flat_metrics,
     origin,
     pipeline_state,
@@ -74,7 +73,8 @@ def track(
     """
     reports = folder / "reports"
     results = read_results(systems, tasks, reports)
-    name, tags = run_name(profile, params, folder), origin(profile, folder)
+    name = run_name(profile, systems, tasks, params, folder)
+    tags = origin(profile, folder)
     record = Record(
         state=pipeline_state(folder / "dvc.lock", systems, tasks, params),
         name=name,
@@ -123,16 +123,10 @@ def main(action: str = "", key: str = "") -> str:
         found, page = compare(choose_store(os.environ), key)
         print_comparison(found, page)
         return f"compared {len(found)} runs"
-    settings = flat(read_yaml(PARAMS)) | flat(read_yaml(profile_file()), PROFILE)
-    store = choose_store(os.environ)
-    run_id = track(
-        read_param("systems", list[str]),
-        read_param("tasks", list[str]),
-        settings,
-        read_param("profile", str),
-        Path(),
-        store,
-    )
+    systems, tasks = read_param("systems", list[str]), read_param("tasks", list[str])
+    profile, store = read_param("profile", str), choose_store(os.environ)
+    settings = all_settings(profile, systems, tasks, read_yaml)
+    run_id = track(systems, tasks, settings, profile, Path(), store)
     return f"logged run {run_id} in {printable_address(store)}"
 
 

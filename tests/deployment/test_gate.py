@@ -5,7 +5,7 @@ import pytest
 
 from tests.fixtures.measured import task_info
 from tests.fixtures.splits import split_with
-from tinybert.deployment.gate import Answers, choose, compare, require_same
+from tinybert.deployment.gate import Comparison, choose, compare, require_same
 from tinybert.evaluation.decision import Decision
 from tinybert.runtime.errors import InputError
 
@@ -14,8 +14,8 @@ SPLIT = split_with(INFO, [0, 1, 0, 1])
 RIGHT = np.array([[1, 0], [0, 1], [1, 0], [0, 1]], dtype=np.float32)
 
 
-def answers(name: str, drop: float, agreement: float = 1.0, difference: float = 0.1) -> Answers:
-    return Answers(name, 0.9 - drop, drop, drop, drop, agreement, difference, 1.0)
+def answers(name: str, drop: float, agreement: float = 1.0, difference: float = 0.1) -> Comparison:
+    return Comparison(name, 0.9 - drop, drop, drop, drop, agreement, difference, 1.0)
 
 
 def test_one_wrong_row_of_four_costs_a_quarter_of_accuracy():

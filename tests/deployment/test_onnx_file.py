@@ -1,5 +1,6 @@
 """ONNX files answer as the models they were made of, in float32 and, roughly, in int8."""
 
+import sys
 from functools import cache, partial
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from tests.fixtures.models import (
     tiny_tokenizer,
 )
 from tests.fixtures.slow import slow_but
+from tinybert.deployment import memory
 from tinybert.deployment.engines import onnx_engine, torch_engine
 from tinybert.deployment.int8 import quantize, sums_overflow
 from tinybert.deployment.latency import Draw
@@ -35,6 +37,7 @@ from tinybert.deployment.onnx_file import (
     session_logits,
 )
 from tinybert.evaluation.prediction import predict_logits
+from tinybert.runtime.errors import InputError
 from tinybert.text.encoded import EncodedRows
 
 
@@ -162,6 +165,23 @@ def test_engines_and_memory_run_models_of_each_kind(exported, tmp_path, kind):
         tiny_tokenizer(tmp_path / "model").save_pretrained(tmp_path / "model")
         places = {"onnx": ("onnx_fp32", file), "torch": ("pytorch_fp32", tmp_path / "model")}
         assert min(peak_megabytes(places, 2, 8, "cpu").values()) > 1
+
+
+def test_a_process_that_fails_leaves_no_other_running(monkeypatch, tmp_path):
+    started = []
+
+    def start(*_args, **options):
+        line = (
+            "import sys, time; sys.exit('gone')" if not started else "import time; time.sleep(99)"
+        )
+        started.append(real([sys.executable, "-c", line], **options))
+        return started[-1]
+
+    real = memory.subprocess.Popen
+    monkeypatch.setattr(memory.subprocess, "Popen", start)
+    with pytest.raises(InputError, match="memory of a: its process failed, got gone"):
+        peak_megabytes(dict.fromkeys("ab", ("onnx_fp32", tmp_path)), 1, 8, "cpu")
+    assert [each.returncode is None for each in started] == [False, False]
 
 
 @pytest.mark.parametrize("calibration", ["dynamic", "static_minmax", "static_percentile"])

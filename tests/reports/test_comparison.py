@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from tests.fixtures.measured import task_info, write_latency, write_scores
+from tests.fixtures.refused import refused
 from tinybert.reports.comparison import (
     GLUE_COLUMNS,
     OURS,
@@ -21,6 +22,7 @@ from tinybert.reports.comparison import (
     published_row,
     read_published,
     read_shown,
+    require_alike,
     to_csv,
 )
 from tinybert.reports.results import MISSING, read_results
@@ -195,6 +197,16 @@ def test_several_runs_give_means_and_sample_deviations(tmp_path: Path):
     assert text.loc["bert_base (published, test)", "CoLA"] == "52.8"
     to_csv(mean, spread, tmp_path / "c.csv")
     assert "cola_sd" in pd.read_csv(tmp_path / "c.csv")
+
+
+def test_runs_by_other_metrics_have_no_mean(tmp_path: Path):
+    one, other = pd.DataFrame({"rte": [1.0]}), pd.DataFrame({"rte": [1.0], "rte f1": [1.0]})
+    require_alike(one, one.copy(), tmp_path)
+    line = refused(require_alike, one, other, tmp_path)
+    assert line == (
+        f"{tmp_path}: runs must have the same metrics, got rte f1 in one alone; name runs of the "
+        "same task files"
+    )
 
 
 def test_a_systems_file_may_say_what_it_stands_for(tmp_path: Path):

@@ -133,6 +133,11 @@ def test_types_are_confused_only_where_both_borders_are_found():
     assert counts.tolist() == [[0, 0, 1], [1, 1, 0], [1, 0, 0]]
 
 
+def test_a_type_may_be_called_as_no_entity_is():
+    _, counts = entity_confusion([[1], [0]], [[1], [2]], ["O", "B-none", "B-PER"])
+    assert counts.tolist() == [[1, 0, 0], [0, 0, 0], [0, 1, 0]]
+
+
 def test_parts_stand_side_by_side():
     parts = {"PER": {"precision": 0.5, "recall": 1.0, "f1": 2 / 3, "support": 2}}
     more = parts | {"LOC": {"precision": 1.0, "recall": 0.5, "f1": 2 / 3, "support": 4}}

@@ -36,9 +36,18 @@ def test_the_front_matter_is_the_hubs_and_holds_the_scores():
         for each in card.data.eval_results
     }
     assert found == {
-        ("nyu-mll/glue", "mrpc", "dev", "f1"): ("f1", 0.861),
-        ("nyu-mll/glue", "mrpc", "dev", "accuracy"): ("accuracy", 0.8),
+        ("nyu-mll/glue", "mrpc", "validation", "f1"): ("f1", 0.861),
+        ("nyu-mll/glue", "mrpc", "validation", "accuracy"): ("accuracy", 0.8),
     }
+
+
+def test_a_task_of_the_hub_stands_in_the_front_matter_as_the_hub_calls_it():
+    hub = {"path": "someone/reviews", "name": "films", "splits": {"train": "a", "dev": "b"}}
+    columns = {"sentence1": "one", "sentence2": "two", "label": "label"}
+    task_file = TaskFile.model_validate({"hub": hub, "columns": columns})
+    for each in ModelCard(render(facts(task_file=task_file))).data.eval_results:
+        found = each.dataset_type, each.dataset_config, each.dataset_split
+        assert found == ("someone/reviews", "films", "b")
 
 
 def test_the_card_says_what_the_files_say():
@@ -62,10 +71,40 @@ def test_the_card_says_what_the_files_say():
 def test_each_term_stands_with_its_weight():
     system = read_yaml(ROOT / "params/systems/tinybert4.yaml")
     system["intermediate_distill"] |= {"weights": {"hidden": 0.5}}
+    system["prediction_distill"] |= {"terms": ["label"], "then": {"terms": ["prediction"]}}
     loss = {"attn_weight": 3.0, "hidden_weight": 4.0, "embedding_weight": 0.1, "temperature": 1.0}
-    text = render(facts(system_file=system, params=facts().params | {"loss": loss}))
+    params = facts().params | {"loss": loss | {"prediction_weight": 5.0, "label_weight": 6.0}}
+    text = render(facts(system_file=system, params=params))
+    assert "loss of prediction_distill | 1 x label; then 5 x prediction |" in text
+    assert "best of 12 schedules" in text  # 2 batch sizes and 3 learning rates, twice
     assert "loss of general_distill | 3 x attention + 4 x hidden + 0.1 x embedding |" in text
     assert "loss of intermediate_distill | 3 x attention + 2 x hidden + 0.1 x embedding |" in text
+
+
+def test_relations_have_the_weight_of_attention():
+    system = read_yaml(ROOT / "params/systems/tinybert4.yaml")
+    system["intermediate_distill"] |= {"terms": ["relations"]}
+    params = facts().params | {"loss": {"attn_weight": 3.0, "temperature": 1.0}}
+    text = render(facts(system_file=system, params=params))
+    assert "loss of intermediate_distill | 3 x relations |" in text
+
+
+def test_a_start_in_closed_form_is_told_and_is_distillation():
+    system = read_yaml(ROOT / "params/systems/closed_form_mini.yaml")
+    system["intermediate_distill"]["terms"] = []
+    system["prediction_distill"] = {"terms": ["label"]}
+    text = render(facts("closed_form_mini", system_file=system))
+    assert "first weights: fitted in closed form to the fine-tuned teacher |" in text
+    assert "intermediate_distill | no terms: the student stays as it was fitted |" in text
+    assert "distilled from a fine-tuned teacher" in text and "knowledge-distillation" in text
+    assert "Read by intermediate_distill" in text  # the copies
+    system["intermediate_distill"] = {"terms": []}
+    text = render(facts("closed_form_mini", system_file=system))
+    assert "first weights: random |" in text and "trained without distillation" in text
+    system["initialisation"] = "closed_form"
+    text = render(facts("closed_form_mini", system_file=system))
+    assert "first weights: fitted in closed form to the pretrained teacher |" in text
+    assert "distilled from a fine-tuned teacher" in text
 
 
 def test_a_systems_own_schedule_of_a_phase_is_told():

@@ -137,9 +137,10 @@ def test_without_the_hub_the_folder_for_it_is_made_and_checked():
     assert (folder / "model.safetensors").is_file() and (folder / INT8).is_file()
 
 
-def test_what_the_hub_refuses_is_one_line(monkeypatch):
+@pytest.mark.parametrize("error", [OSError, hub.HTTPError])
+def test_what_the_hub_refuses_is_one_line(monkeypatch, error):
     def refuse(*_args, **_options):
-        raise OSError("401 Unauthorized\nInvalid token")
+        raise error("401 Unauthorized\nInvalid token")
 
     monkeypatch.setattr(hub.HfApi, "create_repo", refuse)
     with pytest.raises(
@@ -147,8 +148,15 @@ def test_what_the_hub_refuses_is_one_line(monkeypatch):
     ) as caught:
         hub.upload(Path(), "someone/tiny")
     assert len(caught.value.problems) == 1
-    with pytest.raises(InputError, match="the hub takes no upload"):
-        hub.upload(Path(), "no name")
+
+
+def test_a_folder_is_no_repository_and_stays_as_it_is(tmp_path):
+    (tmp_path / "mine").write_text("mine")
+    up = "../" * 20 + str(tmp_path)[1:]
+    for repo in (str(tmp_path), up, "no name", "a/b/c", ".."):
+        with pytest.raises(InputError, match=r"REPO: no name of a repository, got .*; write user"):
+            _handover.main("push", SYSTEM, TASK, repo)
+    assert (tmp_path / "mine").read_text() == "mine"
 
 
 @pytest.mark.parametrize(

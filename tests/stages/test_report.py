@@ -183,7 +183,7 @@ def test_an_incomplete_submission_is_listed(run_folder: Path, page_text: str):
     folder = run_folder / "reports/submission/tinybert4"
     assert [file.name for file in folder.iterdir()] == ["missing.txt"]
     assert "CoLA.tsv: task CoLA is not among" in (folder / "missing.txt").read_text("utf-8")
-    assert "10 files are missing or wrong" in page_text
+    assert "10 problems" in page_text
 
 
 def test_sections_without_content_are_left_out(tmp_path: Path, page_text: str):

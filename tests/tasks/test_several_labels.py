@@ -3,6 +3,9 @@
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import accuracy_score, f1_score
 
 from tests.fixtures.refused import problems_of, refused
 from tinybert.settings.reader import parse
@@ -200,21 +203,35 @@ def test_columns_without_a_1_are_refused(tmp_path):
     assert "must hold at least two labels, got none in every row" in line
 
 
+LABELS = st.sets(st.integers(0, 2)).map(sorted)
+SEVERAL = TaskInfo(
+    name="m",
+    kind="multilabel",
+    labels=["a", "b", "c"],
+    metrics=["f1_micro", "f1_macro", "accuracy"],
+    pair=False,
+    num_rows={"train": 1},
+)
+
+
 def test_scores_are_those_derived_by_hand():
-    info = TaskInfo(
-        name="m",
-        kind="multilabel",
-        labels=["a", "b", "c"],
-        metrics=["f1_micro", "f1_macro", "accuracy"],
-        pair=False,
-        num_rows={"train": 1},
-    )
     gold, named = [[0], [0, 1], [], [1]], [[0], [1], [2], [1]]
-    found = score_task(info, np.array(named, dtype=object), np.array(gold, dtype=object))
+    found = score_task(SEVERAL, np.array(named, dtype=object), np.array(gold, dtype=object))
     # Of 4 gold and 4 named choices 3 are right: 2 * 3 / 8. By label: a 2/3, b 1, c 0 (no gold one).
     assert found["f1_micro"] == pytest.approx(6 / 8)
     assert found["f1_macro"] == pytest.approx((2 / 3 + 1 + 0) / 3)
     assert found["accuracy"] == 2 / 4
+
+
+@given(st.lists(st.tuples(LABELS, LABELS), min_size=1, max_size=8))
+def test_scores_are_scikit_learns(rows):
+    pairs = zip(*rows, strict=True)
+    gold, named = (np.array([*map(np.array, of), None], dtype=object)[:-1] for of in pairs)
+    found = score_task(SEVERAL, named, gold)
+    hot = [multi_hot(of, 3) for of in (gold, named)]
+    for name in ("micro", "macro"):
+        assert found[f"f1_{name}"] == pytest.approx(f1_score(*hot, average=name, zero_division=0))
+    assert found["accuracy"] == accuracy_score(*hot)
 
 
 def test_labels_become_0_and_1():

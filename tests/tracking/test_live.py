@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from stages import TRAINING
@@ -122,6 +123,21 @@ def test_a_training_is_seen_while_it_runs_and_ends_with_its_whole_history(store,
     assert len(curve(store, child.info.run_id, "learning_rate")) == len(history)
     speeds = curve(store, child.info.run_id, "tokens_per_second")
     assert len(speeds) == len(history) and all(speed > 0 for _, speed in speeds)
+
+
+def test_a_training_that_goes_on_from_another_has_a_run_and_curves_of_its_own(store, tmp_path):
+    first, loss = run_of(tmp_path), {1: 0.9, 2: 0.1}
+    after = replace(run_of(tmp_path), phase=f"{first.phase} then")
+    live = sender(store, tmp_path)
+    for how in (first, after):
+        live(Started(how.checkpoints.name, how.phase, "", {"learning_rate": how is first}))
+        history = pd.DataFrame({"step": [1, 2], "loss": [loss[how is first or 2], 0.5]})
+        live(Ended("", history))
+    live.close()
+    found = [child_of(store, how) for how in (first, after)]
+    assert [each.info.run_name for each in found] == [first.phase, after.phase]
+    assert [curve(store, each.info.run_id, "loss/total")[0][1] for each in found] == [0.9, 0.1]
+    assert {each.data.tags["system"] for each in found} == {"small"}
 
 
 def test_tokens_are_counted_without_padding(tmp_path):

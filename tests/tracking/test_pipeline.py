@@ -24,9 +24,10 @@ from tests.fixtures.tracked import (
 )
 from tinybert.reports.results import read_results
 from tinybert.runtime.errors import InputError
+from tinybert.settings.reader import read_yaml
 from tinybert.tracking.ablation import Marked, mark_ablations
 from tinybert.tracking.compare import compare
-from tinybert.tracking.record import flat, flat_metrics, run_name
+from tinybert.tracking.record import all_settings, flat, flat_metrics, run_name
 from tinybert.tracking.store import backend_uri, require_server, store_uri
 
 
@@ -67,25 +68,36 @@ def test_a_state_has_one_run_which_is_brought_up_to_date_and_another_state_has_i
     assert shared in {run.info.run_id for run in runs(client, first)}
 
 
-def test_a_run_is_named_by_its_profile_and_by_what_differs_from_the_commit(tmp_path: Path):
-    (tmp_path / "params/profiles").mkdir(parents=True)
+def test_a_run_is_named_by_its_profile_and_by_what_differs_from_the_commit(tmp_path, monkeypatch):
+    for folder in ("profiles", "systems", "tasks"):
+        (tmp_path / "params" / folder).mkdir(parents=True)
     (tmp_path / "params.yaml").write_text("profile: demo\nloss: {attn_weight: 1.0, t: 1.0}\n")
     (tmp_path / "params/profiles/tiny.yaml").write_text("augment: {num_copies: 20}\n")
+    (tmp_path / "params/systems/mini.yaml").write_text("description: a\nlayer_map: uniform\n")
+    (tmp_path / "params/tasks/rte.yaml").write_text("label_words: {'a/b': yes!}\nrows: {dev: 5}\n")
     git(tmp_path, "init", "-q")
-    same = {"profile": "tiny", "loss.attn_weight": "1.0", "loss.t": "1.0"}
-    same |= {"profile.augment.num_copies": "20"}
-    assert run_name("tiny", same, tmp_path) == "tiny"  # nothing committed to compare with
+    monkeypatch.chdir(tmp_path)
+    of = "tiny", ["mini"], ["rte"]
+    same = {"profile": "demo", "loss.attn_weight": "1.0", "loss.t": "1.0"}
+    same |= {"profile.augment.num_copies": "20", "systems.mini.layer_map": "uniform"}
+    same |= {"tasks.rte.label_words": '{"a/b": "yes!"}', "tasks.rte.rows.dev": "5"}
+    assert all_settings(*of, read_yaml) == same
+    assert run_name(*of, same, tmp_path) == "tiny"  # nothing committed to compare with
     commit(tmp_path)
-    assert run_name("tiny", same, tmp_path) == "tiny"
+    assert run_name(*of, same, tmp_path) == "tiny"
     written_otherwise = same | {"loss.attn_weight": "1", "loss.t": "1e0"}
-    assert run_name("tiny", written_otherwise, tmp_path) == "tiny"
+    assert run_name(*of, written_otherwise, tmp_path) == "tiny"
     changed = same | {"loss.attn_weight": "0.5", "profile.augment.num_copies": "2"}
-    assert run_name("tiny", changed, tmp_path) == "tiny loss.attn_weight=0.5 augment.num_copies=2"
+    changed["systems.mini.layer_map"] = "top"
+    named = "tiny loss.attn_weight=0.5 augment.num_copies=2 systems.mini.layer_map=top"
+    assert run_name(*of, changed, tmp_path) == named
+    changed["loss.t"] = "2" * 300  # more than MLflow's databases hold
+    assert run_name(*of, changed, tmp_path) == f"tiny loss.attn_weight=0.5 loss.t={'2' * 214}..."
     inside = tmp_path / "inside"  # a project in a folder of a repository
     inside.mkdir()
     (inside / "params.yaml").write_text("seed: 1\n")
     commit(tmp_path)
-    assert run_name("x", {"seed": "2"}, inside) == "x seed=2"
+    assert run_name("x", [], [], {"seed": "2"}, inside) == "x seed=2"
 
 
 def test_the_state_hangs_on_what_made_the_results(tmp_path: Path):
@@ -207,6 +219,7 @@ def test_a_comparison_has_the_runs_that_differ_from_the_newest_in_the_key_alone(
     sweep = [("10", "1", 0.7), ("0.5", "1", 0.6), ("0.5", "2", 0.1), ("10", "1", 0.65)]
     for weight, seed, accuracy in sweep:
         params = {"loss.attn_weight": weight, "seed": seed, "profile.augment.top_k": "3"}
+        params["systems.small.layer_map"] = "top"
         run_id = track_project(write_project(tmp_path, accuracy), uri, params)
     found, page = compare(uri, "loss.attn_weight")
     assert list(found.index) == ["0.5", "10"]  # by size; seed 2 is another comparison
@@ -217,6 +230,8 @@ def test_a_comparison_has_the_runs_that_differ_from_the_newest_in_the_key_alone(
     assert run_id in page
     profiles, _ = compare(uri, "params/profiles/demo.yaml:augment.top_k")
     assert profiles.index.name == "profile.augment.top_k"
+    systems, _ = compare(uri, "params/systems/small.yaml:++layer_map")
+    assert systems.index.name == "systems.small.layer_map"
     with pytest.raises(InputError, match=r"no run in .* has the parameter, got 'loss\.x'"):
         compare(uri, "loss.x")
 

@@ -102,6 +102,12 @@ def test_a_model_has_one_version_per_weights_and_aliases_for_the_newest_and_the_
     write_model(folder, "small", info, seed=1, dev_score=0.7)
     track_task(folder, task, store, seed="3")  # the first weights again
     assert len(versions(store, name)) == 2 and alias(store, name, "newest") == "1"
+    info = info.model_copy(update={"metrics": ["f1"]})  # by another metric nothing is comparable
+    write_model(folder, "teacher", info, seed=0, dev_score=0.8)
+    write_model(folder, "small", info, seed=5, dev_score=0.2)
+    track_task(folder, task, store, seed="4")
+    assert alias(store, name, "newest") == alias(store, name, "best") == "2"
+    assert versions(store, name)["2"]["metric"] == "f1"
 
 
 def test_a_registered_roberta_is_asked_to_read_no_more_than_it_can_number(tmp_path):

@@ -20,7 +20,7 @@ Logits = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Answers:
+class Comparison:
     """How a model's answers on dev compare with those of the model it was made of.
 
     Attributes:
@@ -52,7 +52,7 @@ def compare(
     decision: Decision,
     size_mb: float,
     seed: int,
-) -> Answers:
+) -> Comparison:
     """Compare two models' answers on the same rows.
 
     Args:
@@ -72,7 +72,7 @@ def compare(
     draws = generator.integers(len(gold), size=(RESAMPLES, len(gold)))
     low, high = np.quantile([score_of[0](d) - score_of[1](d) for d in draws], INTERVAL)
     same = [bool(np.array_equal(*pair)) for pair in zip(theirs, ours, strict=True)]
-    return Answers(
+    return Comparison(
         name,
         score_of[1](everything),
         score_of[0](everything) - score_of[1](everything),
@@ -104,7 +104,7 @@ def require_same(place: str, before: Logits, after: Logits) -> float:
     return most
 
 
-def choose(place: str, tried: Sequence[Answers], max_score_drop: float) -> Answers:
+def choose(place: str, tried: Sequence[Comparison], max_score_drop: float) -> Comparison:
     """Return the model that loses least of the score; of like ones, the one that agrees most.
 
     Raises:

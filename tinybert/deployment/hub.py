@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 from huggingface_hub import HfApi, ModelCard
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+from huggingface_hub.errors import HFValidationError, HTTPError  # type: ignore[attr-defined]
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
 from tinybert.deployment.bundle import CARD
@@ -56,16 +56,32 @@ def upload(folder: Path, repo: str) -> str:
     """Upload a folder to a model repository of the hub; return its address.
 
     Raises:
-        InputError: The name cannot be one, or the hub refuses.
+        InputError: The hub refuses, or does not answer.
     """
     try:
-        validate_repo_id(repo)
         api = HfApi()
         api.create_repo(repo, repo_type="model", exist_ok=True)
         return str(api.upload_folder(folder_path=folder, repo_id=repo, repo_type="model"))
-    except (HFValidationError, HfHubHTTPError, OSError) as error:
-        reason = " ".join(str(error).split())[:200]
+    except (HTTPError, OSError) as error:  # what the network and the hub's answers raise
         raise InputError(
-            f"{repo}: the hub takes no upload, got {reason}; log in with `hf auth login`, and name "
-            "a repository as user/name"
+            f"{repo}: the hub takes no upload, got {_in_one_line(error)}; log in with `hf auth "
+            "login`, and see that the network is there"
         ) from error
+
+
+def require_repository_name(repo: str) -> None:
+    """Check that a repository of the hub may have a name, which is a folder's here too.
+
+    Raises:
+        InputError: It may not.
+    """
+    try:
+        validate_repo_id(repo)
+    except HFValidationError as error:
+        raise InputError(
+            f"REPO: no name of a repository, got {repo!r} ({_in_one_line(error)}); write user/name"
+        ) from error
+
+
+def _in_one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]

@@ -47,15 +47,20 @@ def peak_megabytes(
         for name, (engine, path) in engines.items()
     }
     found = {}
-    for name, process in running.items():
-        out, errors = process.communicate()
-        if process.returncode:
-            said = (errors.strip().splitlines() or [f"exit code {process.returncode}"])[-1]
-            raise InputError(
-                f"memory of {name}: its process failed, got {said}; it needs the memory of one "
-                "more model, and files that nobody changes meanwhile"
-            )
-        found[name] = float(out)
+    try:
+        for name, process in running.items():
+            out, errors = process.communicate()
+            if process.returncode:
+                said = (errors.strip().splitlines() or [f"exit code {process.returncode}"])[-1]
+                raise InputError(
+                    f"memory of {name}: its process failed, got {said}; it needs the memory of one "
+                    "more model, and files that nobody changes meanwhile"
+                )
+            found[name] = float(out)
+    finally:
+        for process in running.values():
+            process.kill()
+            process.wait()
     return found
 
 

@@ -25,7 +25,7 @@ from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import onnxruntime
@@ -65,6 +65,7 @@ UNSPACED = re.compile(
 )
 
 Place = tuple[int, int]  # the first character, and the one behind the last
+Filled = Annotated[str, Field(min_length=1)]
 Row = tuple[str, str | None]  # a text and its second one; a question and its passage
 
 
@@ -72,10 +73,10 @@ class Texts(BaseModel):
     """A request for answers: one text or several, or as many pairs."""
 
     model_config = ConfigDict(extra="forbid")
-    text: str | None = Field(default=None, min_length=1)
-    text_pair: str | None = None
-    texts: list[str] | None = Field(default=None, min_length=1, max_length=MOST_TEXTS)
-    text_pairs: list[str] | None = None
+    text: Filled | None = None
+    text_pair: Filled | None = None
+    texts: list[Filled] | None = Field(default=None, min_length=1, max_length=MOST_TEXTS)
+    text_pairs: list[Filled] | None = None
 
     @model_validator(mode="after")
     def _one_form(self) -> "Texts":
@@ -100,8 +101,8 @@ class Question(BaseModel):
     """A request for the answer to a question in a passage."""
 
     model_config = ConfigDict(extra="forbid")
-    question: str = Field(min_length=1)
-    context: str = Field(min_length=1)
+    question: Filled
+    context: Filled
 
 
 class RefusedError(Exception):

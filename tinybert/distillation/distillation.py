@@ -43,7 +43,7 @@ from tinybert.encoders.signals import (
 )
 from tinybert.runtime.errors import InputError
 from tinybert.runtime.processes import num_processes, shares, sum_over_all
-from tinybert.settings.choices import Kind, Loss, Projection
+from tinybert.settings.choices import WEIGHED_BY, Kind, Loss, Projection
 from tinybert.settings.systems import Relation, divisors
 from tinybert.text.batching import Batch
 
@@ -307,15 +307,7 @@ def phase_weights(
         loss: The weights of params.yaml.
         factors: The system's own, times those; a term left out has 1.
     """
-    weights: dict[Term, float] = {
-        "attention": loss.attn_weight,
-        "attention_probs": loss.attn_weight,
-        "relations": loss.attn_weight,
-        "hidden": loss.hidden_weight,
-        "embedding": loss.embedding_weight,
-        "prediction": loss.prediction_weight,
-        "kl": loss.prediction_weight,
-    }
+    weights: dict[str, float] = {term: getattr(loss, key) for term, key in WEIGHED_BY.items()}
     weighed = {term: weights.get(term, 1.0) * (factors or {}).get(term, 1.0) for term in terms}
     return {term: weight for term, weight in weighed.items() if weight}
 

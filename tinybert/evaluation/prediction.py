@@ -21,7 +21,7 @@ from tinybert.evaluation.answers import (
     best_answers,
     choose_null_threshold,
 )
-from tinybert.evaluation.decision import Decision, choose_thresholds
+from tinybert.evaluation.decision import EVEN, Decision, choose_thresholds
 from tinybert.evaluation.probabilities import Logits, objects, probabilities
 from tinybert.tasks.encoding import encode_split
 from tinybert.tasks.entities import go_on, possible_order
@@ -195,7 +195,7 @@ class TaskSplit:
         if kind == "multilabel":
             decision = decision or self.decision(logits)
             given = probabilities(self.row_logits(logits))
-            named = given > np.array(decision.thresholds or (0.5,) * given.shape[1])
+            named = given > np.array(decision.thresholds or (EVEN,) * given.shape[1])
             return objects([np.flatnonzero(row) for row in named])
         found = self.best_answers(logits)
         threshold = (decision or self._null_decision(found)).null_threshold

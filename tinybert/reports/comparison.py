@@ -22,6 +22,7 @@ from tinybert.reports.results import (
     costs_of,
     speedup_captions,
 )
+from tinybert.runtime.errors import InputError
 from tinybert.settings.reader import parse, read_yaml
 from tinybert.tasks.glue import spelling
 from tinybert.tasks.task import DEV, TaskInfo
@@ -199,6 +200,24 @@ def _share(
     if best <= 0:
         return math.nan, ""
     return float(np.mean([row[key] for key in both])) / best, ", ".join(both)
+
+
+def require_alike(first: pd.DataFrame, other: pd.DataFrame, folder: Path) -> None:
+    """Check that two runs were scored by the same metrics.
+
+    Args:
+        first: A run's table.
+        other: Another's.
+        folder: Where that one stands.
+
+    Raises:
+        InputError: They were not, so that means would be of different things.
+    """
+    if differ := sorted(set(first.columns) ^ set(other.columns)):
+        raise InputError(
+            f"{folder}: runs must have the same metrics, got {', '.join(differ)} in one alone; "
+            "name runs of the same task files"
+        )
 
 
 def merge_runs(tables: Sequence[pd.DataFrame]) -> tuple[pd.DataFrame, pd.DataFrame]:

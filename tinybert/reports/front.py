@@ -30,7 +30,8 @@ def _points(results: Results) -> Iterator[tuple[str, str, float, float | None]]:
     if measured is None:
         return
     base = measured.cells[0].teacher_ms
-    yield TEACHER, FIRST_ENGINE, base, _mean_score(results, TEACHER, FIRST_ENGINE)
+    engine = f"pytorch_{measured.protocol.get('precision', 'fp32')}"
+    yield TEACHER, engine, base, _mean_score(results, TEACHER, engine)
     for system, latency in results.latency.items():
         for cell in latency.cells:
             if _place(cell) == _place(latency.cells[0]):

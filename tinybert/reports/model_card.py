@@ -26,13 +26,14 @@ from tinybert.reports.results import (
 )
 from tinybert.runtime.errors import InputError
 from tinybert.runtime.outputs import replace_folder
-from tinybert.settings.choices import PhaseData
+from tinybert.settings.choices import WEIGHED_BY, PhaseData
 from tinybert.settings.heads import head_of_kind, hub_task
 from tinybert.settings.layer_map import teacher_layers
 from tinybert.tasks.entities import count_entities
+from tinybert.tasks.glue import hub_glue
 from tinybert.tasks.phase_rows import WITH_COPIES, WITH_UNLABELLED, default_data
 from tinybert.tasks.task import DEV, TaskInfo
-from tinybert.tasks.task_file import TaskFile
+from tinybert.tasks.task_file import Hub, TaskFile
 
 CARD = "README.md"
 MOST_LABELS = 20  # that a card lists
@@ -43,12 +44,6 @@ SECTIONS = ("prepare_corpus", "augment", "teacher_logits", "finetune_teacher", *
 TEACHERLESS = {"label", "mlm", "next_sentence"}  # terms; each other one matches a teacher
 GRID = ("batch_sizes", "learning_rates")
 SEARCHED = ("soft_shares", "temperatures", "patient_weights")
-# Keys of params.yaml's `loss` that weigh several terms; another term has its own or none.
-WEIGHED_BY = {
-    "attention": "attn_weight",
-    "attention_probs": "attn_weight",
-    "kl": "prediction_weight",
-}
 HUB_METRICS = {
     "matthews": "matthews_correlation",
     "pearson": "pearsonr",
@@ -167,7 +162,7 @@ def render(facts: Facts) -> str:
         most=MOST_LABELS,
         name=facts.name,
         front_matter=front_matter(facts),
-        phases=[_phase(facts, name) for name in PHASES],
+        phases=[(name, _loss(facts, facts.phase(name))) for name in PHASES],
         sections={key: facts.profile_file[key] for key in SECTIONS if key in facts.profile_file},
         layers=_layers(facts),
         task_source=_task_source(facts),
@@ -177,6 +172,7 @@ def render(facts: Facts) -> str:
         num_schedules=_num_schedules(facts),
         english=_is_english(facts),
         made=_made(facts),
+        first_weights=_first_weights(facts),
         score_rows=list(_score_rows(facts)),
         part_rows=list(_part_rows(facts)),
         head=head_of_kind(facts.info.kind),
@@ -192,14 +188,15 @@ def front_matter(facts: Facts) -> str:
     """Return the metadata that the hub reads, as YAML; the licence is the user's to choose."""
     from huggingface_hub import EvalResult, ModelCardData
 
-    source = _dataset(facts) or facts.info.name
+    hub = _hub(facts)
+    source = hub.path if hub else facts.info.name
     results = [
         EvalResult(
             task_type=hub_task(facts.info.kind),
             dataset_type=source,
             dataset_name=facts.info.name,
-            dataset_config=facts.info.name if source != facts.info.name else None,
-            dataset_split=split,
+            dataset_config=hub.name if hub else None,
+            dataset_split=hub.splits.get(split, split) if hub else split,
             metric_type=_hub_metric(facts, metric),
             metric_name=metric,
             metric_value=value,
@@ -208,7 +205,7 @@ def front_matter(facts: Facts) -> str:
         for split, metrics in facts.scores.metrics.items()
         for metric, value in metrics.items()
     ]
-    datasets = [found for found in (_dataset(facts), _corpus(facts)) if found]
+    datasets = [found for found in (hub and hub.path, _corpus(facts)) if found]
     data = ModelCardData(
         language=LANGUAGE if _is_english(facts) else None,
         library_name="transformers",
@@ -244,13 +241,12 @@ def base_models(facts: Facts) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _dataset(facts: Facts) -> str | None:
-    """Return the hub's data set that the task is, if it is one."""
-    if facts.task_file.hub:
-        return facts.task_file.hub.path
-    if facts.task_file.glue:
-        return str(facts.profile_file.get("prepare_task", {}).get("glue_hub") or "") or None
-    return None
+def _hub(facts: Facts) -> Hub | None:
+    """Return where the hub has the task, if it has."""
+    of_glue = str(facts.profile_file.get("prepare_task", {}).get("glue_hub") or "")
+    if facts.task_file.glue and of_glue:
+        return hub_glue(facts.task_file.glue, of_glue)[0]
+    return facts.task_file.hub
 
 
 def _corpus(facts: Facts) -> str | None:
@@ -271,9 +267,30 @@ def _made(facts: Facts) -> str:
 
 
 def _is_distilled(facts: Facts) -> bool:
-    """Return whether any phase has a term that a teacher is needed for."""
-    terms = {term for name in PHASES for term in facts.phase(name).get("terms") or []}
-    return bool(terms - TEACHERLESS)
+    """Return whether any phase has a term that a teacher is needed for, or begins with its fit."""
+    phases = [*map(facts.phase, PHASES[:2]), *_trainings(facts)]
+    terms = {term for phase in phases for term in phase.get("terms") or []}
+    return bool(terms - TEACHERLESS) or _first_weights(facts) != _initialisation(facts)
+
+
+def _trainings(facts: Facts) -> Iterator[Mapping[str, Any]]:
+    """Yield the prediction phase and each training that goes on from it."""
+    phase: Mapping[str, Any] | None = facts.phase("prediction_distill")
+    while phase:
+        yield phase
+        phase = phase.get("then")
+
+
+def _initialisation(facts: Facts) -> str:
+    return str(facts.system_file.get("initialisation"))
+
+
+def _first_weights(facts: Facts) -> str:
+    """Say what the student's weights were before its first step."""
+    if facts.phase("intermediate_distill").get("start") == "closed_form":
+        return "fitted in closed form to the fine-tuned teacher"
+    first = _initialisation(facts)
+    return "fitted in closed form to the pretrained teacher" if first == "closed_form" else first
 
 
 def _task_source(facts: Facts) -> str:
@@ -299,36 +316,41 @@ def _corpus_source(facts: Facts) -> str:
 def _phases_on(facts: Facts, kinds: Collection[PhaseData]) -> list[str]:
     """Return the phases of task distillation that train on rows of these kinds."""
     further = facts.info.num_unlabelled > 0
-    gold = "label" in (facts.phase("prediction_distill").get("terms") or [])
-    defaults = {
-        "intermediate_distill": default_data(further),
-        "prediction_distill": default_data(further, facts.task_file.prediction_data, gold),
-    }
-    return [
-        name
-        for name, default in defaults.items()
-        if facts.phase(name).get("terms") and (facts.phase(name).get("data") or default) in kinds
-    ]
+
+    def reads(phase: Mapping[str, Any], default: PhaseData) -> bool:
+        learns = phase.get("terms") or phase.get("start") == "closed_form"
+        return bool(learns) and (phase.get("data") or default) in kinds
+
+    by_default = facts.task_file.prediction_data
+    found = []
+    if reads(facts.phase("intermediate_distill"), default_data(further)):
+        found.append("intermediate_distill")
+    trainings = [(each, "label" in (each.get("terms") or [])) for each in _trainings(facts)]
+    if any(reads(each, default_data(further, by_default, label)) for each, label in trainings):
+        found.append("prediction_distill")
+    return found
 
 
 def _num_schedules(facts: Facts) -> int:
-    """Count the points of the prediction phase's grid."""
+    """Count the points of the prediction phase's grids."""
     grid = dict(facts.profile_file.get("prediction_distill") or {})
-    own = facts.phase("prediction_distill")
-    if not own.get("terms"):
-        return 0
-    lists = [own.get(key) or grid.get(key) or [None] for key in GRID]
-    return math.prod(map(len, lists + [own.get(key) or [None] for key in SEARCHED]))
+    found = 0
+    for own in _trainings(facts):
+        lists = [own.get(key) or grid.get(key) or [None] for key in GRID]
+        lists += [own.get(key) or [None] for key in SEARCHED]
+        found += math.prod(map(len, lists)) if own.get("terms") else 0
+    return found
 
 
-def _phase(facts: Facts, name: str) -> tuple[str, str]:
+def _loss(facts: Facts, phase: Mapping[str, Any]) -> str:
     """Return a phase's loss in words: its terms, each with its weight."""
-    phase = facts.phase(name)
     if phase.get("classifier") == "teacher":
-        return name, "none: the fine-tuned teacher is taken"
+        return "none: the fine-tuned teacher is taken"
     terms = phase.get("terms") or []
     words = [f"{_weight(facts, phase, term)} x {term}" for term in terms]
-    said = " + ".join(words) or "no terms: the student passes through"
+    fitted = phase.get("start") == "closed_form"
+    nothing = "the student stays as it was fitted" if fitted else "the student passes through"
+    said = " + ".join(words) or f"no terms: {nothing}"
     temperatures = phase.get("temperatures") or phase.get("temperature")
     if temperatures:
         values = temperatures if isinstance(temperatures, list) else [temperatures]
@@ -337,12 +359,13 @@ def _phase(facts: Facts, name: str) -> tuple[str, str]:
         said += f", {phase['steps_scale']:g} times the profile's steps"
     if "learning_rate" in phase:
         said += f", learning rate {phase['learning_rate']:g}"
-    return name, said
+    if phase.get("then"):
+        said += f"; then {_loss(facts, phase['then'])}"
+    return said
 
 
 def _weight(facts: Facts, phase: Mapping[str, Any], term: str) -> str:
-    loss = facts.params.get("loss", {})
-    general = float(loss.get(WEIGHED_BY.get(term, f"{term}_weight"), 1.0))  # 1: as label's
+    general = float(facts.params.get("loss", {}).get(WEIGHED_BY.get(term), 1.0))
     own = (phase.get("weights") or {}).get(term, 1.0)
     factors = [own]
     shares = phase.get("soft_shares")

@@ -29,6 +29,7 @@ COLOURS = (
     "#8C6BB1",
     "#A6761D",
     "#882255",
+    "#44AA99",
 )
 TEACHER_COLOUR = "#8A8A8A"
 DASHES = ("-", "--", ":")  # once the colours are used up

@@ -119,7 +119,6 @@ class Cell(BaseModel):
     student_ms: Figure
     student_p95_ms: Figure | None = None
     teacher_ms: Figure
-    teacher_p95_ms: Figure | None = None
     rows_per_second: Figure | None = None
     speedup: Figure
     speedup_low: Figure
@@ -372,9 +371,11 @@ def protocol_text(protocol: dict[str, Any], cell: Cell) -> str:
     """Say in one line how a speed-up was measured."""
     threads = "thread" if cell.num_threads == 1 else "threads"
     how = {key: protocol.get(key, f"unknown {key.replace('_', ' ')}") for key in PROTOCOL}
+    other = f"{engine_words(cell.engine)} beside the teacher's "
+    engine = "" if cell.engine == FIRST_ENGINE else other
     return (
         f"batch size {cell.batch_size}, {cell.sequence_length} tokens, {cell.num_threads} {threads}"
-        f", {how['precision']}, {how['device']} ({how['processor']}), "
+        f", {engine}{how['precision']}, {how['device']} ({how['processor']}), "
         f"torch {how['torch']}, median and quartiles of {how['num_repeats']} paired runs"
     )
 

@@ -30,3 +30,15 @@ class Loss(Settings):
     embedding_weight: float = Field(default=0.0, ge=0)
     prediction_weight: float = Field(default=0.0, ge=0)
     temperature: float = Field(default=1.0, gt=0)
+
+
+# Keys of `Loss` by the terms they weigh; of others the weight is 1.
+WEIGHED_BY = {
+    "attention": "attn_weight",
+    "attention_probs": "attn_weight",
+    "relations": "attn_weight",
+    "hidden": "hidden_weight",
+    "embedding": "embedding_weight",
+    "prediction": "prediction_weight",
+    "kl": "prediction_weight",
+}

@@ -166,8 +166,9 @@ def entity_confusion(
         counts, gold by predicted, of shape (types + 1, types + 1).
     """
     tags = entity_tags(labels)
-    names = [*dict.fromkeys(tag[2:] for tag in tags if tag != OUTSIDE), NO_ENTITY]
-    place = {name: number for number, name in enumerate(names)}
+    types = dict.fromkeys(tag[2:] for tag in tags if tag != OUTSIDE)
+    names = [*types, NO_ENTITY]
+    place = {name: number for number, name in enumerate(types)}  # a type may be called as no entity
     counts = np.zeros((len(names), len(names)), dtype=np.int64)
     for of_gold, of_predicted in zip(gold, predicted, strict=True):
         there, found = (
@@ -175,7 +176,9 @@ def entity_confusion(
             for of in (of_gold, of_predicted)
         )
         for borders in there.keys() | found.keys():
-            row, column = (place[each.get(borders, NO_ENTITY)] for each in (there, found))
+            row, column = (
+                place[each[borders]] if borders in each else len(types) for each in (there, found)
+            )
             counts[row, column] += 1
     return names, counts
 

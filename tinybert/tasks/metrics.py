@@ -33,7 +33,8 @@ def score_task(info: TaskInfo, predictions: NDArray[Any], labels: NDArray[Any]) 
     elif info.kind == "span":
         found = squad_scores(list(predictions), gold_texts(labels))
     elif info.kind == "multilabel":
-        found = _score_several(info, predictions, labels)
+        ours, gold = (multi_hot(of, info.num_outputs) for of in (predictions, labels))
+        found = {name: _score_hot(name, ours, gold) for name in info.metrics}
     else:
         return score(info.metrics, predictions, labels)
     return {name: found[name] for name in info.metrics}
@@ -56,25 +57,27 @@ def main_metric(
         counts = entity_counts(list(labels), list(predictions), info.labels)
         return lambda rows: entity_rates(counts[rows].sum(axis=0))[name]
     if info.kind == "multilabel":
-        return lambda rows: score_task(info, predictions[rows], labels[rows])[name]
+        ours, gold = (multi_hot(of, info.num_outputs) for of in (predictions, labels))
+        return lambda rows: _score_hot(name, ours[rows], gold[rows])
     if name == "accuracy":
         right = np.asarray(predictions == labels)
         return lambda rows: float(right[rows].mean())
     return lambda rows: _score(name, predictions[rows], labels[rows])
 
 
-def _score_several(
-    info: TaskInfo, predictions: NDArray[Any], labels: NDArray[Any]
-) -> dict[str, float]:
-    """Return F1 over all choices, its mean over labels, and the share of rows all right."""
-    from sklearn import metrics as sk
+def _score_hot(name: MetricName, ours: NDArray[np.bool_], gold: NDArray[np.bool_]) -> float:
+    """Score several labels: F1 over all choices, its mean over labels, or rows that are all right.
 
-    ours, gold = (multi_hot(of, info.num_outputs) for of in (predictions, labels))
-    return {
-        "f1_micro": float(sk.f1_score(gold, ours, average="micro", zero_division=0)),
-        "f1_macro": float(sk.f1_score(gold, ours, average="macro", zero_division=0)),
-        "accuracy": float(sk.accuracy_score(gold, ours)),
-    }
+    Args:
+        name: The metric.
+        ours: Predicted labels, shape (rows, labels).
+        gold: Likewise.
+    """
+    if name == "accuracy":
+        return float((ours == gold).all(axis=1).mean())
+    axis = None if name == "f1_micro" else 0
+    right, chosen = (ours & gold).sum(axis=axis), ours.sum(axis=axis) + gold.sum(axis=axis)
+    return float(np.mean(2 * right / np.maximum(1, chosen)))  # 0 where nobody chose a label
 
 
 def multi_hot(labels: Iterable[Any], num_labels: int) -> NDArray[np.bool_]:
@@ -96,12 +99,12 @@ def score(
 ) -> dict[str, float]:
     """Return each named metric as a fraction (0.83, not 83).
 
+    A correlation with constant predictions is undefined and counts as 0, as does Matthews'.
+
     Args:
         names: Metrics to compute.
         predictions: Label numbers, or values for regression; shape (rows,).
         labels: Gold ones; shape (rows,).
-
-    A correlation with constant predictions is undefined and counts as 0, as does Matthews'.
     """
     return {name: _score(name, predictions, labels) for name in names}
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tinybert.reports.ablation import FULL
+from tinybert.reports.ablation import FULL, PAPER
 from tinybert.runtime.errors import InputError
 from tinybert.tracking.compare import comparison_page
 from tinybert.tracking.failures import printable_address, say
@@ -16,7 +16,6 @@ from tinybert.tracking.store import opened
 
 TAG = "ablation/"  # and the group: the names of the ablations that a state is in that group
 FIGURES = {"average": "ablation/average", "difference": "ablation/difference"}
-PAPER = "published/"
 LOGGED = "for each, `dvc exp apply NAME` (names: `dvc exp list`) and `dvc repro -fs track` log it"
 
 

@@ -9,10 +9,9 @@ from urllib.parse import quote
 import pandas as pd
 
 from tinybert.runtime.errors import InputError
-from tinybert.tracking.display import TRAINING, server_of
+from tinybert.tracking.display import PIPELINES, TRAINING, server_of
 from tinybert.tracking.failures import printable_address
-from tinybert.tracking.pipeline import STATE_TAG
-from tinybert.tracking.record import PROFILE
+from tinybert.tracking.record import setting_name
 from tinybert.tracking.store import opened
 
 MAX_RUNS = 1000  # pipeline states that are looked through
@@ -24,7 +23,7 @@ def compare(uri: str, key: str) -> tuple[pd.DataFrame, str]:
 
     Args:
         uri: An MLflow store or server.
-        key: As `dvc exp run -S` takes it: `loss.attn_weight`, or `file:key` for a profile's.
+        key: As `dvc exp run -S` takes it: `loss.attn_weight`, or `file:key`.
 
     Returns:
         A table named as MLflow names the parameter, with one row a value, in the values' order,
@@ -33,11 +32,11 @@ def compare(uri: str, key: str) -> tuple[pd.DataFrame, str]:
     Raises:
         InputError: No run has this parameter, or the server does not answer.
     """
-    name = PROFILE + key.partition(":")[2] if ":" in key else key
+    name = setting_name(key)
     with opened(uri) as (client, experiment):
         found = client.search_runs(
             [experiment],
-            f"tags.{STATE_TAG} != ''",
+            PIPELINES,
             max_results=MAX_RUNS,
             order_by=["attributes.end_time DESC"],
         )
@@ -72,7 +71,7 @@ def _order(value: str) -> tuple[float, str]:
 
 def _figures(metrics: Mapping[str, float]) -> list[str]:
     """Return each system's average and its score on every task's dev split."""
-    scores = [name for name in metrics if name.split("/")[2:3] == ["dev"] and "loss" not in name]
+    scores = [name for name in metrics if name.split("/")[2:3] == ["dev"]]
     return [*sorted(scores), *sorted(name for name in metrics if name.split("/")[-1] in SHOWN)]
 
 

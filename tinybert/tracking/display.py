@@ -17,7 +17,8 @@ NOTE_TAG = "mlflow.note.content"  # the description, on top of a run's page
 HEADING = "## Scores"  # a description that begins otherwise was written by a person, and stays
 VIEW = "scores"  # name of the view, and its key in an address
 VIEW_TAG = f"mlflow.sharedViewState.{VIEW}"
-PIPELINES = "tags.pipeline_state != ''"
+STATE_TAG = "pipeline_state"  # of a pipeline's run
+PIPELINES = f"tags.{STATE_TAG} != ''"
 DIGEST_LENGTH = 8  # as MLflow's own are; it stands in the column Dataset
 TRAINING = "workflowType=machine_learning"  # in an address; MLflow 3 shows GenAI's pages without it
 LINK = "[Scores beside each other]"

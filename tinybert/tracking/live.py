@@ -67,6 +67,7 @@ class Sender:
         self.stage, self.profile, self.uri, self.records = stage, profile, uri, records
         self.training_id = ""
         self._child: Curves | None = None
+        self._child_of = ""  # the training that it shows
         self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._send, daemon=True)
         self._thread.start()
@@ -121,8 +122,9 @@ class Sender:
 
     def _start(self, event: Started) -> None:
         client = self._child.client if self._child else open_store(self.uri, PROBE_SECONDS)
-        if self._child is None:
+        if self._child is None or self._child_of != event.training_id:
             self._child = Curves(client, self._find_or_create(client, event))
+            self._child_of = event.training_id
         from mlflow.entities import Param
 
         prefix = _prefix(event.point)
@@ -135,7 +137,8 @@ class Sender:
         if run is not None:
             client.update_run(run.info.run_id, status="RUNNING")
             return run
-        names = zip(ARGUMENTS[self.stage], event.phase.split()[1:], strict=True)
+        # Behind the stage's arguments a training that goes on from another says so: "then".
+        names = zip(ARGUMENTS[self.stage], event.phase.split()[1:], strict=False)
         tags = {"stage": self.stage, "profile": self.profile, **dict(names)}
         tags |= {TRAINING_TAG: event.training_id}
         tags |= source_tags(git_commit(Path()), self.stage)

@@ -4,14 +4,12 @@ from pathlib import Path
 from typing import Any
 
 from tinybert.tracking.children import adopt
-from tinybert.tracking.display import HEADING, NOTE_TAG, log_data, save_view
+from tinybert.tracking.display import HEADING, NOTE_TAG, STATE_TAG, log_data, save_view
 from tinybert.tracking.experiment import find_run
 from tinybert.tracking.histories import Curves, changed, points
 from tinybert.tracking.record import Record
 from tinybert.tracking.registry import register
 from tinybert.tracking.store import one_at_a_time, opened
-
-STATE_TAG = "pipeline_state"
 
 
 def log_pipeline(record: Record, uri: str, records: Path) -> str:

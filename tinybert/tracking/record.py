@@ -3,10 +3,12 @@
 import hashlib
 import json
 import os
+import re
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,8 @@ from tinybert.tracking.registry import Model
 SHOWING = ("model_card", "report", "track")
 COSTS = ("parameters", "gflops", "size_mb", "speedup", "average", "share_of_teacher")
 PROFILE = "profile."  # before a setting of the profile's file
+NAME = re.compile(r"\w[\w-]*")
+LONGEST_NAME = 250  # characters that MLflow's databases hold
 
 
 @dataclass(frozen=True)
@@ -84,10 +88,13 @@ def pipeline_state(
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Flatten nested settings: {"loss": {"attn_weight": 1.0}} gives {"loss.attn_weight": "1.0"}."""
+    """Flatten nested settings: {"loss": {"attn_weight": 1.0}} gives {"loss.attn_weight": "1.0"}.
+
+    A mapping of keys that are no names, as a task's labels may be, stays one value.
+    """
     found: dict[str, str] = {}
     for key, value in values.items():
-        if isinstance(value, Mapping) and value:
+        if isinstance(value, Mapping) and value and all(map(NAME.fullmatch, map(str, value))):
             found |= flat(value, f"{prefix}{key}.")
         else:
             found[f"{prefix}{key}"] = value if isinstance(value, str) else json.dumps(value)
@@ -134,24 +141,65 @@ def flat_metrics(results: Results) -> dict[str, float]:
     return found
 
 
-def run_name(profile: str, params: Mapping[str, str], folder: Path) -> str:
+def all_settings(
+    profile: str,
+    systems: Sequence[str],
+    tasks: Sequence[str],
+    read: Callable[[Path], Mapping[str, Any]],
+) -> dict[str, str]:
+    """Return the settings of a run, flat: those of params.yaml and of the files that it chooses.
+
+    Args:
+        profile: The selected profile.
+        systems: The systems of this run.
+        tasks: The tasks of this run.
+        read: Reads one of the files.
+    """
+    found = flat(read(PARAMS)) | flat(read(Path(f"params/profiles/{profile}.yaml")), PROFILE)
+    for folder, names in (("systems", systems), ("tasks", tasks)):
+        for name in names:
+            content = dict(read(Path(f"params/{folder}/{name}.yaml")))
+            content.pop("description", None)  # says nothing to a training
+            found |= flat(content, f"{folder}.{name}.")
+    return found
+
+
+def setting_name(key: str) -> str:
+    """Return the name of a setting in `all_settings`.
+
+    Args:
+        key: As `dvc exp run -S` takes it: `loss.attn_weight`, or `file:key`.
+    """
+    file, _, name = key.rpartition(":")
+    folder, stem = Path(file).parent.name, Path(file).stem
+    prefix = PROFILE if folder == "profiles" else f"{folder}.{stem}."
+    return (prefix if file and Path(file) != PARAMS else "") + name.lstrip("+")
+
+
+def run_name(
+    profile: str,
+    systems: Sequence[str],
+    tasks: Sequence[str],
+    params: Mapping[str, str],
+    folder: Path,
+) -> str:
     """Name a run by its profile and what differs from the committed settings.
 
     Args:
         profile: The selected profile.
-        params: Flat settings.
+        systems: The systems of this run.
+        tasks: The tasks of this run.
+        params: Of `all_settings`.
         folder: The project's folder.
     """
-    committed = {
-        **flat(_committed(PARAMS, folder)),
-        **flat(_committed(Path(f"params/profiles/{profile}.yaml"), folder), PROFILE),
-    }
+    committed = all_settings(profile, systems, tasks, partial(_committed, folder=folder))
     changed = [
         f"{name.removeprefix(PROFILE)}={value}"
         for name, value in params.items()
         if name != "profile" and not _same(committed.get(name, value), value)
     ]
-    return " ".join([profile, *changed])
+    name = " ".join([profile, *changed])
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 3]}..."
 
 
 def _same(one: str, other: str) -> bool:

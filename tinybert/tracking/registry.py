@@ -23,7 +23,7 @@ from tinybert.tracking.failures import say
 
 PACKAGES = ("mlflow", "torch", "transformers", "accelerate", "safetensors", "pandas")
 ONNX_PACKAGES = ("mlflow", "onnx", "onnxruntime", "numpy")
-WEIGHTS_TAG, SCORE_TAG = "weights", "dev_score"
+WEIGHTS_TAG, SCORE_TAG, METRIC_TAG = "weights", "dev_score", "metric"
 PROMPT_TAG = "mlflow.prompt.is_prompt"
 LONGEST = 5000  # characters of a description, in MLflow's databases
 CUT = "\n..."
@@ -86,7 +86,7 @@ def find_models(results: Results, folder: Path) -> list[Model]:
         if scores.main_metric in scores.metrics.get(DEV, {}) and place.is_dir():
             info = read_named_info(folder / "data/tasks" / task, task)
             score = scores.metrics[DEV][scores.main_metric]
-            tags = {"system": system, "task": task, "metric": scores.main_metric}
+            tags = {"system": system, "task": task, METRIC_TAG: scores.main_metric}
             name = f"{system}-{task}"
             found.append(Model(name, place, info.pair, score, tags, kind=info.kind))
             if export := results.exports.get((system, task)):
@@ -115,11 +115,14 @@ def register(client: Any, run_id: str, models: Sequence[Model]) -> None:
             continue
         weights = model.weights()
         number = _known(client, model.name, weights) or _log(client, run_id, model, weights)
-        client.set_model_version_tag(model.name, number, SCORE_TAG, str(model.dev_score))
+        metric = model.tags[METRIC_TAG]  # which the task's file may have changed
+        for tag, value in ((SCORE_TAG, str(model.dev_score)), (METRIC_TAG, metric)):
+            client.set_model_version_tag(model.name, number, tag, value)
         if description := model.description():
             client.update_model_version(model.name, number, description)
         client.set_registered_model_alias(model.name, "newest", number)
-        client.set_registered_model_alias(model.name, "best", _best(client, model.name))
+        best = _best(client, model.name, metric)
+        client.set_registered_model_alias(model.name, "best", best)
 
 
 def _versions(client: Any, name: str) -> list[Any]:
@@ -134,9 +137,13 @@ def _known(client: Any, name: str, weights: str) -> str | None:
     return None
 
 
-def _best(client: Any, name: str) -> str:
-    """Return the best version whose files are there; the newest is, so there is one."""
-    versions = {str(each.version): each for each in _versions(client, name)}
+def _best(client: Any, name: str, metric: str) -> str:
+    """Return the best version by a metric whose files are there; the newest is one of them."""
+    versions = {
+        str(each.version): each
+        for each in _versions(client, name)
+        if each.tags.get(METRIC_TAG) == metric
+    }
     scores = {number: _score(each) for number, each in versions.items()}
     while True:
         best = best_version([(n, score) for n, score in scores.items() if not math.isnan(score)])
