@@ -49,7 +49,7 @@ demo: committed install ## Run the embedded demo pipeline and print its table: [
 	python -m flows.side_by_side $(if $(SLOTS),--slots $(SLOTS))
 	@python -m stages.report show
 
-glue: committed install ## Run real GLUE tasks: GLUE_DIR=folder CORPUS=folder [GLOVE=file] [GROUP=small] [TASKS=a,b] [SYSTEMS=a,b] [SLOTS=n]
+glue: committed install ## Run real GLUE tasks: GLUE_DIR=folder CORPUS=folder [GLOVE=file] [GROUP=small] [PROFILE=name] [TASKS=a,b] [SYSTEMS=a,b] [SLOTS=n]
 	@python -m flows.glue $(SOURCES) --group "$(GROUP)" --tasks "$(TASKS)" --systems "$(SYSTEMS)" $(if $(SLOTS),--slots $(SLOTS))
 	@python -m stages.report show
 
@@ -89,14 +89,14 @@ deploy: install ## Make the work pool and prefect.yaml's deployments, for more m
 
 worker: install ## Run what the work pool asks for, in this clone
 	@python -m flows.servers --wait
-	TINYBERT_WORKSPACE=$(CURDIR) prefect worker start --pool tinybert --type process --limit 1
+	TINYBERT_WORKSPACE="$(CURDIR)" prefect worker start --pool tinybert --type process --limit 1
 
 sweep: committed install ## Run one value after the other: KEY=loss.attn_weight VALUES=0,0.5,1 [VIA=prefect]
 	@test -n "$(KEY)" || { echo "make sweep: KEY is missing; name a parameter, as in KEY=loss.attn_weight"; exit 1; }
 	@test -n "$(VALUES)" || { echo "make sweep: VALUES is missing; give them as in VALUES=0,0.5,1"; exit 1; }
 	@python -m flows.sweep "$(KEY)" "$(VALUES)" $(VIA)
 
-ablation: committed install ## Run ablations beside the paper's: [TASKS=a,b] [GROUPS=phases,loss_terms,layer_maps] [SYSTEM=name] [VIA=prefect]
+ablation: committed install ## Run ablations beside the paper's: [TASKS=a,b] [GROUPS=phases,loss_terms,layer_maps] [SYSTEM=name] [PROFILE=name] [GLUE_DIR=folder] [CORPUS=folder] [GLOVE=file] [VIA=prefect]
 	@python -m flows.ablation $(SOURCES) --groups "$(GROUPS)" --tasks "$(TASKS)" --system "$(SYSTEM)" --via "$(or $(VIA),dvc)"
 
 verify: install ## Hash every cached output; remove what is corrupted, so that `dvc repro` makes it anew

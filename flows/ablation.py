@@ -120,9 +120,9 @@ def main(arguments: Sequence[str]) -> None:
     if given.action == "show":
         show(root, study)
         return
-    run_checked(root, asked, given.via, "tinybert-ablation", vars(study))
+    failed = run_checked(root, asked, given.via, "tinybert-ablation", vars(study))
     show(root, study)
-    require_all_done(asked, read_experiments(root))
+    require_all_done(asked, read_experiments(root), failed)
 
 
 def _options() -> argparse.ArgumentParser:
@@ -156,7 +156,8 @@ def show(root: Path, study: Study) -> None:
     measured = {name: read_scores(each, study) for name, each in done.items()}
     table = build_table([each.name for each in planned], measured)
     print_table(table, study.title())
-    stem = root / REPORTS / f"{study.system}-{'-'.join(study.tasks)}"
+    named = [] if set(study.groups) == set(group_names(root)) else study.groups
+    stem = root / REPORTS / "-".join([study.system, *study.tasks, study.profile, *named])
     files = write_files(table, study.title(), stem)
     print(f"written: {', '.join(file.relative_to(root).as_posix() for file in files)}")
     try:

@@ -100,8 +100,8 @@ def _require_in_git(root: Path, files: Sequence[str]) -> None:
 
 def run_checked(
     root: Path, asked: Sequence[Asked], via: str, flow: str, parameters: Mapping[str, Any]
-) -> None:
-    """Check every value, then run the experiments.
+) -> Sequence[str]:
+    """Check every value, then run the experiments; return what failed, for `require_all_done`.
 
     Args:
         root: The workspace.
@@ -111,15 +111,19 @@ def run_checked(
         parameters: What it is asked for: the same experiments.
 
     Raises:
-        InputError: Something is wrong and nothing ran, or the flow failed.
+        InputError: Something is wrong, and nothing ran.
     """
     require_valid(root, asked, queued=via == "dvc")
     if via == "dvc":
         run_queue(root, asked)
-        return
+        return ()
     wait_for_server(os.environ)
     given = ("--watch", "--params", json.dumps(parameters))
-    call("prefect", "deployment", "run", f"{flow}/full", *given)
+    try:
+        call("prefect", "deployment", "run", f"{flow}/full", *given)
+    except InputError as error:
+        return error.problems
+    return ()
 
 
 def run_queue(root: Path, asked: Sequence[Asked]) -> None:
@@ -138,17 +142,25 @@ def run_queue(root: Path, asked: Sequence[Asked]) -> None:
     call("dvc", "exp", "run", "--run-all")
 
 
-def require_all_done(asked: Sequence[Asked], experiments: Mapping[str, Experiment]) -> None:
+def require_all_done(
+    asked: Sequence[Asked], experiments: Mapping[str, Experiment], failed: Sequence[str]
+) -> None:
     """Check that every experiment has ended well; DVC's exit code does not say.
+
+    Args:
+        asked: All of them.
+        experiments: Those that there are; after a failure one may be of an earlier run.
+        failed: What `run_checked` returned.
 
     Raises:
         InputError: Some have not.
     """
+    problems = list(failed)
     missing = [each.name for each in asked if each.name not in experiments]
     if missing:
-        raise InputError(
-            f"experiments: no result, got a failure of {', '.join(missing)}; see above"
-        )
+        problems.append(f"experiments: no result, got a failure of {', '.join(missing)}; see above")
+    if problems:
+        raise InputError(*problems)
 
 
 def _beside_git(root: Path, folder: str) -> list[str]:

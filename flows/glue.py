@@ -5,6 +5,7 @@ python -m flows.glue --glue-dir FOLDER --corpus FOLDER [--glove FILE] [--group N
 """
 
 import argparse
+import re
 import sys
 from pathlib import Path
 
@@ -54,12 +55,18 @@ def source_overrides(root: Path, given: argparse.Namespace, profile: str) -> lis
         if not Path(place).exists():
             problems.append(f"{name.upper()}: no such file or folder, got {place}; name one")
             continue
-        found.append(f"{source}={Path(place).absolute()}")
+        found.append(f"{source}={_quoted(str(Path(place).absolute()))}")
         if not _says(root, profile, switch):
             found.append(f"params/profiles/{profile}.yaml:{switch}")
     if problems:
         raise InputError(*problems)
     return found
+
+
+def _quoted(text: str) -> str:
+    """Quote a text for Hydra, to which a backslash is itself but before a quote."""
+    doubled = re.sub(r'\\+(?="|\Z)', r"\g<0>\g<0>", text)
+    return '"' + doubled.replace('"', r"\"") + '"'
 
 
 def _says(root: Path, profile: str, switch: str) -> bool:

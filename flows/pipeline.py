@@ -7,7 +7,7 @@ import csv
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from prefect.states import Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.ablation import read_study
+from flows.experiments import Asked, require_valid
 from flows.graph import Graph, read_graph, with_upstream
 from flows.overrides import params_changed, put_back
 from flows.refusal import print_refusals_in_one_line, refusal_named, refused
@@ -68,6 +69,7 @@ def run_pipeline(request: Request, *, training_slots: int, pull: bool, push: boo
         RuntimeError: A stage failed.
     """
     root, log = Path.cwd(), get_run_logger()
+    _require_slots(training_slots)
     if not (root / "dvc.yaml").is_file():
         raise InputError(f"{root}: no dvc.yaml, got another folder; start it in the project's")
     require_commit(root)
@@ -98,6 +100,38 @@ def run_pipeline(request: Request, *, training_slots: int, pull: bool, push: boo
             raise RuntimeError(f"{len(failed)} of {len(graph)} stages failed: {', '.join(failed)}")
         if request.experiment:
             save_experiment(root, log.info, request.experiment)
+
+
+def _require_slots(training_slots: int) -> None:
+    """Refuse a number of slots with which a training would wait for ever."""
+    if training_slots < 1:
+        raise InputError(
+            f"training_slots: must be 1 or more, got {training_slots}; 2 suits two cores"
+        )
+
+
+def run_each(asked: Sequence[Asked], training_slots: int) -> None:
+    """Check every value, then run the experiments one after the other, whatever becomes of each.
+
+    Raises:
+        InputError: Something is wrong; nothing ran.
+        RuntimeError: Some failed; the others ran.
+    """
+    _require_slots(training_slots)
+    require_valid(Path.cwd(), asked, queued=False)
+    failed = []
+    for each in asked:
+        state = tinybert(
+            overrides=list(each.overrides),
+            experiment=each.name,
+            training_slots=training_slots,
+            return_state=True,
+        )
+        if not state.is_completed():
+            failed.append(each.name)
+    if failed:
+        names = ", ".join(failed)
+        raise RuntimeError(f"{len(failed)} of {len(asked)} experiments failed: {names}")
 
 
 def walk_graph(graph: Graph, walk: Walk) -> None:
@@ -219,15 +253,11 @@ def sweep(
         training_slots: How many stages that use every core run at once.
     """
     with refusal_named():
-        for value in values:
-            tinybert(
-                profile=profile,
-                tasks=tasks,
-                systems=systems,
-                overrides=[*(overrides or []), f"{key}={value}"],
-                experiment=experiment_name(key, value),
-                training_slots=training_slots,
-            )
+        shared = read_request(locals()).all_overrides()
+        asked = [
+            Asked(experiment_name(key, value), [*shared, f"{key}={value}"]) for value in values
+        ]
+        run_each(asked, training_slots)
 
 
 @flow(name="tinybert-ablation", flow_run_name="{system} on {tasks}")
@@ -252,10 +282,7 @@ def ablation(
     root = Path.cwd()
     with refusal_named():
         study = read_study(root, groups, system, tasks, profile, overrides or [])
-        for each in study.asked(root):
-            tinybert(
-                overrides=list(each.overrides), experiment=each.name, training_slots=training_slots
-            )
+        run_each(study.asked(root), training_slots)
 
 
 def experiment_name(key: str, value: Any) -> str:

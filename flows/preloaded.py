@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from tinybert.runtime.preloaded import ADDRESS, NUM_STREAMS
-from tinybert.runtime.processes import die_with_parent
+from tinybert.runtime.processes import die_with_parent, num_processors
 
 # What most stages load, sooner or later.
 LIBRARIES = (
@@ -162,7 +162,7 @@ def _set_threads(wanted: str) -> None:
     number = int(first) if first.isdecimal() else 0
     if number:
         importlib.import_module("torch").set_num_threads(number)
-    importlib.import_module("threadpoolctl").threadpool_limits(number or os.cpu_count(), "blas")
+    importlib.import_module("threadpoolctl").threadpool_limits(number or num_processors(), "blas")
 
 
 if __name__ == "__main__":

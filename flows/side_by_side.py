@@ -4,7 +4,6 @@ python -m flows.side_by_side [--slots N]
 """
 
 import argparse
-import os
 import sys
 from collections import Counter
 from collections.abc import Iterable
@@ -17,11 +16,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from flows.graph import Graph, read_graph, stages_behind
+from flows.overrides import put_back
 from flows.preloaded import preloaded
 from flows.request import require_known_names
 from flows.stage_process import STARTS
 from flows.walk import Room, Walk, changed_stages, only_run_in
 from tinybert.runtime.errors import InputError, ends_with_its_lines
+from tinybert.runtime.processes import num_processors
 from tinybert.runtime.repository import require_commit
 from tinybert.settings.reader import read_section
 from tinybert.settings.schedule import Grid
@@ -55,7 +56,7 @@ def usual_slots(stages: Iterable[str]) -> int:
     if NVIDIA_DRIVER.exists() or one_chain:
         return 1
     by_memory = int(psutil.virtual_memory().available / BYTES_PER_TRAINING)
-    return max(1, min(SLOTS, os.cpu_count() or 1, by_memory))
+    return max(1, min(SLOTS, num_processors(), by_memory))
 
 
 def add_slots_option(parser: argparse.ArgumentParser) -> None:
@@ -183,8 +184,10 @@ def main(root: Path, slots: int | None) -> None:
         InputError: The workspace is wrong and nothing ran, or a stage failed.
     """
     require_commit(root)
-    require_known_names(root)
     with only_run_in(root, "side_by_side"):
+        for file in put_back(root):
+            print(f"{file}: put back as it was before a run that was killed", flush=True)
+        require_known_names(root)
         graph, changed = read_graph(root), changed_stages(root)
         with preloaded(root, wanted=bool(changed)) as environment:
             walk = Walk(root, changed, Room(slots or usual_slots(graph)), environment, False)

@@ -27,6 +27,7 @@ from flows.pipeline import experiment_name
 from tinybert.runtime.errors import InputError, ends_with_its_lines
 from tinybert.runtime.terminal import make_output_safe
 from tinybert.settings.reader import PARAMS
+from tinybert.tasks.task import DEV
 
 METRICS = "reports/metrics/"  # <system>/<task>.json
 
@@ -47,11 +48,11 @@ def main(key: str = "", values: str = "", via: str = "dvc") -> None:
     root = Path.cwd()
     asked = [Asked(experiment_name(key, value), [f"{key}={value}"]) for value in chosen]
     require_names_of_their_own(asked)
-    run_checked(root, asked, via, "tinybert-sweep", {"key": key, "values": chosen})
+    failed = run_checked(root, asked, via, "tinybert-sweep", {"key": key, "values": chosen})
     experiments = read_experiments(root)
     print_experiments(sweep_table(experiments, key, [each.name for each in asked]))
     call(sys.executable, "-m", "stages.track", "compare", key)
-    require_all_done(asked, experiments)
+    require_all_done(asked, experiments, failed)
 
 
 def require_names_of_their_own(asked: Sequence[Asked]) -> None:
@@ -98,12 +99,16 @@ def sweep_table(
 
 
 def _dev_scores(experiment: Experiment) -> dict[str, float]:
-    return {
-        f"{file.removeprefix(METRICS).removesuffix('.json')}/{name}": value
-        for file, found in experiment.metrics.items()
-        if file.startswith(METRICS)
-        for name, value in found["metrics"].get("dev", {}).items()
-    }
+    """Return the scores on dev, and on MNLI's second dev split, which is named."""
+    scores: dict[str, float] = {}
+    for file, found in experiment.metrics.items():
+        if not file.startswith(METRICS):
+            continue
+        place = file.removeprefix(METRICS).removesuffix(".json")
+        for split in [each for each in found["metrics"] if each.startswith(DEV)]:
+            at = place if split == DEV else f"{place}/{split}"
+            scores |= {f"{at}/{name}": value for name, value in found["metrics"][split].items()}
+    return scores
 
 
 def print_experiments(frame: pd.DataFrame) -> None:

@@ -17,6 +17,7 @@ from flows.cache import corrupted_objects, forget_objects
 from flows.graph import push_files_of_git
 from flows.stage_process import Outcome, Processes, run_stage
 from tinybert.runtime.errors import InputError
+from tinybert.runtime.processes import num_processors
 
 DYING_SECONDS = 30.0
 LOCK = Path(".dvc/tmp/flow_run.lock")
@@ -74,7 +75,7 @@ class Room:
         """Share the cores out: two trainings that each take all of them are slower than one."""
         if stage.partition("@")[0] not in TRAINING or self.training_slots == 1:
             return {}
-        threads = max(1, (os.cpu_count() or 1) // self.training_slots)
+        threads = max(1, num_processors() // self.training_slots)
         return {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
 
 

@@ -29,10 +29,11 @@ from tinybert.settings.reader import (
     Settings,
     named_file,
     parse,
+    profile_file,
     read_section,
     read_yaml,
 )
-from tinybert.settings.schedule import Grid
+from tinybert.settings.schedule import Grid, Schedule
 from tinybert.settings.systems import OutputPhase, SystemFile
 from tinybert.tasks.phase_rows import require_unlabelled
 from tinybert.tasks.sections import PrepareTaskSettings
@@ -55,6 +56,7 @@ SECTIONS: dict[str, type[Settings]] = {
     "export": ExportSettings,
     "benchmark_latency": BenchmarkLatencySettings,
 }
+ENDLESS = 1000  # epochs, which stand for as many as max_steps lets
 
 
 class LossSection(Loss):
@@ -116,7 +118,9 @@ def check_params() -> None:
             problems.extend(error.problems)
     if problems:
         raise InputError(*problems)
-    _check_unlabelled(params.systems, params.tasks)  # reads all files, so they must be right
+    # They read all files, so those must be right.
+    _check_masked_lm(params.systems)
+    _check_unlabelled(params.systems, params.tasks)
 
 
 def _check_profile(profile: str) -> None:
@@ -133,9 +137,17 @@ def _check_profile(profile: str) -> None:
             problems.append(f"{file}: {name}: is missing, got nothing; add the section")
             continue
         try:
-            parse(schema, found[name], f"{file}: {name}")
+            section = parse(schema, found[name], f"{file}: {name}")
         except InputError as error:
             problems.extend(error.problems)
+            continue
+        if not isinstance(section, Schedule | Grid) or section.max_steps is not None:
+            continue
+        if section.num_epochs >= ENDLESS:
+            problems.append(
+                f"{file}: {name}: max_steps must end so many epochs, got null beside num_epochs "
+                f"{section.num_epochs:g}; write how many steps"
+            )
     if problems:
         raise InputError(*problems)
 
@@ -159,6 +171,25 @@ def _check_system(name: str) -> None:
         )
 
 
+def _read_system(name: str) -> tuple[Path, SystemFile]:
+    file = named_file("systems", name)
+    return file, parse(SystemFile, read_yaml(file), str(file))
+
+
+def _check_masked_lm(systems: Sequence[str]) -> None:
+    """Refuse a system that hides words beside a profile that makes no masked-word model."""
+    if read_section("fetch_teacher", FetchTeacherSettings).masked_lm:
+        return
+    problems = [
+        f"{file}: general_distill hides words, which needs the masked-word model, got "
+        f"fetch_teacher.masked_lm false in {profile_file()}; write true"
+        for file, system in map(_read_system, systems)
+        if system.general_distill.hides_words
+    ]
+    if problems:
+        raise InputError(*problems)
+
+
 def _check_unlabelled(systems: Sequence[str], tasks: Sequence[str]) -> None:
     """Refuse a system that names unlabelled rows beside a task that has none."""
     sampled_pairs = read_section("prepare_task", PrepareTaskSettings).sampled_pairs
@@ -166,8 +197,7 @@ def _check_unlabelled(systems: Sequence[str], tasks: Sequence[str]) -> None:
     has = {name: task.has_unlabelled(sampled_pairs) for name, task in files.items()}
     problems: list[str] = []
     for name in systems:
-        file = named_file("systems", name)
-        system = parse(SystemFile, read_yaml(file), str(file))
+        file, system = _read_system(name)
         phases = {"intermediate_distill": system.intermediate_distill.data}
         phase: OutputPhase | None = system.prediction_distill
         key = "prediction_distill"

@@ -36,6 +36,7 @@ from tinybert.encoders.checkpoints import load_config, load_tokenizer
 from tinybert.encoders.teacher_source import TeacherSource, locate_teacher
 from tinybert.runtime.errors import InputError, ends_with_its_lines
 from tinybert.runtime.precision import Precision, autocast_dtype, computing_device
+from tinybert.runtime.processes import num_processors
 from tinybert.runtime.repository import require_commit
 from tinybert.runtime.terminal import make_output_safe
 from tinybert.settings.choices import Loss
@@ -226,7 +227,7 @@ def main(system: str | None, task: str | None) -> bool:
     """Look at everything; return whether nothing is wrong."""
     setup = read_setup(system, task)
     device, dtype = computing_device(), setup.run.dtype
-    name, num = processor_name(device), room.num_processors()
+    name, num = processor_name(device), num_processors()
     print(f"processor: {name}, {num} cores, {'bf16' if dtype else 'fp32'}", flush=True)
     problems = tell("git", as_findings(require_commit)(Path.cwd()))
     problems += tell("sources", workspace.look_at_sources(setup.sources, reads_vectors(setup)))

@@ -81,7 +81,8 @@ def _masked_lm(
     if trained_here and settings.num_hidden_layers is not None:
         keep_layers(model, settings.num_hidden_layers)
     masked_words = MaskedWords(model, tokenizer, settings.freeze_encoder, settings.masked_share)
-    held_out = min(HELD_OUT_BLOCKS, len(Blocks(corpus)) // 10)
+    num_blocks = len(Blocks(corpus))
+    held_out = min(HELD_OUT_BLOCKS, max(1, num_blocks // 10))
     history = empty_history()
     accuracy = 0.0
     if not lacks_head:
@@ -89,7 +90,8 @@ def _masked_lm(
         if held_out >= FEWEST_BLOCKS and (doubt := head_doubt(accuracy)):
             print(f"doubt: {source}: {doubt}", flush=True)
     if trained_here:
-        rows, pad = Blocks(corpus, start=held_out), tokenizer.pad_token_id
+        # A single block is trained on too.
+        rows, pad = Blocks(corpus, start=held_out % num_blocks), tokenizer.pad_token_id
         if lacks_head and settings.closed_form_blocks and has_closed_form(model):
             start_in_closed_form(masked_words, rows, settings.closed_form_blocks, pad, how.seed)
         history, _ = train(masked_words, rows, pad, settings, how)

@@ -139,6 +139,23 @@ def test_a_finetuned_teacher_is_right_and_looked_at_once(prepared, monkeypatch, 
     assert looked_at(prepared, prepared / "teacher", monkeypatch, tmp_path) == found
 
 
+@pytest.mark.parametrize("text", ["", "{}", '{"has_head": true, "table": "?"}'])
+def test_what_cannot_be_read_is_looked_at_again(prepared, text, monkeypatch, tmp_path):
+    found = looked_at(prepared, prepared / "teacher", monkeypatch, tmp_path)
+    (file,) = tmp_path.glob("checkpoints/doctor/*/teacher.json")
+    file.write_text(text)
+    assert looked_at(prepared, prepared / "teacher", monkeypatch, tmp_path) == found
+    assert Seen.model_validate_json(file.read_text()).has_head
+
+
+def test_other_code_of_the_doctor_looks_again(prepared, monkeypatch, tmp_path):
+    looked_at(prepared, prepared / "teacher", monkeypatch, tmp_path)
+    (tmp_path / "teacher.py").write_text("other code")
+    monkeypatch.setattr("tinybert.doctor.teacher.__file__", str(tmp_path / "teacher.py"))
+    looked_at(prepared, prepared / "teacher", monkeypatch, tmp_path)
+    assert len(list(tmp_path.glob("checkpoints/doctor/*/teacher.json"))) == 2
+
+
 def test_a_teacher_whose_outputs_are_exchanged_is_wrong(prepared, monkeypatch, tmp_path):
     def exchange(model):
         for weight in (model.classifier.weight, model.classifier.bias):

@@ -86,6 +86,16 @@ def test_another_hash_is_refused(tmp_path):
     folder = save_pretrained(tmp_path / "teacher")
     line = refused(require_sha256, folder / "model.safetensors", MINILM)
     assert "wrong SHA-256" in line and MINILM in line
+    assert "or set teacher.sha256 to null" in line
+
+
+def test_a_hash_of_a_checkpoint_in_shards_is_refused(tmp_path):
+    folder = tmp_path / "teacher"
+    tiny_encoder().save_pretrained(save_pretrained(folder), max_shard_size="10KB")
+    (folder / "model.safetensors").unlink()
+    source = TeacherSource(source="folder", hub_id=None, revision=None, sha256=MINILM)
+    line = refused(locate_teacher, source, folder)
+    assert line.startswith(f"{folder / 'model.safetensors'}: missing, got a checkpoint in shards")
 
 
 def test_a_local_folder_is_a_teacher(tmp_path):

@@ -38,7 +38,7 @@ def test_shared_stages_run_once_and_the_table_stands_in_mlflow_too(tmp_path):
     assert {stage for stage in made if made.count(stage) == 1} == shared
 
     table = pd.read_csv(
-        clone / "reports/ablation/tinybert_mini-reviews.csv", index_col="experiment"
+        clone / "reports/ablation/tinybert_mini-reviews-tiny.csv", index_col="experiment"
     )
     assert table["average"].notna().all()
     client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{clone / 'mlflow.db'}")

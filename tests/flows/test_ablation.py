@@ -1,5 +1,6 @@
 """Ablations: what they run, what they share, what is refused before anything runs."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -7,11 +8,11 @@ import pandas as pd
 import pytest
 
 from flows import experiments
-from flows.ablation import main, read_study
-from flows.experiments import read_experiments
+from flows.ablation import main, read_study, show
+from flows.experiments import Experiment, read_experiments
 from flows.overrides import params_changed
 from stages._check_params import check_params
-from tests.fixtures.refused import refused
+from tests.fixtures.refused import problems_of, refused
 from tests.fixtures.small_study import FILE, make_study, times_run
 from tests.fixtures.workspace import copy_params, edit_yaml, read_yaml
 from tinybert.reports.ablation import FULL
@@ -141,7 +142,7 @@ def test_shared_stages_are_executed_once_and_a_second_time_nothing_is(root, capf
     assert times_run(root) == once
     printed = capfd.readouterr().out
     assert "Ablations of small on one (profile tiny)" in printed
-    table = pd.read_csv(root / "reports/ablation/small-one.csv", index_col="experiment")
+    table = pd.read_csv(root / "reports/ablation/small-one-tiny.csv", index_col="experiment")
     assert list(table.index) == [
         *(FULL, "without_general", "without_task", "without_augmentation", "layer_map_top")
     ]
@@ -167,9 +168,39 @@ def test_one_that_fails_is_said_and_the_others_stand_in_the_table(root):
     edit_yaml(root / "params.yaml", fail="general")
     with pytest.raises(InputError, match=r"got a failure of without_general\.small\.one\.tiny"):
         main(["--system", "small", "--groups", "phases"])
-    table = pd.read_csv(root / "reports/ablation/small-one.csv", index_col="experiment")
+    table = pd.read_csv(root / "reports/ablation/small-one-tiny-phases.csv", index_col="experiment")
     assert list(table.index[table["average"].isna()]) == ["without_general"]
     assert "without_general.small.one.tiny" not in read_experiments(root)
+
+
+def test_tables_of_other_profiles_and_groups_stand_beside_each_other(root, monkeypatch):
+    asked = [(None, "tiny"), (["phases"], "tiny"), (None, "wide")]
+    studies = [read_study(root, groups, "small", profile=profile) for groups, profile in asked]
+    scores = {"main_metric": "accuracy", "metrics": {"dev": {"accuracy": 0.9}}}
+    full = Experiment("HEAD", {}, {"reports/metrics/small/one.json": scores})
+    found = {study.experiment(FULL): full for study in studies}
+    monkeypatch.setattr("flows.ablation.read_experiments", lambda _: found)
+    monkeypatch.setattr("flows.ablation._mark_runs", lambda *_: "")
+    for study in studies:
+        show(root, study)
+    assert {file.stem for file in (root / "reports/ablation").glob("*.csv")} == {
+        *("small-one-tiny", "small-one-tiny-phases", "small-one-wide")
+    }
+
+
+def test_the_table_is_shown_before_a_flow_that_failed_is_said(root, tmp_path, monkeypatch):
+    prefect = tmp_path / "bin/prefect"
+    prefect.parent.mkdir()
+    prefect.write_text("#!/bin/sh\nexit 1\n")
+    prefect.chmod(0o755)
+    monkeypatch.setenv("PATH", str(prefect.parent), prepend=os.pathsep)
+    monkeypatch.setattr("flows.experiments.wait_for_server", lambda _: None)
+    shown = []
+    monkeypatch.setattr("flows.ablation.show", lambda _, study: shown.append(study.system))
+    problems = problems_of(main, ["--system", "small", "--via", "prefect"])
+    assert shown == ["small"]
+    assert problems[0].startswith("`prefect deployment run tinybert-ablation/full ")
+    assert problems[1].startswith("experiments: no result, got a failure of full.small.one.tiny, ")
 
 
 def test_an_experiment_that_still_runs_has_no_result_yet(tmp_path, monkeypatch):

@@ -1,10 +1,12 @@
 """`make glue`: what is missing is named, and the user's files are what the profile reads."""
 
 from argparse import Namespace
+from pathlib import Path
 
 import pytest
 
 from flows.glue import main, source_overrides
+from flows.graph import apply_overrides
 from tests.fixtures.refused import problems_of
 from tests.fixtures.workspace import ROOT, copy_params
 from tinybert.settings.yaml_reader import read_yaml
@@ -22,19 +24,35 @@ def given(tmp_path):
 def test_a_profile_for_local_files_is_told_the_places_alone(given, tmp_path):
     given.glove = ""
     assert source_overrides(ROOT, given, "glue-small") == [
-        f"sources.tasks={tmp_path / 'glue'}",
-        f"sources.corpus={tmp_path / 'corpus'}",
+        f'sources.tasks="{tmp_path / "glue"}"',
+        f'sources.corpus="{tmp_path / "corpus"}"',
     ]
 
 
 def test_a_profile_that_reads_the_hub_is_switched_to_the_users_files(given, tmp_path):
     assert source_overrides(ROOT, given, "paper") == [
-        f"sources.tasks={tmp_path / 'glue'}",
+        f'sources.tasks="{tmp_path / "glue"}"',
         "params/profiles/paper.yaml:prepare_task.glue=folder",
-        f"sources.corpus={tmp_path / 'corpus'}",
+        f'sources.corpus="{tmp_path / "corpus"}"',
         "params/profiles/paper.yaml:prepare_corpus.source=files",
-        f"sources.word_vectors={tmp_path / 'glove.txt'}",
+        f'sources.word_vectors="{tmp_path / "glove.txt"}"',
     ]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("josé", "glue (2018)", "a,b", "it's", "a=b", "R&D", "#1", "a:b", "[a] {b}", "null"),
+        *('a"b', "a\\b", "a\\", 'a\\"b'),
+    ],
+)
+def test_any_place_comes_to_params_yaml_as_it_is(given, name, tmp_path):
+    given.glue_dir = str(tmp_path / name)
+    Path(given.glue_dir).mkdir()
+    copy_params(tmp_path)
+    params = tmp_path / "params.yaml"
+    apply_overrides(params, source_overrides(ROOT, given, "glue-small")[:1])
+    assert read_yaml(params)["sources"]["tasks"] == given.glue_dir
 
 
 def test_places_that_do_not_exist_are_all_named(given):

@@ -129,6 +129,7 @@ def test_a_named_experiment_is_one_of_dvcs(root):
         ({"systems": ["big"]}, 'systems: unknown, got "big"; known: small'),
         ({"targets": ["evaluate"]}, "targets: unknown stage, got evaluate; known: prepare_corpus"),
         ({"overrides": ["loss.attn=1"]}, "unknown key in params.yaml, got 'loss.attn'"),
+        ({"training_slots": 0}, "training_slots: must be 1 or more, got 0; 2 suits two cores"),
     ],
 )
 def test_an_unknown_name_is_refused_before_anything_runs(root, parameters, said, caplog):
@@ -276,3 +277,19 @@ def test_a_sweep_runs_each_value_and_keeps_each_as_an_experiment(root):
         ["dvc", "exp", "list", "--name-only"], cwd=root, capture_output=True, text=True, check=True
     )
     assert set(done.stdout.split()) == {"loss.attn_weight-0", "loss.attn_weight-0.5"}
+
+
+@pytest.mark.slow
+def test_a_value_that_fails_is_said_once_the_others_ran(root):
+    state = pipeline.sweep("fail", ["corpus", "nobody"], return_state=True)
+    assert str(error(state)) == "1 of 2 experiments failed: fail-corpus"
+    done = subprocess.run(
+        ["dvc", "exp", "list", "--name-only"], cwd=root, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["fail-nobody"]
+
+
+def test_a_wrong_value_of_a_sweep_is_refused_before_any_runs(root):
+    state = pipeline.sweep("loss.attn_weight", [0, "much"], return_state=True)
+    assert isinstance(error(state), InputError)
+    assert times_run(root) == {}

@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from flows.overrides import params_changed
 from flows.side_by_side import (
     add_slots_option,
     teachers_text,
@@ -28,6 +29,7 @@ from tests.fixtures.small_pipeline import (
 from tests.fixtures.workspace import ROOT, copy_params, edit_section
 from tinybert.runtime.errors import InputError
 from tinybert.runtime.outputs import write_json
+from tinybert.runtime.processes import num_processors
 
 COMMAND = [sys.executable, "-m", "flows.side_by_side", "--slots", "2"]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -47,7 +49,7 @@ def test_trainings_overlap_on_shared_cores_and_nothing_is_left_to_do(root):
     set_params(root, seconds=3)
     done = run(root)
     assert done.returncode == 0, done.stdout + done.stderr
-    share = str(max(1, os.cpu_count() // 2))
+    share = str(max(1, num_processors() // 2))
     (one, at_one), (two, at_two) = started(root, "one"), started(root, "two")
     assert (one, two) == (share, share)
     # `small` trains too, so that one of three waits for a slot; a pair of them overlaps.
@@ -58,6 +60,17 @@ def test_trainings_overlap_on_shared_cores_and_nothing_is_left_to_do(root):
     left = subprocess.run(["dvc", "status", "-q"], cwd=root, check=False)
     assert left.returncode == 0
     assert list(times_run(root).values()) == [1] * len(STAGES)
+
+
+def test_what_a_killed_run_changed_is_put_back_and_said(root):
+    before = (root / "params.yaml").read_text()
+    killed = params_changed(root, ["systems=[none]"])
+    killed.__enter__()  # and never left
+    done = run(root)
+    assert done.returncode == 0, done.stdout + done.stderr
+    said = "params.yaml: put back as it was before a run that was killed"
+    assert done.stdout.splitlines()[0] == said
+    assert (root / "params.yaml").read_text() == before
 
 
 def test_what_waits_for_a_failed_stage_does_not_run_and_all_else_does(root):
@@ -129,17 +142,20 @@ def test_slots_are_one_or_more(slots):
 
 def test_trainings_on_a_gpu_take_turns(monkeypatch, tmp_path):
     monkeypatch.setattr("flows.side_by_side.NVIDIA_DRIVER", tmp_path / "none")
-    monkeypatch.setattr("os.cpu_count", lambda: 64)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: range(64), raising=False)
     monkeypatch.setattr("flows.side_by_side.BYTES_PER_TRAINING", 1.0)
     stages = ["finetune_teacher@one", "finetune_teacher@two"]
     assert usual_slots(stages) == 2
+    with monkeypatch.context() as few:
+        few.setattr("os.sched_getaffinity", lambda _: {5}, raising=False)
+        assert usual_slots(stages) == 1
     monkeypatch.setattr("flows.side_by_side.NVIDIA_DRIVER", tmp_path)
     assert usual_slots(stages) == 1
 
 
 def test_the_stages_of_one_student_have_every_core(monkeypatch, tmp_path):
     monkeypatch.setattr("flows.side_by_side.NVIDIA_DRIVER", tmp_path / "none")
-    monkeypatch.setattr("os.cpu_count", lambda: 64)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: range(64), raising=False)
     monkeypatch.setattr("flows.side_by_side.BYTES_PER_TRAINING", 1.0)
     stages = ["finetune_teacher@one", "prediction_distill@a-one", "prediction_distill@b-one"]
     slots = usual_slots(stages)

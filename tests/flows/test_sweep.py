@@ -45,6 +45,14 @@ def test_the_table_has_the_swept_experiments_in_their_order_with_key_and_dev_sco
     assert list(frame["small/rte/accuracy"]) == [0.6, 0.7]
 
 
+def test_the_table_has_mnlis_second_dev_split_by_its_name():
+    metrics = {"dev": {"accuracy": 0.7}, "dev_mm": {"accuracy": 0.6}, "test": {"accuracy": 0.1}}
+    found = {"w": Experiment("commit", {}, {"reports/metrics/s/mnli.json": {"metrics": metrics}})}
+    frame = sweep_table(found, "loss.attn_weight", ["w"])
+    assert list(frame)[1:] == ["s/mnli/accuracy", "s/mnli/dev_mm/accuracy"]
+    assert frame["s/mnli/dev_mm/accuracy"].tolist() == [0.6]
+
+
 def test_a_swept_key_of_another_params_file_is_read_from_there():
     frame = sweep_table(FOUND, "params/x.yaml:a.b", ["w-1"])
     assert frame["a.b"].tolist() == [3]

@@ -129,6 +129,22 @@ def test_a_phase_that_does_not_fit_is_refused_in_one_line(values, message):
     assert message in refused(phase, **values)
 
 
+@pytest.mark.parametrize(
+    ("key", "at", "values"),
+    [
+        ("batch_sizes", "", []),
+        ("batch_sizes", ".1", [16, 0]),
+        ("learning_rates", "", []),
+        ("learning_rates", ".0", [0.0]),
+        ("learning_rates", ".0", [-1e-5, 1e-5]),
+    ],
+)
+def test_a_grid_has_points_and_none_of_a_batch_or_rate_of_nothing(key, at, values):
+    for kind, given in ((Grid, PROFILE.model_dump()), (OutputPhase, {"terms": ["prediction"]})):
+        line = refused(parse, kind, {**given, key: values}, "prediction_distill")
+        assert line.startswith(f"prediction_distill: {key}{at}: ")
+
+
 def test_words_are_hidden_by_the_terms_of_pre_training_alone():
     hides = {
         term: parse(GeneralPhase, {"terms": [term]}, "general_distill").hides_words

@@ -5,8 +5,15 @@ from pathlib import Path
 import pytest
 
 from stages._check_params import ParamsFile, _check_profile, check_params
-from tests.fixtures.refused import refused
-from tests.fixtures.workspace import ROOT, edit_yaml, make_workspace, read_yaml
+from tests.fixtures.refused import problems_of, refused
+from tests.fixtures.workspace import (
+    ROOT,
+    copy_params,
+    edit_section,
+    edit_yaml,
+    make_workspace,
+    read_yaml,
+)
 from tinybert.runtime.errors import InputError
 from tinybert.settings.reader import Settings, parse, read_param, read_section
 from tinybert.settings.systems import Grid, OutputPhase
@@ -154,4 +161,30 @@ def test_a_system_that_names_unlabelled_rows_needs_tasks_that_have_some(tmp_path
     expected = f"{file}: intermediate_distill.data: the task reviews has no unlabelled rows"
     assert refused(check_params).startswith(expected)
     edit_yaml(Path("params/tasks/reviews.yaml"), unlabelled={"files": "further.txt"})
+    check_params()
+
+
+def test_a_system_that_hides_words_needs_a_profile_with_the_masked_word_model(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(copy_params(tmp_path))
+    edit_yaml(Path("params.yaml"), systems=["tinybert_mini", "pd_mini", "bert_tiny_mini"])
+    profile = Path("params/profiles/demo.yaml")
+    assert problems_of(check_params) == tuple(
+        f"params/systems/{name}.yaml: general_distill hides words, which needs the masked-word "
+        f"model, got fetch_teacher.masked_lm false in {profile}; write true"
+        for name in ("pd_mini", "bert_tiny_mini")
+    )
+    edit_section(profile, "fetch_teacher", masked_lm=True)
+    check_params()
+
+
+def test_epochs_without_end_need_steps_that_end_them(tmp_path, monkeypatch):
+    monkeypatch.chdir(copy_params(tmp_path))
+    profile = Path("params/profiles/paper.yaml")
+    edit_yaml(Path("params.yaml"), profile="paper")
+    edit_section(profile, "prediction_distill", num_epochs=1000.0)
+    line = refused(check_params)
+    assert line.startswith(f"{profile}: prediction_distill: max_steps must end so many epochs, ")
+    edit_section(profile, "prediction_distill", max_steps=400)
     check_params()

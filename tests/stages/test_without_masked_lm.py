@@ -7,8 +7,9 @@ import pytest
 
 from stages import _doctor
 from tests.fixtures.refused import refused
-from tests.fixtures.workspace import edit_section, make_workspace, run_stage
+from tests.fixtures.workspace import edit_section, make_workspace, run_stage, sentences
 from tinybert.runtime.errors import InputError
+from tinybert.text.encoded import Blocks
 
 PROFILE = Path("params/profiles/tiny.yaml")
 
@@ -70,3 +71,15 @@ def test_without_copies_no_word_vectors_are_made():
     set_profile(2, masked_lm=True)
     assert "made vectors of" in run_stage("word_vectors")
     assert Path("data/word_vectors/words.txt").is_file()
+
+
+@pytest.mark.parametrize("num_blocks", [1, 3])
+def test_a_corpus_of_few_blocks_is_enough_for_a_masked_word_model(num_blocks, capsys):
+    # Blocks of 16 pieces, two of them special; the sentences' words are a piece each.
+    text = f"{' '.join(sentences(1, 5)[0].split()[:7])}\n" * 2 * num_blocks
+    Path("data/raw/corpus/text.txt").write_text(text)
+    set_profile(2, masked_lm=True, train_always=True)
+    run_stage("prepare_corpus")
+    assert len(Blocks(Path("data/corpus"))) == num_blocks
+    assert "its masked-word model beside it" in run_stage("fetch_teacher")
+    assert json.loads(Path("reports/pretrained.json").read_text())["held_out_blocks"] == 1

@@ -299,3 +299,18 @@ def test_a_file_without_its_split_is_told_how_it_is_written() -> None:
     settings = {"files": "a.csv", "columns": {"sentence1": "text", "label": "label"}}
     with pytest.raises(InputError, match=r"got a.csv; write \{train: a.csv\}"):
         parse(TaskFile, settings, "task")
+
+
+@pytest.mark.parametrize("kind", ["classification", "multilabel"])
+def test_label_words_that_lead_to_no_label_of_train_are_refused(kind: str) -> None:
+    words = task_of(kind=kind, label_words={"1": "yes", "?": "maybe"})
+    line = refused(label_names, words, table(["1", "no"]))
+    assert line.startswith("train.csv: `label_words` must lead to labels of train, got 'maybe', ")
+
+
+@pytest.mark.parametrize("end", ["\r", "\n", "\r\n"])
+def test_a_label_of_several_lines_is_refused_unless_it_is_led_to_another(end: str) -> None:
+    name = f"a{end}b"
+    line = refused(label_names, task_of(), table(["c", name]))
+    assert line.startswith(f"train.csv: labels must be of one line, got {name!r}; ")
+    assert label_names(task_of(label_words={name: "a"}), table(["c", name])) == ["a", "c"]

@@ -124,7 +124,7 @@ def test_an_unlabelled_row_is_never_dropped() -> None:
     )
 
 
-@pytest.mark.parametrize("withheld", [-1, -1.0, "-1", None, ""])
+@pytest.mark.parametrize("withheld", [-1, -1.0, "-1", "?", None, ""])
 def test_a_test_split_without_any_label_is_unlabelled(withheld: object) -> None:
     test = table_of([("a", withheld), ("b", withheld)])
     found = prepared({"train": hundred(), "dev": hundred("other"), "test": test})

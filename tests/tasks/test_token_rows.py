@@ -118,6 +118,14 @@ def test_spans_of_a_text_keep_its_places():
     assert found["label"][1].tolist() == [0, 0]
 
 
+def test_a_type_of_several_lines_is_refused():
+    rows = [("Ann saw York", [[0, 3, "PER"], [8, 12, "a\rb"]])]
+    assert problems({"train": table_of(rows), "dev": table_of(rows)}) == (
+        "train.csv: labels must be of one line, got 'a\\rb'; lead it to another name by "
+        "`label_words` in the task's file",
+    )
+
+
 def test_every_fault_is_named_by_its_row_and_word():
     rows = [
         (["a", "b"], ["O"]),
@@ -199,7 +207,7 @@ def test_train_without_an_entity_is_refused_and_one_type_is_enough():
     assert prepared({"train": many(20)}).info.labels == ["O", "B-PER", "I-PER"]
 
 
-@pytest.mark.parametrize("tags", [["O", "O"], [-1, -1], ["", ""], ["_", "_"], None])
+@pytest.mark.parametrize("tags", [["O", "O"], [-1, -1], ["", ""], ["_", "_"], "?", None])
 def test_a_test_split_without_entities_is_unlabelled(tags):
     test = table_of([(["a", "b"], tags), (["c", "d"], tags)], "test")
     found = prepared(with_dev(test=test)).splits["test"]

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from tinybert.doctor.findings import Finding, doubt, right, wrong
+from tinybert.runtime.processes import num_processors
 
 PROC, CGROUP = Path("/proc"), Path("/sys/fs/cgroup")
 # Version 2's names, then version 1's.
@@ -124,11 +125,6 @@ def judge_load(more: str = "") -> list[Finding]:
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
     busy = f"{load:.1f} processes share {num_processors()} processors{more}"
     return [doubt(busy)] if load > 1.5 * num_processors() else []
-
-
-def num_processors() -> int:
-    """Return how many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _field(file: Path, name: str, factor: int = 1024) -> int | None:

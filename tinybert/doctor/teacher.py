@@ -5,6 +5,7 @@ What was seen is kept under `checkpoints/doctor/`, so the stages of one teacher 
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import ValidationError
 from transformers import PreTrainedModel
 
 from tinybert.doctor.agreement import BETTER_THAN_CHANCE, agreement_z, better_order, kappa
@@ -76,9 +78,11 @@ def look_at(
         InputError: The outputs' names are not the task's labels.
     """
     asked = {"encoding": encoding, "dtype": dtype, "load": load.__name__, "rows": MAX_ROWS}
-    file = checkpoints_folder("doctor", asked, [teacher, task_folder]) / "teacher.json"
+    read = [teacher, task_folder, Path(__file__)]  # a folder's name leaves the doctor's code out
+    file = checkpoints_folder("doctor", asked, read) / "teacher.json"
     if file.is_file():
-        return Seen.model_validate_json(file.read_text(encoding="utf-8"))
+        with suppress(ValidationError):
+            return Seen.model_validate_json(file.read_text(encoding="utf-8"))
     seen = _look(teacher, task_folder, encoding, dtype, load)
     with replace_file(file) as partial:
         partial.write_text(json.dumps(seen.model_dump()), encoding="utf-8")

@@ -157,14 +157,19 @@ def require_sha256(file: Path, expected: str) -> None:
     """Refuse a file whose content is not the expected one.
 
     Raises:
-        InputError: The SHA-256 differs.
+        InputError: The SHA-256 differs, or the weights are no single file.
     """
+    if not file.is_file():
+        raise InputError(
+            f"{file}: missing, got a checkpoint in shards, and teacher.sha256 is of one file; set "
+            "teacher.sha256 to null"
+        )
     with file.open("rb") as stream:
         found = hashlib.file_digest(stream, "sha256").hexdigest()
     if found != expected:
         raise InputError(
             f"{file.name}: wrong SHA-256, got {found}; expected {expected}: reinstall or download "
-            "the checkpoint again"
+            "the checkpoint again, or set teacher.sha256 to null if it is another checkpoint's"
         )
 
 

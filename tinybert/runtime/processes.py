@@ -30,6 +30,11 @@ def die_with_parent(parent: int) -> None:
             signal.raise_signal(signal.SIGTERM)
 
 
+def num_processors() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def rank() -> int:
     """Return this process's number, 0 for the one that writes and prints."""
     return int(os.environ.get("RANK", "0"))

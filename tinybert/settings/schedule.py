@@ -2,11 +2,15 @@
 
 import math
 from itertools import product
+from typing import Annotated
 
 from pydantic import Field
 
 from tinybert.settings.choices import BatchKind
 from tinybert.settings.reader import Settings
+
+BatchSize = Annotated[int, Field(ge=1)]
+LearningRate = Annotated[float, Field(gt=0)]
 
 
 class Schedule(Settings):
@@ -14,9 +18,9 @@ class Schedule(Settings):
 
     num_epochs: float = Field(gt=0)
     max_steps: int | None = Field(ge=1)  # stops earlier than num_epochs where it is smaller
-    batch_size: int = Field(ge=1)  # rows of all processes together; on average where by tokens
+    batch_size: BatchSize  # rows of all processes together; on average where by tokens
     batches: BatchKind = "rows"  # tokens: like lengths, about as many tokens each | rows: the paper
-    learning_rate: float = Field(gt=0)
+    learning_rate: LearningRate
     warmup_ratio: float = Field(ge=0, lt=1)  # share of the steps
     weight_decay: float = Field(ge=0)
 
@@ -36,9 +40,9 @@ class Grid(Settings):
 
     num_epochs: float = Field(gt=0)
     max_steps: int | None = Field(ge=1)
-    batch_sizes: list[int] = Field(min_length=1)
+    batch_sizes: list[BatchSize] = Field(min_length=1)
     batches: BatchKind = "rows"
-    learning_rates: list[float] = Field(min_length=1)
+    learning_rates: list[LearningRate] = Field(min_length=1)
     warmup_ratio: float = Field(ge=0, lt=1)
     weight_decay: float = Field(ge=0)
 

@@ -9,7 +9,7 @@ from tinybert.runtime.errors import InputError
 from tinybert.settings.choices import WORD_TERMS, PhaseData, Places, Projection, WordTerm
 from tinybert.settings.layer_map import LayerMap
 from tinybert.settings.reader import Settings
-from tinybert.settings.schedule import Grid, Schedule
+from tinybert.settings.schedule import BatchSize, Grid, LearningRate, Schedule
 
 LayerTerm = Literal["attention", "hidden", "embedding", "attention_probs", "relations", "cosine"]
 OutputTerm = Literal["prediction", "kl", "label", "patient"]
@@ -158,8 +158,8 @@ class OutputPhase(Settings):
     data: PhaseData | None = None  # None: as the task's file says
     num_epochs: float | None = Field(default=None, gt=0)
     max_steps: int | None = Field(default=None, ge=1)
-    batch_sizes: list[int] | None = None
-    learning_rates: list[float] | None = None
+    batch_sizes: list[BatchSize] | None = Field(default=None, min_length=1)
+    learning_rates: list[LearningRate] | None = Field(default=None, min_length=1)
     then: "OutputPhase | None" = None  # a further training that begins with what came out
 
     def grid(self, profile: Grid) -> Grid:

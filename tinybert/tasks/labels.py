@@ -20,7 +20,7 @@ from tinybert.tasks.task_file import TaskFile, label_text
 # Half of a pair that JSON escapes may leave alone; it cannot be written as UTF-8.
 SURROGATE = re.compile("[\ud800-\udfff]")
 MAX_SHOWN, MAX_SHOWN_CHARACTERS = 10, 40  # labels, and of each
-WITHHELD = {"-1", "?"}  # what is written for a label that is not told
+WITHHELD = {"-1", "?"}  # what is written for a label that is not told; the hub writes -1
 NO_LABEL = {"-", "?", "nan", "null", "n/a", "#n/a"}  # in lower case; "none" may be a class
 OUTER = " .,;:!'\"`"
 TRUTH = {"true": "1.0", "yes": "1.0", "false": "0.0", "no": "0.0"}  # as numbers
@@ -176,7 +176,7 @@ def label_names(task: TaskFile, train: Table) -> list[str]:
 
     Raises:
         InputError: All rows of train have the same label, or none has one; labels hold what seems
-            to part several.
+            to part several, or a line end; `label_words` leads to one that is none.
     """
     if task.kind == "regression":
         return []
@@ -200,6 +200,12 @@ def label_names(task: TaskFile, train: Table) -> list[str]:
     if task.kind == "multilabel" and not task.labels and cells and not parted:
         _refuse_joined(train.place, found)
     names = task.labels or sorted(found, key=_label_order)
+    if strange := sorted(set(words.values()) - set(names)):
+        raise InputError(
+            f"{train.place}: `label_words` must lead to labels of train, got {strange[0]!r}, which "
+            "no row has; list all labels under `labels` in the task's file, or take it out"
+        )
+    refuse_line_ends(train.place, names)
     between = [name for name in names if BETWEEN in name]
     if task.kind == "multilabel" and between:
         raise InputError(
@@ -208,6 +214,15 @@ def label_names(task: TaskFile, train: Table) -> list[str]:
             "`label_words` in the task's file, or name what parts several by `label_separator`"
         )
     return names
+
+
+def refuse_line_ends(place: str, names: Iterable[str]) -> None:
+    """Refuse labels of several lines, which no table of predictions could be read with."""
+    if broken := [name for name in names if "\n" in name or "\r" in name]:
+        raise InputError(
+            f"{place}: labels must be of one line, got {broken[0]!r}; lead it to another name by "
+            "`label_words` in the task's file"
+        )
 
 
 def _refuse_joined(place: str, found: set[str]) -> None:

@@ -13,6 +13,7 @@ from tinybert.runtime.errors import InputError
 from tinybert.tasks.glue import is_labelled
 from tinybert.tasks.labels import (
     SURROGATE,
+    WITHHELD,
     Encoder,
     encoder,
     label_names,
@@ -27,7 +28,6 @@ from tinybert.tasks.task import DEV, TRAIN, TaskInfo
 from tinybert.tasks.task_file import TaskFile, label_text
 from tinybert.tasks.text import row_key, spoilt_text
 
-WITHHELD = "-1"  # what the hub writes where a test label is kept back
 DEV_SHARE = 10  # one row in ten is set aside where there is no dev split
 UNSEEN = ("Cc", "Cf", "Zs", "Zl", "Zp")  # control and formatting characters, spaces
 MEND = "mend them, or write `bad_rows: drop` in the task's file"
@@ -120,7 +120,7 @@ def _without_withheld(split: str, table: Table) -> Table:
         return table
     cells = [value.values() if isinstance(value, dict) else [value] for value in table.label]
     texts = {label_text(cell) for of in cells for cell in of if cell != []}
-    return replace(table, label=None) if texts <= {None, WITHHELD} else table
+    return replace(table, label=None) if texts <= {None, *WITHHELD} else table
 
 
 @dataclass(frozen=True)

@@ -11,14 +11,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from tinybert.tasks.glue import is_labelled
-from tinybert.tasks.labels import SURROGATE
+from tinybert.tasks.labels import SURROGATE, WITHHELD
 from tinybert.tasks.spans import is_spans, read_spans, span_tags
 from tinybert.tasks.tables import Table
 from tinybert.tasks.tagging import OUTSIDE, find_tagging, needless, to_iob2
 from tinybert.tasks.task_file import TaskFile, label_text
 from tinybert.tasks.words import Words, join_words, split_words
 
-WITHHELD = {"", "-1", "?", "_", "-"}  # what is written for a tag that is not told
+NO_TAG = WITHHELD | {"", "_", "-"}  # what is written for a tag that is not told
 LINE_BREAK = re.compile(r"[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")  # where str.splitlines cuts
 NO_WORDS = Words("", [], [])
 
@@ -227,8 +227,8 @@ def _read_spans(row: Row, value: object) -> None:
 
 def _is_withheld(value: object) -> bool:
     if isinstance(value, list):
-        return all((label_text(each) or "") in WITHHELD for each in value) and bool(value)
-    return label_text(value) is None or str(value) == "-1"
+        return all((label_text(each) or "") in NO_TAG for each in value) and bool(value)
+    return label_text(value) is None or str(value) in WITHHELD
 
 
 def _short(value: object) -> str:

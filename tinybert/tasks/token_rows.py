@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from tinybert.runtime.errors import InputError
-from tinybert.tasks.labels import refuse_alike
+from tinybert.tasks.labels import refuse_alike, refuse_line_ends
 from tinybert.tasks.metrics import default_metrics
 from tinybert.tasks.rows import (
     MEND,
@@ -192,7 +192,8 @@ def _labels(name: str, task: TaskFile, train: TaggedSplit) -> Labels:
     """Return the tags in the order of their numbers: O first, then by type.
 
     Raises:
-        InputError: Train has no entity, or one tag alone; `labels` has tags for types.
+        InputError: Train has no entity, or one tag alone; `labels` has tags for types; a name has
+            a line end.
     """
     found = set[str]().union(*(names for _, names in train.types()))
     if not found - {OUTSIDE}:
@@ -204,6 +205,7 @@ def _labels(name: str, task: TaskFile, train: TaggedSplit) -> Labels:
             "the column of the tags under `columns` of the task's file"
         )
     names = task.labels or sorted(found - {OUTSIDE})
+    refuse_line_ends(train.table.place, names)
     if train.plain:
         whole = [*([OUTSIDE] if OUTSIDE in found and OUTSIDE not in names else []), *names]
         if len(whole) < 2:

@@ -5,7 +5,6 @@ and by what its text hashes to, so a changed source never meets the tokens of an
 """
 
 import hashlib
-import os
 import zipfile
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinybert.runtime.outputs import replace_file
+from tinybert.runtime.processes import num_processors
 from tinybert.text.word_tokens import WordTokens, count_words
 
 Document = Sequence[str]  # its paragraphs
@@ -69,7 +69,7 @@ def store_shards(
         folder: Where finished shards stand; made if missing. Belongs to this tokenizer.
         shard_characters: Least text of a shard.
     """
-    threads = min(_num_cores(), MAX_THREADS)
+    threads = min(num_processors(), MAX_THREADS)
     largest = max(tokenizer.get_vocab().values())
     dtype = np.uint16 if largest < 2**16 else np.int32  # holds the vocabulary
     encoders: SimpleQueue[WordTokens] = SimpleQueue()
@@ -90,11 +90,6 @@ def store_shards(
             files.append(file)
             counts += future.result()
     return StoredShards(files, *counts.tolist())
-
-
-def _num_cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 _Counts = tuple[int, int, int]  # documents, words, tokens
