@@ -26,7 +26,15 @@ from flows.overrides import params_changed, put_back
 from flows.refusal import print_refusals_in_one_line, refusal_named, refused
 from flows.request import Request, read_request, require_known_names, require_valid_params
 from flows.stage_process import Outcome
-from flows.walk import Room, Walk, changed_stages, only_run_in, push_outputs, save_experiment
+from flows.walk import (
+    Room,
+    Walk,
+    changed_stages,
+    only_run_in,
+    push_outputs,
+    read_slots,
+    save_experiment,
+)
 from tinybert.runtime.errors import InputError
 from tinybert.runtime.processes import die_with_parent
 from tinybert.runtime.repository import require_commit
@@ -69,7 +77,7 @@ def run_pipeline(request: Request, *, training_slots: int, pull: bool, push: boo
         RuntimeError: A stage failed.
     """
     root, log = Path.cwd(), get_run_logger()
-    _require_slots(training_slots)
+    read_slots("training_slots", training_slots)
     if not (root / "dvc.yaml").is_file():
         raise InputError(f"{root}: no dvc.yaml, got another folder; start it in the project's")
     require_commit(root)
@@ -102,14 +110,6 @@ def run_pipeline(request: Request, *, training_slots: int, pull: bool, push: boo
             save_experiment(root, log.info, request.experiment)
 
 
-def _require_slots(training_slots: int) -> None:
-    """Refuse a number of slots with which a training would wait for ever."""
-    if training_slots < 1:
-        raise InputError(
-            f"training_slots: must be 1 or more, got {training_slots}; 2 suits two cores"
-        )
-
-
 def run_each(asked: Sequence[Asked], training_slots: int) -> None:
     """Check every value, then run the experiments one after the other, whatever becomes of each.
 
@@ -117,7 +117,7 @@ def run_each(asked: Sequence[Asked], training_slots: int) -> None:
         InputError: Something is wrong; nothing ran.
         RuntimeError: Some failed; the others ran.
     """
-    _require_slots(training_slots)
+    read_slots("training_slots", training_slots)
     require_valid(Path.cwd(), asked, queued=False)
     failed = []
     for each in asked:

@@ -20,7 +20,7 @@ from flows.overrides import put_back
 from flows.preloaded import preloaded
 from flows.request import require_known_names
 from flows.stage_process import STARTS
-from flows.walk import Room, Walk, changed_stages, only_run_in
+from flows.walk import Room, Walk, changed_stages, only_run_in, read_slots
 from tinybert.runtime.errors import InputError, ends_with_its_lines
 from tinybert.runtime.processes import num_processors
 from tinybert.runtime.repository import require_commit
@@ -62,14 +62,10 @@ def usual_slots(stages: Iterable[str]) -> int:
 def add_slots_option(parser: argparse.ArgumentParser) -> None:
     """Add the option that says how many trainings run at once."""
     parser.add_argument(
-        "--slots", type=_slots, help="trainings at once; else 2; 1 with a GPU, or for one task"
+        "--slots",
+        type=partial(read_slots, "--slots"),
+        help="trainings at once; else 2; 1 with a GPU, or for one task",
     )
-
-
-def _slots(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise InputError(f"--slots: must be 1 or more, got {text}; 2 suits two cores")
-    return int(text)
 
 
 def walk_side_by_side(graph: Graph, walk: Walk) -> list[str]:

@@ -35,6 +35,17 @@ TRAINING = (  # they use every core, or the accelerator
 ALONE = ("benchmark_latency",)  # a measurement of time is wrong beside anything else
 
 
+def read_slots(place: str, given: int | str) -> int:
+    """Return how many trainings run at once, as it was given at a place.
+
+    Raises:
+        InputError: None would, so that each waited for ever.
+    """
+    if not str(given).isdecimal() or int(given) < 1:
+        raise InputError(f"{place}: must be 1 or more, got {given}; 2 suits two cores")
+    return int(given)
+
+
 class Room:
     """Let so many stages that use every core run at once; measurements of time run alone.
 

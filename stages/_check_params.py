@@ -31,10 +31,11 @@ from tinybert.settings.reader import (
     parse,
     profile_file,
     read_section,
+    read_task,
     read_yaml,
 )
 from tinybert.settings.schedule import Grid, Schedule
-from tinybert.settings.systems import OutputPhase, SystemFile
+from tinybert.settings.systems import OutputPhase, read_system_file
 from tinybert.tasks.phase_rows import require_unlabelled
 from tinybert.tasks.sections import PrepareTaskSettings
 from tinybert.tasks.task_file import TaskFile
@@ -104,8 +105,8 @@ def check_params() -> None:
     for line in strange_files(Path()):
         print(line, file=sys.stderr)  # nothing chooses it, so nothing stops
     problems: list[str] = []
-    checks: list[Callable[[], None]] = [partial(_check_profile, params.profile)]
-    checks += [partial(_check_file, "tasks", name, TaskFile) for name in params.tasks]
+    checks: list[Callable[[], object]] = [partial(_check_profile, params.profile)]
+    checks += [partial(read_task, name, TaskFile) for name in params.tasks]
     checks += [partial(_check_system, name) for name in params.systems]
     for key, names in (("tasks", params.tasks), ("systems", params.systems)):
         twice = sorted({name for name in names if names.count(name) > 1})
@@ -152,16 +153,9 @@ def _check_profile(profile: str) -> None:
         raise InputError(*problems)
 
 
-def _check_file(folder: str, name: str, schema: type[Settings]) -> None:
-    file: Path = named_file(folder, name)
-    parse(schema, read_yaml(file), str(file))
-
-
 def _check_system(name: str) -> None:
     """Check a system's file, and that the row it stands for is one: the report would lack it."""
-    _check_file("systems", name, SystemFile)
-    file = named_file("systems", name)
-    row = read_yaml(file).get("published")
+    file, row = named_file("systems", name), read_system_file(name).published
     tables = read_published()
     rows = dict.fromkeys(each for table in TABLES.values() for each in tables[table]["rows"])
     if row is not None and row not in rows:
@@ -171,20 +165,15 @@ def _check_system(name: str) -> None:
         )
 
 
-def _read_system(name: str) -> tuple[Path, SystemFile]:
-    file = named_file("systems", name)
-    return file, parse(SystemFile, read_yaml(file), str(file))
-
-
 def _check_masked_lm(systems: Sequence[str]) -> None:
     """Refuse a system that hides words beside a profile that makes no masked-word model."""
     if read_section("fetch_teacher", FetchTeacherSettings).masked_lm:
         return
     problems = [
-        f"{file}: general_distill hides words, which needs the masked-word model, got "
-        f"fetch_teacher.masked_lm false in {profile_file()}; write true"
-        for file, system in map(_read_system, systems)
-        if system.general_distill.hides_words
+        f"{named_file('systems', name)}: general_distill hides words, which needs the masked-word "
+        f"model, got fetch_teacher.masked_lm false in {profile_file()}; write true"
+        for name in systems
+        if read_system_file(name).general_distill.hides_words
     ]
     if problems:
         raise InputError(*problems)
@@ -193,11 +182,11 @@ def _check_masked_lm(systems: Sequence[str]) -> None:
 def _check_unlabelled(systems: Sequence[str], tasks: Sequence[str]) -> None:
     """Refuse a system that names unlabelled rows beside a task that has none."""
     sampled_pairs = read_section("prepare_task", PrepareTaskSettings).sampled_pairs
-    files = {name: parse(TaskFile, read_yaml(named_file("tasks", name)), name) for name in tasks}
+    files = {name: read_task(name, TaskFile) for name in tasks}
     has = {name: task.has_unlabelled(sampled_pairs) for name, task in files.items()}
     problems: list[str] = []
     for name in systems:
-        file, system = _read_system(name)
+        file, system = named_file("systems", name), read_system_file(name)
         phases = {"intermediate_distill": system.intermediate_distill.data}
         phase: OutputPhase | None = system.prediction_distill
         key = "prediction_distill"

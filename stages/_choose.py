@@ -36,15 +36,14 @@ from tinybert.settings.layer_map import LayerMap
 from tinybert.settings.names import require_names
 from tinybert.settings.reader import (
     named_file,
-    parse,
     read_param,
     read_system,
     read_task,
     read_yaml,
 )
-from tinybert.settings.systems import SystemFile
+from tinybert.settings.systems import read_system_file
 from tinybert.tasks.encoding import encode_split
-from tinybert.tasks.phase_rows import own_data, read_rows, without_sampled
+from tinybert.tasks.phase_rows import read_own_rows
 from tinybert.tasks.task import Encoding, TaskInfo, read_named_info
 from tinybert.tasks.task_file import TaskFile
 from tinybert.training.grid import dev_split
@@ -109,8 +108,7 @@ def require_recipe(system: str) -> None:
     Raises:
         InputError: It does not.
     """
-    file = named_file("systems", system)
-    read = parse(SystemFile, read_yaml(file), str(file))
+    file, read = named_file("systems", system), read_system_file(system)
     vocabulary = "teacher" if read.vocabulary.is_teachers else "another"
     for key, found, right in (
         ("intermediate_distill.start", read.intermediate_distill.start, "closed_form"),
@@ -129,7 +127,7 @@ def make_judge(
 ) -> Judge:
     """Return what fits and scores shapes on a prepared task, with its unlabelled rows if any."""
     tokenizer = load_tokenizer(Path("models/teacher") / info.name)
-    frame = without_sampled(read_rows(own_data(info), task_folder, Path(), info), info)
+    frame = read_own_rows(task_folder, info)
     dev = dev_split(task_folder, tokenizer, encoding, info)
     return Judge(
         teacher.to(computing_device()).eval(),

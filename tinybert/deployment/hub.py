@@ -10,7 +10,7 @@ from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 from tinybert.deployment.bundle import CARD
 from tinybert.encoders.checkpoints import load_classifier, load_config, load_tokenizer
 from tinybert.encoders.classifier import PROBLEM_TYPES
-from tinybert.runtime.errors import InputError
+from tinybert.runtime.errors import InputError, in_one_line
 from tinybert.runtime.outputs import replace_folder
 from tinybert.settings.heads import hub_task, kind_of_head
 
@@ -63,9 +63,10 @@ def upload(folder: Path, repo: str) -> str:
         api.create_repo(repo, repo_type="model", exist_ok=True)
         return str(api.upload_folder(folder_path=folder, repo_id=repo, repo_type="model"))
     except (HTTPError, OSError) as error:  # what the network and the hub's answers raise
+        reason = in_one_line(error)[:200]
         raise InputError(
-            f"{repo}: the hub takes no upload, got {_in_one_line(error)}; log in with `hf auth "
-            "login`, and see that the network is there"
+            f"{repo}: the hub takes no upload, got {reason}; log in with `hf auth login`, and see "
+            "that the network is there"
         ) from error
 
 
@@ -78,10 +79,7 @@ def require_repository_name(repo: str) -> None:
     try:
         validate_repo_id(repo)
     except HFValidationError as error:
+        reason = in_one_line(error)[:200]
         raise InputError(
-            f"REPO: no name of a repository, got {repo!r} ({_in_one_line(error)}); write user/name"
+            f"REPO: no name of a repository, got {repo!r} ({reason}); write user/name"
         ) from error
-
-
-def _in_one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]

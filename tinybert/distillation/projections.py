@@ -9,7 +9,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from tinybert.runtime.errors import InputError
+from tinybert.runtime.errors import InputError, in_one_line
 from tinybert.settings.choices import Projection
 
 
@@ -72,7 +72,7 @@ class Projections(nn.Module):
             state = load_file(file) if file.is_file() else {}
         except (SafetensorError, OSError) as error:
             raise InputError(
-                f"{file}: cannot be read, got {' '.join(str(error).split())}; run "
+                f"{file}: cannot be read, got {in_one_line(error)}; run "
                 "`dvc repro --force general_distill`"
             ) from error
         ours = self.state_dict()

@@ -31,7 +31,7 @@ from tinybert.settings.reader import read_param, read_section, read_system, read
 from tinybert.settings.schedule import Schedule
 from tinybert.settings.systems import LayerPhase, Relation, Shape
 from tinybert.tasks.encoding import encode_split
-from tinybert.tasks.phase_rows import own_data, read_rows, require_every_class, without_sampled
+from tinybert.tasks.phase_rows import read_own_rows, require_every_class
 from tinybert.tasks.task import DEV, TRAIN, Encoding, read_info, read_split
 from tinybert.tasks.task_file import TaskFile
 from tinybert.text.encoded import Rows
@@ -154,7 +154,7 @@ def enough_rows(shape: Shape, task_folder: Path, tokenizer: Any, encoding: Encod
     """
     info = read_info(task_folder)
     require_every_class(task_folder, info)
-    own = without_sampled(read_rows(own_data(info), task_folder, Path(), info), info)
+    own = read_own_rows(task_folder, info)
     if len(own) <= shape.intermediate_size:  # else there is a token for each column
         rows = encode_split(own, tokenizer, encoding)
         require_tokens(int(rows.lengths.sum()), shape.intermediate_size)

@@ -23,7 +23,7 @@ from tinybert.encoders.weights import (
     unwrapped_state,
     weight_files,
 )
-from tinybert.runtime.errors import InputError
+from tinybert.runtime.errors import InputError, in_one_line
 from tinybert.runtime.outputs import write_json
 from tinybert.settings.choices import Kind
 from tinybert.settings.heads import head_of_kind, kind_of_head
@@ -487,7 +487,7 @@ def _from_pretrained(
 
 def _first_line(error: Exception) -> str:
     """Return an error of a library in one line: its kind, and what it says."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    return f"{type(error).__name__}: {in_one_line(error)[:200]}"
 
 
 def _read_config(folder: Path) -> dict[str, Any]:

@@ -9,6 +9,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModel, PreTrainedConfig
 
+from tinybert.runtime.errors import in_one_line
+
 REFERENCE_LENGTH = 128  # tokens; the paper states every FLOPs figure at this length
 
 
@@ -56,7 +58,7 @@ def model_flops(config: PreTrainedConfig, sequence_length: int = REFERENCE_LENGT
     try:
         return counted_flops(config, sequence_length)
     except Exception as error:  # a count is no reason to end a run, whatever a forward pass does
-        reason = " ".join(str(error).split())[:100]
+        reason = in_one_line(error)[:100]
         print(f"operations of {config.model_type} cannot be counted: {reason}", flush=True)
         return None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tinybert.runtime.errors import InputError
+from tinybert.runtime.errors import InputError, in_one_line
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -78,7 +78,7 @@ def require_readable(model: PreTrainedModel, place: Path) -> None:
         with torch.no_grad():
             first, second = (_states(model.eval(), each) for each in (ids, changed))
     except Exception as error:  # an architecture's code raises whatever it does
-        shown = f"{type(error).__name__}: {' '.join(str(error).split())[:100]}"
+        shown = f"{type(error).__name__}: {in_one_line(error)[:100]}"
         raise InputError(
             f"{place}: a small batch does not run through model_type {kind!r}, got {shown}; "
             f"{WHAT_FITS}"

@@ -19,7 +19,7 @@ from tinybert.evaluation.squad_files import (
     write_squad_predictions,
 )
 from tinybert.evaluation.token_predictions import read_conll_predictions, write_conll, write_jsonl
-from tinybert.runtime.errors import InputError
+from tinybert.runtime.errors import InputError, in_one_line
 from tinybert.settings.choices import Kind
 from tinybert.tasks.task import BETWEEN, TaskInfo
 
@@ -112,7 +112,7 @@ def read_table(file: Path, num_rows: int, split: str) -> pd.DataFrame:
         if missing := {"index", "prediction"} - set(text.columns):
             raise ValueError(f"no column {', '.join(sorted(missing))}")
     except ValueError as error:
-        reason = " ".join(str(error).split())
+        reason = in_one_line(error)
         raise InputError(
             f"{file}: no predictions, got {reason}; delete it and run `dvc repro evaluate`"
         ) from error

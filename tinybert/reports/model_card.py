@@ -270,7 +270,7 @@ def _is_distilled(facts: Facts) -> bool:
     """Return whether any phase has a term that a teacher is needed for, or begins with its fit."""
     phases = [*map(facts.phase, PHASES[:2]), *_trainings(facts)]
     terms = {term for phase in phases for term in phase.get("terms") or []}
-    return bool(terms - TEACHERLESS) or _first_weights(facts) != _initialisation(facts)
+    return bool(terms - TEACHERLESS or _fitted_to(facts))
 
 
 def _trainings(facts: Facts) -> Iterator[Mapping[str, Any]]:
@@ -281,16 +281,18 @@ def _trainings(facts: Facts) -> Iterator[Mapping[str, Any]]:
         phase = phase.get("then")
 
 
-def _initialisation(facts: Facts) -> str:
-    return str(facts.system_file.get("initialisation"))
-
-
 def _first_weights(facts: Facts) -> str:
     """Say what the student's weights were before its first step."""
+    teacher = _fitted_to(facts)
+    own = str(facts.system_file.get("initialisation"))
+    return f"fitted in closed form to the {teacher} teacher" if teacher else own
+
+
+def _fitted_to(facts: Facts) -> str:
+    """Return which teacher the student was fitted to in closed form; empty: to none."""
     if facts.phase("intermediate_distill").get("start") == "closed_form":
-        return "fitted in closed form to the fine-tuned teacher"
-    first = _initialisation(facts)
-    return "fitted in closed form to the pretrained teacher" if first == "closed_form" else first
+        return "fine-tuned"
+    return "pretrained" if facts.system_file.get("initialisation") == "closed_form" else ""
 
 
 def _task_source(facts: Facts) -> str:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from rich.progress import track
 
 from tinybert.reports.results import TEACHER, column_words, engine_words
-from tinybert.runtime.errors import InputError
+from tinybert.runtime.errors import InputError, in_one_line
 
 MOST_POINTS = 300  # per curve; more cannot be told apart and swell the page
 # Okabe and Ito's colours, which colour-blind readers can tell apart; the teacher is grey.
@@ -93,7 +93,7 @@ def _read_log(file: Path) -> pd.DataFrame:
         if {"step", "loss"} <= set(log.columns):
             log = log.astype(float)
     except (ValueError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
+        reason = in_one_line(error)
         raise InputError(
             f"{file}: no training log, got {reason}; delete it and run `dvc repro`"
         ) from error

@@ -24,6 +24,11 @@ class InputError(Exception):
         self.problems = problems
 
 
+def in_one_line(error: Exception) -> str:
+    """Return what a library's error says, its line ends and runs of spaces as one space."""
+    return " ".join(str(error).split())
+
+
 @contextmanager
 def ends_with_its_lines() -> Iterator[None]:
     """End a command with exit code 1 and its problems' lines, or quietly where it is stopped."""

@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 from tinybert.runtime.errors import InputError
 from tinybert.settings.choices import WORD_TERMS, PhaseData, Places, Projection, WordTerm
 from tinybert.settings.layer_map import LayerMap
-from tinybert.settings.reader import Settings
+from tinybert.settings.reader import Settings, named_file, parse, read_yaml
 from tinybert.settings.schedule import BatchSize, Grid, LearningRate, Schedule
 
 LayerTerm = Literal["attention", "hidden", "embedding", "attention_probs", "relations", "cosine"]
@@ -396,3 +396,9 @@ class SystemFile(Settings):
                 "write `vocabulary: teacher`"
             )
         return self
+
+
+def read_system_file(system: str) -> SystemFile:
+    """Read the whole of params/systems/<system>.yaml."""
+    file = named_file("systems", system)
+    return parse(SystemFile, read_yaml(file), str(file))

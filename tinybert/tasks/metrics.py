@@ -34,7 +34,7 @@ def score_task(info: TaskInfo, predictions: NDArray[Any], labels: NDArray[Any]) 
         found = squad_scores(list(predictions), gold_texts(labels))
     elif info.kind == "multilabel":
         ours, gold = (multi_hot(of, info.num_outputs) for of in (predictions, labels))
-        found = {name: _score_hot(name, ours, gold) for name in info.metrics}
+        return {name: _score_hot(name, ours, gold) for name in info.metrics}
     else:
         return score(info.metrics, predictions, labels)
     return {name: found[name] for name in info.metrics}

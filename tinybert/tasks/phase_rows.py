@@ -40,11 +40,6 @@ def default_data(
     return "all" if by_default == "augmented" else "unlabelled"
 
 
-def own_data(info: TaskInfo) -> PhaseData:
-    """Return what names all rows of a task that are no copies."""
-    return "unlabelled" if info.num_unlabelled else "original"
-
-
 def require_unlabelled(data: PhaseData | None, has_unlabelled: bool, task: str) -> None:
     """Refuse unlabelled rows that a system's file names, and a task has not."""
     if data in WITH_UNLABELLED and not has_unlabelled:
@@ -102,6 +97,12 @@ def read_rows(
         return rows
     further = read_unlabelled(task_folder, info).assign(row=np.int64(NO_ROW))
     return pd.concat([rows.drop(columns="label"), further], ignore_index=True)
+
+
+def read_own_rows(task_folder: Path, info: TaskInfo) -> pd.DataFrame:
+    """Read a task's own rows: no copies, no sampled pairs; columns as of `read_rows`."""
+    data = default_data(info.num_unlabelled > 0, "original")
+    return without_sampled(read_rows(data, task_folder, Path(), info), info)
 
 
 def without_sampled(rows: pd.DataFrame, info: TaskInfo) -> pd.DataFrame:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tinybert.runtime.errors import InputError
+from tinybert.runtime.errors import InputError, in_one_line
 from tinybert.tasks.tables import (
     QuestionColumns,
     Table,
@@ -101,7 +101,7 @@ def read_parquet(file: Path, columns: Columns, labelled: bool, lists: bool = Fal
     try:
         table = pq.ParquetFile(file).read()
     except (OSError, pa.ArrowException) as error:
-        reason = " ".join(str(error).split())
+        reason = in_one_line(error)
         raise InputError(f"{file}: cannot be read, got {reason}; write it as Parquet") from error
     return arrow_table(str(file), table, columns, labelled, {}, lists)
 
@@ -152,7 +152,7 @@ def _values(place: str, name: str, column: Any, names: Sequence[str], lists: boo
     try:
         column.validate(full=True)  # Parquet does not promise that its strings are UTF-8
     except pa.ArrowException as error:
-        reason = " ".join(str(error).split())
+        reason = in_one_line(error)
         raise InputError(
             f"{place}: column {name!r} is damaged, got {reason}; write its text in UTF-8"
         ) from error

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from tinybert.runtime.errors import InputError
+from tinybert.runtime.errors import InputError, in_one_line
 from tinybert.settings.choices import Kind
 from tinybert.tasks.conll import read_conll
 from tinybert.tasks.files import read_table
@@ -203,7 +203,7 @@ def _remote_splits(hub: Hub) -> dict[str, tuple[Any, dict[str, list[str]]]]:
     try:
         found = datasets.load_dataset(hub.path, hub.name)
     except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = in_one_line(error) or type(error).__name__
         raise InputError(
             f"hub data set {place}: cannot be loaded, got {reason}; check its name and the "
             f"network, or put its Parquet files in <sources.tasks>/{hub.path}"
@@ -236,7 +236,7 @@ def _local_split(folder: Path, name: str) -> tuple[Any, dict[str, list[str]]]:
         parts = [pq.ParquetFile(file).read() for file in files]
         arrow = pa.concat_tables(parts)
     except (OSError, pa.ArrowException) as error:
-        reason = " ".join(str(error).split())
+        reason = in_one_line(error)
         raise InputError(f"{files[0]}: cannot be read, got {reason}; fetch it again") from error
     return arrow, _label_names(datasets.Features.from_arrow_schema(arrow.schema))
 

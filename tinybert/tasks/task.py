@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from tinybert.runtime.errors import InputError
+from tinybert.runtime.errors import InputError, in_one_line
 from tinybert.runtime.outputs import write_json
 from tinybert.settings.choices import Kind
 from tinybert.settings.reader import Settings, read_json
@@ -234,7 +234,7 @@ def _read_parquet(file: Path, command: str) -> pd.DataFrame:
         return pd.read_parquet(file)
     except (ValueError, OSError) as error:  # of which pyarrow's are kinds
         raise InputError(
-            f"{file}: no Parquet, got {' '.join(str(error).split())}; delete it and run `{command}`"
+            f"{file}: no Parquet, got {in_one_line(error)}; delete it and run `{command}`"
         ) from error
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from tinybert.runtime.errors import InputError
+from tinybert.runtime.errors import InputError, in_one_line
 
 Row = dict[str, Any]
 
@@ -32,7 +32,7 @@ def read_array(file: Path, command: str, mapped: bool = False) -> NDArray[Any]:
         found: NDArray[Any] = np.load(file, "r" if mapped else None, allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
         raise InputError(
-            f"{file}: cannot be read, got {' '.join(str(error).split())}; run `{command}`"
+            f"{file}: cannot be read, got {in_one_line(error)}; run `{command}`"
         ) from error
     return found
 

@@ -18,7 +18,7 @@ import numpy as np
 import rich.progress
 from numpy.typing import NDArray
 
-from tinybert.runtime.errors import InputError
+from tinybert.runtime.errors import InputError, in_one_line
 from tinybert.runtime.outputs import write_json
 from tinybert.text.scripts import CHARACTERS_A_WORD, UNSPACED, count_unspaced
 
@@ -179,7 +179,7 @@ def load_vectors(folder: Path) -> "KeyedVectors":
         matrix = np.load(files[1], mmap_mode="r" if words else None, allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
         raise InputError(
-            f"{folder}: cannot be read, got {' '.join(str(error).split())}; run "
+            f"{folder}: cannot be read, got {in_one_line(error)}; run "
             "`dvc repro --force word_vectors`"
         ) from error
     if matrix.ndim != 2 or matrix.dtype != np.float32:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from tinybert.runtime.errors import InputError
+from tinybert.runtime.errors import InputError, in_one_line
 from tinybert.tracking.store import milliseconds
 
 # What a training stage is run for.
@@ -72,8 +72,7 @@ def _read_history(file: Path) -> pd.DataFrame:
         return frame.astype(float) if len(frame) else frame
     except (ValueError, UnicodeDecodeError) as error:
         raise InputError(
-            f"{file}: no training log, got {' '.join(str(error).split())}; delete it and run "
-            "`dvc repro`"
+            f"{file}: no training log, got {in_one_line(error)}; delete it and run `dvc repro`"
         ) from error
 
 
