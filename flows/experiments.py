@@ -127,19 +127,24 @@ def run_checked(
 
 
 def run_queue(root: Path, asked: Sequence[Asked]) -> None:
-    """Queue experiments in DVC and run the queue, one after the other.
-
-    Earlier ones of the same names make room; what they have run is restored from DVC's run-cache.
-    """
+    """Queue experiments in DVC and run the queue, one after the other."""
     # No --force: for DVC it also means to run every stage again.
-    wanted = {each.name for each in asked}
-    if known := sorted(wanted & {entry["name"] for entry in _entries(root)}):
-        call("dvc", "exp", "remove", *known)
+    make_room(root, asked)
     beside = [word for path in _beside_git(root, RAW) for word in ("-C", path)]
     for each in asked:
         changes = [word for override in each.overrides for word in ("-S", override)]
         call("dvc", "exp", "run", "--queue", *changes, "--name", each.name, *beside)
     call("dvc", "exp", "run", "--run-all")
+
+
+def make_room(root: Path, asked: Sequence[Asked]) -> None:
+    """Remove earlier experiments of the same names, lest one stand where its successor fails.
+
+    What they have run is restored from DVC's run-cache.
+    """
+    wanted = {each.name for each in asked}
+    if known := sorted(wanted & {entry["name"] for entry in _entries(root)}):
+        call("dvc", "exp", "remove", *known)
 
 
 def require_all_done(
@@ -149,7 +154,7 @@ def require_all_done(
 
     Args:
         asked: All of them.
-        experiments: Those that there are; after a failure one may be of an earlier run.
+        experiments: Those that there are.
         failed: What `run_checked` returned.
 
     Raises:

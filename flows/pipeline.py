@@ -20,7 +20,7 @@ from prefect.states import Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.ablation import read_study
-from flows.experiments import Asked, require_valid
+from flows.experiments import Asked, make_room, require_valid
 from flows.graph import Graph, read_graph, with_upstream
 from flows.overrides import params_changed, put_back
 from flows.refusal import print_refusals_in_one_line, refusal_named, refused
@@ -119,6 +119,7 @@ def run_each(asked: Sequence[Asked], training_slots: int) -> None:
     """
     read_slots("training_slots", training_slots)
     require_valid(Path.cwd(), asked, queued=False)
+    make_room(Path.cwd(), asked)
     failed = []
     for each in asked:
         state = tinybert(

@@ -50,6 +50,16 @@ def test_a_task_of_the_hub_stands_in_the_front_matter_as_the_hub_calls_it():
         assert found == ("someone/reviews", "films", "b")
 
 
+def test_a_folder_in_the_hubs_layout_is_no_data_set_of_the_hub(tmp_path):
+    folder = tmp_path / "reviews"
+    folder.mkdir()
+    hub = {"path": str(folder), "splits": {"train": "train", "dev": "dev"}}
+    columns = {"sentence1": "one", "label": "label"}
+    text = render(facts(task_file=TaskFile.model_validate({"hub": hub, "columns": columns})))
+    assert "the folder reviews" in text
+    assert str(tmp_path) not in text
+
+
 def test_the_card_says_what_the_files_say():
     text = render(facts())
     assert "| dev | 408 | f1 | 86.1 | 90.0 | 95.7% |" in text  # 0.861 / 0.9

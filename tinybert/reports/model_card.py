@@ -242,11 +242,12 @@ def base_models(facts: Facts) -> list[str]:
 
 
 def _hub(facts: Facts) -> Hub | None:
-    """Return where the hub has the task, if it has."""
+    """Return where the hub has the task, if it has: a folder's path is refused there as a name."""
     of_glue = str(facts.profile_file.get("prepare_task", {}).get("glue_hub") or "")
+    found = facts.task_file.hub
     if facts.task_file.glue and of_glue:
-        return hub_glue(facts.task_file.glue, of_glue)[0]
-    return facts.task_file.hub
+        found = hub_glue(facts.task_file.glue, of_glue)[0]
+    return None if found is None or Path(found.path).is_dir() else found
 
 
 def _corpus(facts: Facts) -> str | None:
@@ -300,7 +301,9 @@ def _task_source(facts: Facts) -> str:
     if task.embedded:
         return "documentation of the installed Python packages, labelled by construction"
     if task.hub:
-        return f"the hub's data set {task.hub.path}"
+        if hub := _hub(facts):
+            return f"the hub's data set {hub.path}"
+        return f"the folder {Path(task.hub.path).name}"
     if task.files:
         return f"the file {Path(task.files.train).name}"
     prepared = facts.profile_file.get("prepare_task", {})
