@@ -60,6 +60,16 @@ def test_a_folder_in_the_hubs_layout_is_no_data_set_of_the_hub(tmp_path):
     assert str(tmp_path) not in text
 
 
+def test_a_corpus_in_a_folder_is_no_data_set_of_the_hub(tmp_path):
+    profile = read_yaml(ROOT / "params/profiles/paper.yaml")
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    profile["prepare_corpus"] |= {"source": "hub", "hub": {"path": str(folder)}}
+    text = render(facts(profile_file=profile))
+    assert "the folder texts" in text
+    assert ModelCard(text).data.datasets == ["nyu-mll/glue"]
+
+
 def test_the_card_says_what_the_files_say():
     text = render(facts())
     assert "| dev | 408 | f1 | 86.1 | 90.0 | 95.7% |" in text  # 0.861 / 0.9

@@ -205,7 +205,8 @@ def front_matter(facts: Facts) -> str:
         for split, metrics in facts.scores.metrics.items()
         for metric, value in metrics.items()
     ]
-    datasets = [found for found in (hub and hub.path, _corpus(facts)) if found]
+    named = (hub and hub.path, _corpus(facts))
+    datasets = [found for found in named if found and _on_hub(found)]
     data = ModelCardData(
         language=LANGUAGE if _is_english(facts) else None,
         library_name="transformers",
@@ -242,12 +243,21 @@ def base_models(facts: Facts) -> list[str]:
 
 
 def _hub(facts: Facts) -> Hub | None:
-    """Return where the hub has the task, if it has: a folder's path is refused there as a name."""
+    """Return where the hub has the task, if it has."""
     of_glue = str(facts.profile_file.get("prepare_task", {}).get("glue_hub") or "")
     found = facts.task_file.hub
     if facts.task_file.glue and of_glue:
         found = hub_glue(facts.task_file.glue, of_glue)[0]
-    return None if found is None or Path(found.path).is_dir() else found
+    return found if found and _on_hub(found.path) else None
+
+
+def _on_hub(path: str) -> bool:
+    """Return whether a data set has a name of the hub; a folder's path is none."""
+    return not Path(path).is_dir()
+
+
+def _data_set(path: str) -> str:
+    return f"the hub's data set {path}" if _on_hub(path) else f"the folder {Path(path).name}"
 
 
 def _corpus(facts: Facts) -> str | None:
@@ -301,9 +311,7 @@ def _task_source(facts: Facts) -> str:
     if task.embedded:
         return "documentation of the installed Python packages, labelled by construction"
     if task.hub:
-        if hub := _hub(facts):
-            return f"the hub's data set {hub.path}"
-        return f"the folder {Path(task.hub.path).name}"
+        return _data_set(task.hub.path)
     if task.files:
         return f"the file {Path(task.files.train).name}"
     prepared = facts.profile_file.get("prepare_task", {})
@@ -313,7 +321,7 @@ def _task_source(facts: Facts) -> str:
 
 def _corpus_source(facts: Facts) -> str:
     if path := _corpus(facts):
-        return f"the hub's data set {path}"
+        return _data_set(path)
     embedded = facts.profile_file.get("prepare_corpus", {}).get("source") == "embedded"
     return "documentation of the installed Python packages" if embedded else "text files"
 
